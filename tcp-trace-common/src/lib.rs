@@ -1,0 +1,18 @@
+//! What the kernel programs and the daemon must agree on, and nothing else.
+//!
+//! Everything here is integers and byte arrays with explicit padding, so that a record is the same
+//! bytes on both sides. A change to any layout raises [`ABI_VERSION`].
+#![no_std]
+
+mod counters;
+mod offsets;
+mod record;
+mod settings;
+
+pub use counters::*;
+pub use offsets::*;
+pub use record::*;
+pub use settings::*;
+
+/// Version of every layout in this crate; written into each recording.
+pub const ABI_VERSION: u16 = 1;

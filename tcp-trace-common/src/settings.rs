@@ -1,0 +1,28 @@
+//! What the daemon decides before the programs are loaded.
+
+/// How many network namespaces a filter can name.
+pub const NETNS_FILTER_SLOTS: usize = 4;
+
+/// Load-time settings; a frozen global, so an unused filter costs nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "user",
+    derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)
+)]
+#[repr(C)]
+pub struct Settings {
+    /// Inodes of the network namespaces to trace; all zero: every one.
+    pub netns: [u32; NETNS_FILTER_SLOTS],
+    /// 1 where `bpf_get_socket_cookie` may be called from tracing programs (5.12).
+    pub cookie_helper: u32,
+    /// Bit of `SOCK_DEAD` in `sk_flags`, by the kernel's `enum sock_flags`.
+    pub dead_bit: u32,
+    /// Bit of `SOCK_DONE` in `sk_flags`, by the kernel's `enum sock_flags`.
+    pub done_bit: u32,
+}
+
+impl Settings {
+    /// Every namespace, no cookie, the flag bits as they have always been.
+    pub const DEFAULT: Self =
+        Self { netns: [0; NETNS_FILTER_SLOTS], cookie_helper: 0, dead_bit: 0, done_bit: 1 };
+}

@@ -1,0 +1,29 @@
+//! The exact tier: per-CPU counters, raised before anything can be lost.
+
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
+
+use tcp_trace_common::COUNTER_SLOTS;
+
+use crate::maps::COUNTERS;
+
+/// This CPU's block of counters.
+pub(crate) struct Counters(*mut u64);
+
+impl Counters {
+    /// The block; `None` only if the map were missing.
+    #[inline(always)]
+    pub(crate) fn of_this_cpu() -> Option<Self> {
+        COUNTERS.get_ptr_mut(0).map(|block| Self(block.cast()))
+    }
+
+    /// Raises one counter. Atomic, because softirq may interrupt a program on its own CPU.
+    #[inline(always)]
+    pub(crate) fn raise(&self, slot: usize) {
+        // A mask alone cannot bound a length that is no power of two.
+        if slot >= COUNTER_SLOTS {
+            return;
+        }
+        // SAFETY: the slot lies within the block (just checked) and the block is aligned.
+        unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(self.0.add(slot), 1) };
+    }
+}

@@ -1,0 +1,39 @@
+//! The kernel programs of tcp-trace.
+//!
+//! One file per hook family under [`probes`]; everything they share stands beside it:
+//! `maps` (every map and load-time global), `field` (the only reads of kernel memory), `counter`
+//! (the exact tier), `netns` (the filter), `record` (a socket as a record), `emit` (the only
+//! output) and `note` (rare log lines).
+#![no_std]
+#![no_main]
+// The BPF machine has atomic additions but no compare-and-swap, so `core` offers no `fetch_add`.
+#![feature(core_intrinsics)]
+#![expect(internal_features, reason = "the one way to an atomic addition on this target")]
+#![expect(
+    clippy::inline_always,
+    reason = "BPF functions have few call frames and must not pass typed pointers between them"
+)]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "kernel integers are taken as they are; the widths are the kernel's own"
+)]
+
+mod counter;
+mod emit;
+mod field;
+mod maps;
+mod netns;
+mod note;
+mod probes;
+mod record;
+
+/// Licence the kernel checks before it lets a program call GPL-only helpers.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "license")]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

@@ -1,0 +1,39 @@
+//! Every map and load-time global of the object.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{PerCpuArray, PerfEventArray},
+};
+use tcp_trace_common::{COUNTER_SLOTS, Offsets, Settings, StateRecord};
+
+/// Per-CPU buffers towards the daemon, opened by it with a byte watermark.
+#[map]
+pub(crate) static EVENTS: PerfEventArray<StateRecord> = PerfEventArray::new(0);
+
+/// The exact counters: one block of [`COUNTER_SLOTS`] for each CPU.
+#[map]
+pub(crate) static COUNTERS: PerCpuArray<[u64; COUNTER_SLOTS]> = PerCpuArray::with_max_entries(1, 0);
+
+/// Field offsets of the running kernel; frozen by the loader, so the verifier sees constants.
+#[unsafe(no_mangle)]
+pub(crate) static OFFSETS: Offsets = Offsets::NONE;
+
+/// The daemon's settings; frozen likewise.
+#[unsafe(no_mangle)]
+pub(crate) static SETTINGS: Settings = Settings::DEFAULT;
+
+/// The value the loader left in a load-time global.
+#[inline(always)]
+pub(crate) fn load_time<T: Copy>(member: &T) -> T {
+    // SAFETY: a reference is valid for reads; volatile, so that the compiler cannot fold in the
+    // value the object was built with.
+    unsafe { core::ptr::read_volatile(member) }
+}
+
+/// One member of a load-time global: `global!(OFFSETS.family)`.
+macro_rules! global {
+    ($global:ident . $member:ident $([$index:literal])?) => {
+        $crate::maps::load_time(&$crate::maps::$global.$member $([$index])?)
+    };
+}
+pub(crate) use global;

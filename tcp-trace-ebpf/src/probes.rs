@@ -1,0 +1,3 @@
+//! The hooks, one family per file.
+
+mod state;

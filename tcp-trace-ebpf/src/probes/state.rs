@@ -1,0 +1,89 @@
+//! TCP state changes.
+//!
+//! | program | hook | since | sees |
+//! |---|---|---|---|
+//! | `state_tp_btf` | `tp_btf/inet_sock_set_state` | 5.5 | every change |
+//! | `state_raw_tp` | `raw_tp/inet_sock_set_state` | 4.17 | every change; no cookie |
+//! | `state_fentry` | `fentry/tcp_set_state` | 5.5 | not listen(), not a child's birth |
+//! | `state_kprobe` | `kprobe/tcp_set_state` | 4.16 | as fentry; no cookie |
+//!
+//! At all four the socket still holds its old state, is locked or unpublished, and its `tcp_sock`
+//! is valid. They may run in softirq, where `current` is whoever was interrupted.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    EbpfContext as _,
+    helpers::generated::bpf_ktime_get_ns,
+    macros::{btf_tracepoint, fentry, kprobe, raw_tracepoint},
+    programs::{BtfTracePointContext, FEntryContext, ProbeContext, RawTracePointContext},
+};
+use tcp_trace_common::{COUNTER_FILTERED, COUNTER_STRANGE_STATE, STATE_SLOTS, transition_slot};
+
+use crate::{
+    counter::Counters,
+    emit::emit,
+    field::{Base, Copied, Direct, Fields, field},
+    maps::global,
+    netns, note, record,
+};
+
+#[btf_tracepoint(function = "inet_sock_set_state")]
+fn state_tp_btf(ctx: BtfTracePointContext) -> i32 {
+    let (sk, old, new): (Base, i32, i32) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    state_change::<Direct>(ctx.as_ptr(), sk, old as u32, new as u32);
+    0
+}
+
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+fn state_raw_tp(ctx: RawTracePointContext) -> i32 {
+    let (sk, old, new): (Base, i32, i32) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    state_change::<Copied>(ctx.as_ptr(), sk, old as u32, new as u32);
+    0
+}
+
+#[fentry(function = "tcp_set_state")]
+fn state_fentry(ctx: FEntryContext) -> i32 {
+    let (sk, new): (Base, i32) = (ctx.arg(0), ctx.arg(1));
+    // SAFETY: `sk` is the socket of the hooked function.
+    let old: u8 = unsafe { field::<Direct, _>(sk, global!(OFFSETS.state)) };
+    state_change::<Direct>(ctx.as_ptr(), sk, u32::from(old), new as u32);
+    0
+}
+
+#[kprobe(function = "tcp_set_state")]
+fn state_kprobe(ctx: ProbeContext) -> u32 {
+    let Some(sk) = ctx.arg::<Base>(0) else { return 0 };
+    let Some(new) = ctx.arg::<i32>(1) else { return 0 };
+    // SAFETY: `sk` is the socket of the hooked function.
+    let old: u8 = unsafe { field::<Copied, _>(sk, global!(OFFSETS.state)) };
+    state_change::<Copied>(ctx.as_ptr(), sk, u32::from(old), new as u32);
+    0
+}
+
+/// The body they share: filter, count, then report.
+#[inline(always)]
+fn state_change<F: Fields>(ctx: *mut c_void, sk: Base, old: u32, new: u32) {
+    // SAFETY: takes nothing and reads a clock.
+    let time_ns = unsafe { bpf_ktime_get_ns() };
+    let Some(counters) = Counters::of_this_cpu() else { return };
+    // SAFETY: `sk` is the live socket of the hook.
+    let netns = unsafe { netns::of::<F>(sk) };
+    if !netns::is_traced(netns) {
+        counters.raise(COUNTER_FILTERED);
+        return;
+    }
+    counters.raise(transition_slot(old as usize, new as usize));
+    if old >= STATE_SLOTS as u32 || new >= STATE_SLOTS as u32 {
+        counters.raise(COUNTER_STRANGE_STATE);
+        note::strange_state(ctx, old, new);
+    }
+    // SAFETY: `sk` is the live socket of the hook.
+    let mut record = unsafe { record::of_socket::<F>(sk) };
+    record.time_ns = time_ns;
+    record.old_state = old as u8;
+    record.new_state = new as u8;
+    record.netns = netns;
+    record::name_current(&mut record);
+    emit(ctx, &counters, &record);
+}
