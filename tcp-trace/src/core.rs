@@ -1,0 +1,25 @@
+//! The pure heart: bytes and timestamps in, connections and figures out.
+//!
+//! Nothing here reads a clock, a file, a socket or the environment, and nothing here knows aya, so
+//! that a live stream, a start-up snapshot and a recording take one and the same path.
+
+pub mod address;
+pub mod clock;
+pub mod close;
+pub mod connection;
+pub mod decode;
+pub mod errno;
+pub mod event;
+pub mod histogram;
+pub mod listeners;
+pub mod merge;
+pub mod owner;
+pub mod population;
+pub mod processes;
+pub mod query;
+pub mod recording;
+pub mod sentence;
+pub mod statistics;
+pub mod table;
+pub mod tcp_state;
+pub mod timeline;

@@ -1,0 +1,195 @@
+//! Raw record bytes to events. Total: every input gives an event or a reason.
+
+use std::{
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    num::NonZeroU64,
+};
+
+use tcp_trace_common as wire;
+use thiserror::Error;
+use zerocopy::FromBytes as _;
+
+use super::{
+    clock::Ts,
+    event::{
+        Body, Comm, Event, Flow, Origin, Protocol, SockFlags, SocketId, StateChange, Task, Transfer,
+    },
+    tcp_state::TcpState,
+};
+
+/// Why bytes are no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum DecodeError {
+    /// Shorter than the record its kind needs.
+    #[error("{have} bytes where a record has {need}")]
+    Short {
+        /// Bytes there.
+        have: usize,
+        /// Bytes needed.
+        need: usize,
+    },
+    /// A kind this version does not know.
+    #[error("unknown kind of record: {0}")]
+    Kind(u16),
+    /// The record's own length does not fit its kind.
+    #[error("the record says it has {said} bytes, its kind has {need}")]
+    Length {
+        /// Length in the record.
+        said: u16,
+        /// Length of the kind.
+        need: usize,
+    },
+    /// A state number outside the kernel's list.
+    #[error("unknown TCP state {0}")]
+    State(u8),
+}
+
+/// The record at the start of `bytes`; what follows it is the buffer's padding.
+///
+/// # Errors
+/// Where the bytes are too few, or say of themselves what no record is.
+pub fn record(bytes: &[u8]) -> Result<wire::StateRecord, DecodeError> {
+    let need = wire::STATE_RECORD_LEN;
+    let (record, _padding) = wire::StateRecord::read_from_prefix(bytes)
+        .map_err(|_| DecodeError::Short { have: bytes.len(), need })?;
+    if record.kind != wire::KIND_STATE && record.kind != wire::KIND_SEED {
+        return Err(DecodeError::Kind(record.kind));
+    }
+    if usize::from(record.len) != need {
+        return Err(DecodeError::Length { said: record.len, need });
+    }
+    Ok(record)
+}
+
+/// The event a record tells.
+///
+/// # Errors
+/// Where a state number is none of the kernel's.
+pub fn event(record: &wire::StateRecord) -> Result<Event, DecodeError> {
+    let state = |number| TcpState::from_number(number).ok_or(DecodeError::State(number));
+    let has = |bit| record.valid & bit != 0;
+    let change = StateChange {
+        socket: SocketId {
+            cookie: NonZeroU64::new(record.cookie).filter(|_| has(wire::VALID_COOKIE)),
+            sk: record.sk,
+        },
+        origin: if record.kind == wire::KIND_SEED { Origin::Snapshot } else { Origin::Live },
+        old: state(record.old_state)?,
+        new: state(record.new_state)?,
+        flow: Flow {
+            local: end(record.local_addr, record.local_port),
+            remote: end(record.remote_addr, record.remote_port),
+        },
+        protocol: match record.protocol {
+            6 => Protocol::Tcp,
+            262 => Protocol::Mptcp,
+            other => Protocol::Other(other),
+        },
+        netns: has(wire::VALID_NETNS).then_some(record.netns),
+        error: record.sk_err,
+        transfer: has(wire::VALID_TCP).then(|| transfer(record)),
+        flags: has(wire::VALID_FLAGS).then(|| SockFlags {
+            attached: record.sock_flags & wire::SOCK_ATTACHED != 0,
+            dead: record.sock_flags & wire::SOCK_FLAG_DEAD != 0,
+            fin_received: record.sock_flags & wire::SOCK_FLAG_FIN_RECEIVED != 0,
+            shutdown: record.shutdown,
+        }),
+        current: has(wire::VALID_CURRENT).then_some(Task {
+            pid: record.pid,
+            tid: record.tid,
+            comm: Comm(record.comm),
+        }),
+    };
+    Ok(Event { at: Ts(record.time_ns), body: Body::State(Box::new(change)) })
+}
+
+/// One end; `::ffff:a.b.c.d` is IPv4, whichever kind of socket it came from.
+fn end(address: [u8; 16], port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::from(address)).to_canonical(), port)
+}
+
+fn transfer(record: &wire::StateRecord) -> Transfer {
+    Transfer {
+        rcv_nxt: record.rcv_nxt,
+        copied_seq: record.copied_seq,
+        snd_una: record.snd_una,
+        write_seq: record.write_seq,
+        srtt_us: record.srtt_us_x8 / 8,
+        retransmits: record.retransmits,
+        bytes_acked: record.bytes_acked,
+        bytes_received: record.bytes_received,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use zerocopy::{FromZeros as _, IntoBytes as _};
+
+    use super::*;
+
+    fn sample() -> wire::StateRecord {
+        let mut record = wire::StateRecord::new_zeroed();
+        record.kind = wire::KIND_STATE;
+        record.len = u16::try_from(wire::STATE_RECORD_LEN).unwrap();
+        record.valid = wire::VALID_COOKIE | wire::VALID_TCP;
+        record.cookie = 7;
+        record.old_state = 1;
+        record.new_state = 8;
+        record.local_addr = Ipv6Addr::from([0, 0, 0, 0, 0, 0xffff, 0x7f00, 1]).octets();
+        record.local_port = 80;
+        record
+    }
+
+    #[test]
+    fn v4_mapped_addresses_are_ipv4() {
+        let Body::State(change) = event(&sample()).unwrap().body else { panic!("a state change") };
+        assert_eq!(change.flow.local.to_string(), "127.0.0.1:80");
+        assert_eq!(change.flow.remote.to_string(), "[::]:0");
+    }
+
+    #[test]
+    fn absent_fields_are_absent_not_zero() {
+        let mut record = sample();
+        record.valid = 0;
+        let Body::State(change) = event(&record).unwrap().body else { panic!("a state change") };
+        assert_eq!(change.socket.cookie, None);
+        assert_eq!(change.transfer, None);
+        assert_eq!(change.flags, None);
+        assert_eq!(change.current, None);
+        assert_eq!(change.netns, None);
+    }
+
+    #[test]
+    fn every_cut_is_refused_and_padding_is_not() {
+        let whole = sample();
+        let bytes = whole.as_bytes();
+        for end in 0..bytes.len() {
+            assert!(matches!(record(&bytes[..end]), Err(DecodeError::Short { .. })));
+        }
+        let mut padded = bytes.to_vec();
+        padded.extend([0xff; 7]);
+        assert_eq!(record(&padded), Ok(whole));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_decode_or_say_why(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            if let Ok(record) = record(&bytes) {
+                let _ = event(&record);
+            }
+        }
+
+        #[test]
+        fn any_fields_decode_or_say_why(bytes in any::<[u8; 148]>()) {
+            let mut whole = sample().as_bytes()[..4].to_vec();
+            whole.extend(bytes);
+            let record = record(&whole).unwrap();
+            let known = |n| (1..=12).contains(&n);
+            prop_assert_eq!(
+                event(&record).is_ok(),
+                known(record.old_state) && known(record.new_state)
+            );
+        }
+    }
+}

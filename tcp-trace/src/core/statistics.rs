@@ -1,0 +1,130 @@
+//! Figures over all connections, kept up to date with each change.
+
+use std::time::Duration;
+
+use super::{
+    close::{CloseReason, ClosedBy, Verdict},
+    errno,
+    histogram::Histogram,
+    tcp_state::TcpState,
+};
+
+/// Which side opened a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Direction {
+    /// It came in through a listener.
+    Inbound,
+    /// This host called `connect()`.
+    Outbound,
+    /// It was there before tracing began, or its birth was lost.
+    Unknown,
+}
+
+impl Direction {
+    /// Every direction.
+    pub const ALL: [Self; 3] = [Self::Inbound, Self::Outbound, Self::Unknown];
+
+    /// Name in metrics and the API.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Counters and histograms of everything the table has seen.
+#[derive(Clone, Debug, Default)]
+pub struct Statistics {
+    /// Time spent in each state, by [`TcpState::index`] of the state left.
+    pub state_durations: [Histogram; 13],
+    /// From SYN to ESTABLISHED of outbound connections.
+    ///
+    /// Inbound ones are born when their handshake is over, so a state change cannot time it.
+    pub outbound_handshakes: Histogram,
+    /// From the first FIN to CLOSE, by who closed first (in the order of [`ClosedBy::ALL`]).
+    pub teardowns: [Histogram; 3],
+    /// Ends by reason (in the order of [`CloseReason::ALL`]) and by who closed first, with
+    /// "nobody" last.
+    pub closed: [[u64; 4]; 16],
+    /// Failed `connect()`s in the order of [`errno::CONNECT_ERRORS`], any other error last.
+    pub connect_errors: [u64; errno::CONNECT_ERRORS.len() + 1],
+    /// Changes that Linux does not make.
+    pub illegal_transitions: u64,
+    /// Connections whose steps were not all seen.
+    pub gaps: u64,
+    /// Connections not taken in because the table was full.
+    pub refused: u64,
+    /// Changes of a socket with neither cookie nor address.
+    pub unidentified: u64,
+    /// Connections whose end was inferred.
+    pub ended_unseen: u64,
+}
+
+impl Statistics {
+    /// A connection stood in `state` for `span`.
+    pub fn stood(&mut self, state: TcpState, span: Duration) {
+        if let Some(histogram) = self.state_durations.get_mut(state.index()) {
+            histogram.observe(span);
+        }
+    }
+
+    /// A connection ended from `old`.
+    pub fn ended(&mut self, old: TcpState, verdict: Verdict) {
+        let by = verdict.by.map_or(ClosedBy::ALL.len(), |by| by as usize);
+        let row = self.closed.get_mut(verdict.reason as usize);
+        if let Some(count) = row.and_then(|row| row.get_mut(by)) {
+            *count += 1;
+        }
+        if old == TcpState::SynSent && verdict.error != 0 {
+            let known = errno::CONNECT_ERRORS.iter().position(|(number, _)| *number == verdict.error);
+            let slot = known.unwrap_or(errno::CONNECT_ERRORS.len());
+            if let Some(count) = self.connect_errors.get_mut(slot) {
+                *count += 1;
+            }
+        }
+    }
+
+    /// A teardown that `by` began took `span`.
+    pub fn tore_down(&mut self, by: ClosedBy, span: Duration) {
+        if let Some(histogram) = self.teardowns.get_mut(by as usize) {
+            histogram.observe(span);
+        }
+    }
+
+    /// Ends for `reason` by `by`.
+    #[must_use]
+    pub fn closed_count(&self, reason: CloseReason, by: Option<ClosedBy>) -> u64 {
+        let by = by.map_or(ClosedBy::ALL.len(), |by| by as usize);
+        self.closed.get(reason as usize).and_then(|row| row.get(by)).copied().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arrays_follow_the_order_of_their_names() {
+        for (index, reason) in CloseReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, index);
+        }
+        for (index, by) in ClosedBy::ALL.into_iter().enumerate() {
+            assert_eq!(by as usize, index);
+        }
+    }
+
+    #[test]
+    fn a_failed_connect_is_counted_under_its_error() {
+        let mut statistics = Statistics::default();
+        let refused = |error| Verdict { reason: CloseReason::Refused, by: None, error };
+        statistics.ended(TcpState::SynSent, refused(errno::ECONNREFUSED));
+        statistics.ended(TcpState::SynSent, refused(4711));
+        statistics.ended(TcpState::Established, refused(errno::ECONNREFUSED));
+        let index = errno::CONNECT_ERRORS.iter().position(|(_, n)| *n == "ECONNREFUSED").unwrap();
+        assert_eq!(statistics.connect_errors[index], 1);
+        assert_eq!(statistics.connect_errors.last(), Some(&1));
+    }
+}

@@ -1,0 +1,714 @@
+//! On hand-made types in both byte orders, on damaged ones, and on the running kernel's.
+
+use super::{Btf, BtfError, Member, MemberKind};
+
+// The numbers of the format, written out again so that a wrong one in the reader shows.
+const INT: u32 = 1;
+const PTR: u32 = 2;
+const ARRAY: u32 = 3;
+const STRUCT: u32 = 4;
+const UNION: u32 = 5;
+const ENUM: u32 = 6;
+const FWD: u32 = 7;
+const TYPEDEF: u32 = 8;
+const VOLATILE: u32 = 9;
+const CONST: u32 = 10;
+const RESTRICT: u32 = 11;
+const FUNC: u32 = 12;
+const FUNC_PROTO: u32 = 13;
+const VAR: u32 = 14;
+const DATASEC: u32 = 15;
+const FLOAT: u32 = 16;
+const DECL_TAG: u32 = 17;
+const TYPE_TAG: u32 = 18;
+const ENUM64: u32 = 19;
+
+const UNSIGNED: MemberKind = MemberKind::Int { signed: false };
+const SIGNED: MemberKind = MemberKind::Int { signed: true };
+
+/// Writes BTF.
+struct Builder {
+    big_endian: bool,
+    types: Vec<u8>,
+    strings: Vec<u8>,
+    last_id: u32,
+}
+
+impl Builder {
+    fn new(big_endian: bool) -> Self {
+        Self {
+            big_endian,
+            types: Vec::new(),
+            strings: vec![0],
+            last_id: 0,
+        }
+    }
+
+    fn word(&self, word: u32) -> [u8; 4] {
+        if self.big_endian {
+            word.to_be_bytes()
+        } else {
+            word.to_le_bytes()
+        }
+    }
+
+    fn name(&mut self, name: &str) -> u32 {
+        if name.is_empty() {
+            return 0;
+        }
+        let offset = u32::try_from(self.strings.len()).unwrap();
+        self.strings.extend_from_slice(name.as_bytes());
+        self.strings.push(0);
+        offset
+    }
+
+    /// A type with `info` but for its kind, and the words after the common ones; its id.
+    fn add(&mut self, name: &str, kind: u32, info: u32, extra: u32, words: &[u32]) -> u32 {
+        let name = self.name(name);
+        for word in [name, kind << 24 | info, extra].iter().chain(words) {
+            let word = self.word(*word);
+            self.types.extend(word);
+        }
+        self.last_id += 1;
+        self.last_id
+    }
+
+    fn int(&mut self, name: &str, size: u32, signed: bool) -> u32 {
+        self.add(
+            name,
+            INT,
+            0,
+            size,
+            &[(u32::from(signed) << 24) | (size * 8)],
+        )
+    }
+
+    fn refer(&mut self, kind: u32, name: &str, id: u32) -> u32 {
+        self.add(name, kind, 0, id, &[])
+    }
+
+    fn array(&mut self, element: u32, count: u32) -> u32 {
+        self.add("", ARRAY, 0, 0, &[element, 1, count])
+    }
+
+    /// A structure or union of members with name, type and place.
+    fn of(&mut self, kind: u32, name: &str, size: u32, members: &[(&str, u32, u32)]) -> u32 {
+        self.flagged(kind, name, size, members, 0)
+    }
+
+    fn flagged(
+        &mut self,
+        kind: u32,
+        name: &str,
+        size: u32,
+        members: &[(&str, u32, u32)],
+        flag: u32,
+    ) -> u32 {
+        let mut words = Vec::new();
+        for &(member, id, place) in members {
+            words.extend([self.name(member), id, place]);
+        }
+        let count = u32::try_from(members.len()).unwrap();
+        self.add(name, kind, flag << 31 | count, size, &words)
+    }
+
+    fn variants(&mut self, kind: u32, name: &str, flag: u32, variants: &[(&str, &[u32])]) -> u32 {
+        let mut words = Vec::new();
+        for &(variant, value) in variants {
+            words.push(self.name(variant));
+            words.extend(value);
+        }
+        let count = u32::try_from(variants.len()).unwrap();
+        let size = if kind == ENUM { 4 } else { 8 };
+        self.add(name, kind, flag << 31 | count, size, &words)
+    }
+
+    /// A function type of that many parameters.
+    fn prototype(&mut self, parameters: u32) -> u32 {
+        let words = vec![0; parameters as usize * 2];
+        self.add("", FUNC_PROTO, parameters, 0, &words)
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let magic: u16 = 0xeb9f;
+        let mut bytes = if self.big_endian {
+            magic.to_be_bytes().to_vec()
+        } else {
+            magic.to_le_bytes().to_vec()
+        };
+        bytes.extend([1, 0]);
+        let lengths = [self.types.len(), self.strings.len()];
+        let [types, strings] = lengths.map(|length| u32::try_from(length).unwrap());
+        for word in [24, 0, types, types, strings] {
+            bytes.extend(self.word(word));
+        }
+        bytes.extend_from_slice(&self.types);
+        bytes.extend_from_slice(&self.strings);
+        bytes
+    }
+
+    fn btf(&self) -> Btf {
+        Btf::parse(self.bytes()).unwrap()
+    }
+}
+
+/// A little kernel with one of everything.
+fn sample(big_endian: bool) -> Builder {
+    let mut b = Builder::new(big_endian);
+    let u32_ = b.int("unsigned int", 4, false);
+    let int = b.int("int", 4, true);
+    let u16_ = b.int("short unsigned int", 2, false);
+    let u8_ = b.int("unsigned char", 1, false);
+    let u64_ = b.int("long unsigned int", 8, false);
+    let float = b.add("double", FLOAT, 0, 8, &[]);
+    let pointer = b.refer(PTR, "", 0);
+    let mut port = b.refer(TYPEDEF, "u16", u16_);
+    for kind in [CONST, VOLATILE, RESTRICT, TYPE_TAG] {
+        port = b.refer(kind, "", port);
+    }
+    let port = b.refer(TYPEDEF, "port_t", port);
+    let name = b.array(u8_, 16);
+    let table = b.array(name, 3);
+    let state = b.variants(
+        ENUM,
+        "state",
+        1,
+        &[("UP", &[1]), ("DOWN", &[u32::MAX]), ("UPPER", &[2])],
+    );
+    b.variants(ENUM, "mask", 0, &[("ALL", &[u32::MAX])]);
+    let wide = b.variants(
+        ENUM64,
+        "wide",
+        0,
+        &[("HUGE", &[7, 1]), ("MINUS", &[u32::MAX, u32::MAX])],
+    );
+    let halves = b.of(STRUCT, "", 8, &[("low", u32_, 0), ("high", u32_, 32)]);
+    let either = b.of(UNION, "", 8, &[("whole", u64_, 0), ("", halves, 0)]);
+    let either = b.refer(CONST, "", either);
+    let net = b.of(STRUCT, "net_t", 8, &[("net", pointer, 0)]);
+    let choice = b.of(UNION, "choice", 8, &[("number", u64_, 0), ("net", net, 0)]);
+    let common = b.of(
+        STRUCT,
+        "common",
+        48,
+        &[
+            ("port", port, 0),
+            ("", either, 64),
+            ("net", net, 128),
+            ("name", name, 192),
+            ("choice", choice, 320),
+        ],
+    );
+    b.of(
+        STRUCT,
+        "sock",
+        160,
+        &[
+            ("common", common, 64),
+            ("table", table, 448),
+            ("state", state, 832),
+            ("wide", wide, 896),
+            ("float", float, 960),
+            ("error", int, 1024),
+            ("tail", b.last_id, 0),
+        ],
+    );
+    let flag = 1;
+    b.flagged(
+        STRUCT,
+        "bits",
+        8,
+        &[
+            ("plain", u8_, 8),
+            ("one", u32_, 1 << 24 | 3),
+            ("byte", u32_, 8 << 24 | 16),
+            ("odd", u8_, 33),
+        ],
+        flag,
+    );
+    let prototype = b.prototype(3);
+    let callback = b.refer(PTR, "", prototype);
+    b.refer(FUNC, "tcp_close", prototype);
+    b.refer(TYPEDEF, "btf_trace_close", callback);
+    b
+}
+
+fn member(btf: &Btf, structure: &str, path: &str) -> (u32, u32, MemberKind) {
+    let Member {
+        offset_bytes,
+        size_bytes,
+        kind,
+    } = btf.member(structure, path).unwrap();
+    (offset_bytes, size_bytes, kind)
+}
+
+fn array(element_size: u32, count: u32) -> MemberKind {
+    MemberKind::Array {
+        element_size,
+        count,
+    }
+}
+
+/// What a malformed BTF is told to be.
+fn fault<T: std::fmt::Debug>(result: Result<T, BtfError>) -> (u32, &'static str) {
+    match result {
+        Err(BtfError::Malformed { offset, what }) => (offset, what),
+        other => panic!("not malformed: {other:?}"),
+    }
+}
+
+#[test]
+fn members_are_found_at_their_place_in_both_byte_orders() {
+    for big_endian in [false, true] {
+        let btf = sample(big_endian).btf();
+        let at = |path| member(&btf, "sock", path);
+        assert_eq!(at("common.port"), (8, 2, UNSIGNED));
+        assert_eq!(at("common.whole"), (16, 8, UNSIGNED));
+        assert_eq!(at("common.low"), (16, 4, UNSIGNED));
+        assert_eq!(at("common.high"), (20, 4, UNSIGNED));
+        assert_eq!(at("common.net"), (24, 8, MemberKind::Struct));
+        assert_eq!(at("common.net.net"), (24, 8, MemberKind::Pointer));
+        assert_eq!(at("common.choice"), (48, 8, MemberKind::Union));
+        assert_eq!(at("common.choice.net.net"), (48, 8, MemberKind::Pointer));
+        let name = array(1, 16);
+        assert_eq!(at("common.name"), (32, 16, name));
+        let table = array(16, 3);
+        assert_eq!(at("table"), (56, 48, table));
+        assert_eq!(at("state"), (104, 4, MemberKind::Enum));
+        assert_eq!(at("wide"), (112, 8, MemberKind::Enum));
+        assert_eq!(at("float"), (120, 8, MemberKind::Float));
+        assert_eq!(at("error"), (128, 4, SIGNED));
+        assert_eq!(member(&btf, "bits", "plain"), (1, 1, UNSIGNED));
+        assert_eq!(btf.struct_size("sock"), Ok(160));
+    }
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let btf = sample(false).btf();
+    let missing = |path: &str| match btf.member("sock", path) {
+        Err(BtfError::NoSuchMember { kind, name, member }) => format!("{kind} {name}: {member}"),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(missing("por"), "struct sock: por");
+    assert_eq!(missing("common.por"), "struct sock: common.por");
+    assert_eq!(missing("common.ports"), "struct sock: common.ports");
+    assert_eq!(missing("gone.port"), "struct sock: gone");
+    assert_eq!(missing("error.port"), "struct sock: error.port");
+    assert_eq!(missing("common.net.net.x"), "struct sock: common.net.net.x");
+    // No name matches the anonymous union, nor two strings in a row.
+    assert_eq!(missing(""), "struct sock: ");
+    assert_eq!(missing("common..low"), "struct sock: common.");
+    assert_eq!(missing("common.port\0"), "struct sock: common.port\0");
+
+    let nothing = |name: &str| BtfError::NoSuchType {
+        kind: "struct",
+        name: name.into(),
+    };
+    for name in ["gone", "", "soc", "sock\0", "choice", "state"] {
+        assert_eq!(btf.struct_size(name), Err(nothing(name)));
+        assert_eq!(btf.member(name, "net"), Err(nothing(name)));
+    }
+    let error = btf.member("sock", "common.por").unwrap_err();
+    assert_eq!(error.to_string(), "struct sock has no member common.por");
+}
+
+#[test]
+fn a_name_is_taken_for_a_structure_only() {
+    let mut b = Builder::new(false);
+    let int = b.int("int", 4, true);
+    b.of(UNION, "sock", 8, &[("x", int, 0)]);
+    b.refer(FWD, "sock", 0);
+    b.refer(TYPEDEF, "sock", int);
+    b.of(STRUCT, "sock", 16, &[("x", int, 32)]);
+    b.refer(FWD, "later", 0);
+    let btf = b.btf();
+    assert_eq!(btf.struct_size("sock"), Ok(16));
+    assert_eq!(member(&btf, "sock", "x"), (4, 4, SIGNED));
+    assert!(btf.struct_size("later").is_err());
+    assert!(!btf.has_function("sock"));
+    assert!(btf.has_typedef("sock"));
+}
+
+#[test]
+fn bitfields_are_refused() {
+    let mut b = sample(true);
+    let narrow = b.add("int", INT, 0, 4, &[3]);
+    let moved = b.add("int", INT, 0, 4, &[2 << 16 | 32]);
+    b.of(
+        STRUCT,
+        "old",
+        8,
+        &[("three", narrow, 5), ("moved", moved, 8)],
+    );
+    let btf = b.btf();
+    let refused = |structure, path: &str| match btf.member(structure, path) {
+        Err(BtfError::Bitfield {
+            member,
+            bit_offset,
+            bits,
+            ..
+        }) if member == path => (bit_offset, bits),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused("bits", "one"), (3, 1));
+    assert_eq!(refused("bits", "byte"), (16, 8));
+    assert_eq!(refused("bits", "odd"), (33, 0));
+    assert_eq!(refused("old", "three"), (5, 3));
+    assert_eq!(refused("old", "moved"), (10, 32));
+}
+
+#[test]
+fn of_several_structures_the_one_with_the_member_counts() {
+    let mut b = Builder::new(false);
+    let int = b.int("int", 4, true);
+    b.of(STRUCT, "twin", 8, &[("left", int, 0), ("same", int, 32)]);
+    b.of(STRUCT, "twin", 8, &[("right", int, 0), ("same", int, 32)]);
+    b.of(STRUCT, "apart", 8, &[("x", int, 0)]);
+    b.of(STRUCT, "apart", 12, &[("x", int, 32)]);
+    let bit = 1 << 24;
+    b.flagged(STRUCT, "part", 4, &[("x", int, bit)], 1);
+    b.of(STRUCT, "part", 4, &[("y", int, 0)]);
+    let btf = b.btf();
+    assert_eq!(member(&btf, "twin", "left"), (0, 4, SIGNED));
+    assert_eq!(member(&btf, "twin", "right"), (0, 4, SIGNED));
+    assert_eq!(member(&btf, "twin", "same"), (4, 4, SIGNED));
+    assert_eq!(btf.struct_size("twin"), Ok(8));
+    let differ = BtfError::Ambiguous {
+        kind: "struct",
+        name: "apart".into(),
+    };
+    assert_eq!(btf.member("apart", "x"), Err(differ.clone()));
+    assert_eq!(btf.struct_size("apart"), Err(differ));
+    // The bitfield explains more than that the other structure has nothing of the name.
+    let error = btf.member("part", "x").unwrap_err();
+    assert!(matches!(error, BtfError::Bitfield { .. }), "{error}");
+}
+
+#[test]
+fn variants_have_their_values() {
+    for big_endian in [false, true] {
+        let btf = sample(big_endian).btf();
+        assert_eq!(btf.enum_value("state", "UP"), Ok(1));
+        assert_eq!(btf.enum_value("state", "UPPER"), Ok(2));
+        assert_eq!(btf.enum_value("state", "DOWN"), Ok(-1));
+        assert_eq!(btf.enum_value("mask", "ALL"), Ok(u32::MAX.into()));
+        assert_eq!(btf.enum_value("wide", "HUGE"), Ok((1 << 32) + 7));
+        assert_eq!(btf.enum_value("wide", "MINUS"), Ok(-1));
+        let error = btf.enum_value("state", "GONE").unwrap_err();
+        assert_eq!(error.to_string(), "enum state has no member GONE");
+        let error = btf.enum_value("gone", "UP").unwrap_err();
+        assert_eq!(error.to_string(), "the kernel has no enum gone");
+    }
+}
+
+#[test]
+fn parameters_are_counted() {
+    let mut b = sample(false);
+    b.refer(FUNC, "odd", 1);
+    let nothing = b.refer(PTR, "", 0);
+    b.refer(TYPEDEF, "to_nothing", nothing);
+    b.refer(TYPEDEF, "nothing", 0);
+    let btf = b.btf();
+    assert!(btf.has_function("tcp_close") && !btf.has_function("tcp_open"));
+    assert_eq!(btf.function_parameters("tcp_close"), Ok(3));
+    assert!(btf.has_typedef("btf_trace_close") && !btf.has_typedef("btf_trace_open"));
+    assert_eq!(btf.typedef_function_parameters("btf_trace_close"), Ok(3));
+    for name in ["to_nothing", "nothing", "u16"] {
+        let error = btf.typedef_function_parameters(name).unwrap_err();
+        assert!(matches!(error, BtfError::NotAFunction { .. }), "{error}");
+    }
+    let error = btf.function_parameters("odd").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "function odd does not lead to a function"
+    );
+    let error = btf.function_parameters("u16").unwrap_err();
+    assert_eq!(error.to_string(), "the kernel has no function u16");
+}
+
+#[test]
+fn pointers_are_as_wide_as_long() {
+    let mut b = Builder::new(true);
+    b.int("long int", 4, true);
+    let pointer = b.refer(PTR, "", 0);
+    b.of(STRUCT, "s", 8, &[("p", pointer, 32)]);
+    assert_eq!(member(&b.btf(), "s", "p"), (4, 4, MemberKind::Pointer));
+}
+
+#[test]
+fn every_kind_is_as_long_as_it_is() {
+    // Words after the common ones, alone and for each entry; a structure stands behind each.
+    let kinds = [
+        (INT, 1, 0),
+        (PTR, 0, 0),
+        (ARRAY, 3, 0),
+        (STRUCT, 0, 3),
+        (UNION, 0, 3),
+        (ENUM, 0, 2),
+        (FWD, 0, 0),
+        (TYPEDEF, 0, 0),
+        (VOLATILE, 0, 0),
+        (CONST, 0, 0),
+        (RESTRICT, 0, 0),
+        (FUNC, 0, 0),
+        (FUNC_PROTO, 0, 2),
+        (VAR, 1, 0),
+        (DATASEC, 0, 3),
+        (FLOAT, 0, 0),
+        (DECL_TAG, 1, 0),
+        (TYPE_TAG, 0, 0),
+        (ENUM64, 0, 3),
+    ];
+    for (kind, alone, each) in kinds {
+        for flag in [0, 1 << 31] {
+            let mut b = Builder::new(false);
+            let entries = if each == 0 { 0 } else { 5 };
+            let words = vec![0; alone + each * entries as usize];
+            b.add("it", kind, flag | entries, 4, &words);
+            b.of(STRUCT, "behind", 40 + kind, &[]);
+            assert_eq!(b.btf().struct_size("behind"), Ok(40 + kind));
+        }
+    }
+}
+
+#[test]
+fn an_unknown_kind_is_named() {
+    for kind in [0, 20, 31, 0x7f] {
+        let mut b = Builder::new(false);
+        b.int("int", 4, true);
+        b.add("new", kind, 0, 0, &[]);
+        let error = Btf::parse(b.bytes()).unwrap_err();
+        assert_eq!(error, BtfError::UnknownKind { kind, offset: 40 });
+    }
+}
+
+#[test]
+fn more_than_16_bits_of_members_are_read() {
+    let mut b = Builder::new(false);
+    let int = b.int("int", 4, true);
+    let mut members = vec![("other", int, 0); 70_000];
+    members.push(("last", int, 64));
+    b.of(STRUCT, "long", 12, &members);
+    assert_eq!(member(&b.btf(), "long", "last"), (8, 4, SIGNED));
+}
+
+#[test]
+fn names_of_one_hash_are_told_apart() {
+    let long = "x".repeat(100);
+    let names = [
+        "costarring",
+        "liquid",
+        &format!("{long}1"),
+        &format!("{long}2"),
+    ];
+    let mut b = Builder::new(false);
+    for (size, name) in (1..).zip(names) {
+        b.of(STRUCT, name, size, &[]);
+    }
+    let btf = b.btf();
+    let hashes: Vec<_> = btf.names.iter().map(|(hash, _)| hash).collect();
+    assert!(hashes[0] == hashes[1] && hashes[2] == hashes[3]);
+    for (size, name) in (1..).zip(names) {
+        assert_eq!(btf.struct_size(name), Ok(size));
+    }
+}
+
+#[test]
+fn references_without_an_end_are_cut_off() {
+    let mut b = Builder::new(false);
+    let (first, second) = (1, 2);
+    b.refer(TYPEDEF, "one", second);
+    b.refer(CONST, "", first);
+    for (name, id) in [("loop", first), ("beyond", 1000), ("void", 0)] {
+        b.of(STRUCT, name, 8, &[("x", id, 0)]);
+    }
+    b.refer(FUNC, "loop", first);
+    let btf = b.btf();
+    let what = |name| fault(btf.member(name, "x")).1;
+    assert_eq!(what("loop"), "type references without an end");
+    assert_eq!(what("beyond"), "reference to a type that is not there");
+    assert_eq!(what("void"), "member of a type that has no size");
+    assert!(fault(btf.typedef_function_parameters("one")).0 >= 24);
+    assert!(fault(btf.function_parameters("loop")).0 >= 24);
+
+    let mut b = Builder::new(false);
+    b.array(1, 1);
+    let huge = b.array(3, u32::MAX);
+    b.int("int", 4, true);
+    b.of(STRUCT, "s", 8, &[("array", 1, 0), ("huge", huge, 0)]);
+    let btf = b.btf();
+    assert_eq!(fault(btf.member("s", "array")).1, "arrays without an end");
+    assert_eq!(fault(btf.member("s", "huge")).1, "array too long");
+}
+
+#[test]
+fn anonymous_members_without_an_end_are_cut_off() {
+    // Each contains the next a thousand times, and the last the first.
+    let mut b = Builder::new(false);
+    for id in 1..=10 {
+        let next = id % 10 + 1;
+        let name = if id == 1 { "outer" } else { "" };
+        b.of(STRUCT, name, 8, &vec![("", next, 0); 1000]);
+    }
+    let btf = b.btf();
+    let what = "anonymous members without an end";
+    assert_eq!(fault(btf.member("outer", "x")).1, what);
+    // All structures of a name share the limit.
+    let mut b = Builder::new(false);
+    for _ in 0..10_000 {
+        b.of(STRUCT, "outer", 8, &[("", 1, 0)]);
+    }
+    assert_eq!(fault(b.btf().member("outer", "x")).1, what);
+}
+
+#[test]
+fn a_member_ends_inside_its_structure() {
+    let mut b = Builder::new(false);
+    let int = b.int("int", 4, true);
+    b.of(STRUCT, "s", 7, &[("x", int, 32)]);
+    // As far in as one place goes, nine times, is beyond 4 GiB.
+    let mut far = int;
+    for _ in 0..9 {
+        far = b.of(STRUCT, "far", u32::MAX, &[("x", far, u32::MAX - 7)]);
+    }
+    let btf = b.btf();
+    let what = "structure ends before its member";
+    assert_eq!(fault(btf.member("s", "x")).1, what);
+    assert_eq!(fault(btf.member("far", "x.x.x.x.x.x.x.x.x")).1, what);
+}
+
+#[test]
+fn headers_are_checked() {
+    let whole = sample(false).bytes();
+    let with = |at: usize, word: u32| {
+        let mut bytes = whole.clone();
+        bytes[at..at + 4].copy_from_slice(&word.to_le_bytes());
+        fault(Btf::parse(bytes))
+    };
+    let magic = 0x0001_eb9f;
+    assert_eq!(with(0, magic + 1), (0, "no magic number of BTF"));
+    assert_eq!(with(0, magic + 0x1_0000), (2, "not version 1"));
+    assert_eq!(with(4, 23), (4, "header cut short"));
+    for word in [u32::MAX, u32::try_from(whole.len()).unwrap()] {
+        assert_eq!(with(8, word), (8, "section reaches past the end"));
+        assert_eq!(with(12, word), (8, "section reaches past the end"));
+        assert_eq!(with(16, word), (16, "section reaches past the end"));
+        assert_eq!(with(20, word), (16, "section reaches past the end"));
+    }
+    let unended = "strings do not start and end with a zero";
+    assert_eq!(with(20, 0).1, unended);
+    assert_eq!(with(20, 3).1, unended);
+    assert_eq!(with(24, u32::MAX), (24, "name outside the strings"));
+    let short = u32::from_le_bytes([whole[12], whole[13], whole[14], whole[15]]) - 1;
+    assert_eq!(
+        with(12, short).1,
+        "type cut short by the end of its section"
+    );
+    assert_eq!(fault(Btf::parse(Vec::new())), (0, "no magic number of BTF"));
+}
+
+#[test]
+fn a_longer_header_is_skipped() {
+    let mut bytes = sample(false).bytes();
+    bytes.splice(24..24, [0xff; 8]);
+    bytes[4] = 32;
+    let btf = Btf::parse(bytes).unwrap();
+    assert_eq!(member(&btf, "sock", "common.port"), (8, 2, UNSIGNED));
+}
+
+#[test]
+fn no_start_of_a_whole_btf_is_one() {
+    for big_endian in [false, true] {
+        let whole = sample(big_endian).bytes();
+        for length in 0..whole.len() {
+            assert!(Btf::parse(&whole[..length]).is_err(), "{length} bytes");
+        }
+    }
+}
+
+/// Asks everything, for what it may answer.
+fn ask(btf: &Btf) {
+    for structure in ["sock", "common", "bits", "net_t", "choice", "gone"] {
+        let _ = btf.struct_size(structure);
+        for path in [
+            "common.port",
+            "common.net.net",
+            "common.choice.net.net",
+            "common.high",
+            "common.name",
+            "table",
+            "float",
+            "wide",
+            "tail.tail.tail",
+            "one",
+            "net",
+        ] {
+            if let (Ok(member), Ok(size)) =
+                (btf.member(structure, path), btf.struct_size(structure))
+            {
+                assert!(
+                    u64::from(member.offset_bytes) + u64::from(member.size_bytes) <= size.into()
+                );
+            }
+        }
+    }
+    for (name, variant) in [("state", "UP"), ("mask", "ALL"), ("wide", "MINUS")] {
+        let _ = btf.enum_value(name, variant);
+    }
+    let _ = btf.function_parameters("tcp_close");
+    let _ = btf.typedef_function_parameters("btf_trace_close");
+    let _ = btf.typedef_function_parameters("port_t");
+}
+
+#[test]
+fn damaged_bytes_are_survived() {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state >> 33).unwrap() % below
+    };
+    let whole = [false, true].map(|big_endian| sample(big_endian).bytes());
+    let mut parsed = 0;
+    for round in 0..6_000 {
+        let mut bytes = whole[round % 2].clone();
+        for _ in 0..=random(3) {
+            let at = random(bytes.len());
+            bytes[at] ^= u8::try_from(1 + random(255)).unwrap();
+        }
+        if let Ok(btf) = Btf::parse(bytes) {
+            parsed += 1;
+            ask(&btf);
+        }
+    }
+    // Else the questions would go unasked.
+    assert!(parsed > 1_000, "{parsed}");
+}
+
+#[test]
+fn the_running_kernel_is_read() {
+    let Ok(bytes) = std::fs::read("/sys/kernel/btf/vmlinux") else {
+        println!("left out: no BTF of the running kernel here");
+        return;
+    };
+    let btf = Btf::parse(bytes).unwrap();
+    let sock = |path| member(&btf, "sock", path);
+    assert_eq!(sock("__sk_common.skc_family").1, 2);
+    let (remote, local) = (sock("__sk_common.skc_dport"), sock("__sk_common.skc_num"));
+    assert_eq!((remote.0 + 2, 2, 2), (local.0, remote.1, local.1));
+    assert_eq!(sock("__sk_common.skc_net.net").2, MemberKind::Pointer);
+    assert_eq!(member(&btf, "net", "ns.inum").1, 4);
+    assert_eq!(member(&btf, "tcp_sock", "rcv_nxt").1, 4);
+    let size = |name| btf.struct_size(name).unwrap();
+    assert!(size("tcp_sock") > size("sock") && size("sock") > size("sock_common"));
+    let flag = |name| btf.enum_value("sock_flags", name).unwrap();
+    assert_eq!((flag("SOCK_DEAD"), flag("SOCK_DONE")), (0, 1));
+    assert!(btf.has_function("tcp_close"));
+    assert_eq!(btf.function_parameters("tcp_close"), Ok(2));
+    // The context, the socket and both states.
+    let tracepoint = "btf_trace_inet_sock_set_state";
+    assert!(btf.has_typedef(tracepoint));
+    assert_eq!(btf.typedef_function_parameters(tracepoint), Ok(4));
+}
