@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use super::{
     checkout::Checkout,
     paths,
+    process::words,
     recipe::{CARGO, FLAGS, PACKAGE, TARGET},
     remap, strip,
     toolchain::Toolchain,
@@ -26,15 +27,10 @@ pub(crate) fn object(checkout: &Checkout, toolchain: &Toolchain, target: &Path) 
         .env(
             "CARGO_ENCODED_RUSTFLAGS",
             flags.join(&OsString::from("\x1f")),
-        )
-        // These win over whatever a configuration file says.
-        .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", "bpf-linker")
-        .env("CARGO_INCREMENTAL", "0")
-        .env("RUSTC_WRAPPER", "")
-        .env("RUSTC_WORKSPACE_WRAPPER", "");
+        );
     let status = cargo
         .status()
-        .with_context(|| format!("cannot start {cargo:?}"))?;
+        .with_context(|| format!("cannot start {}", words(&cargo)))?;
     if !status.success() {
         bail!("the build of {PACKAGE} failed ({status}); the compiler's own words are above");
     }

@@ -33,22 +33,32 @@ pub(crate) fn answer(mut command: Command) -> Option<String> {
 
 /// What `command` prints, its complaints going to the terminal.
 pub(crate) fn output(mut command: Command) -> Result<String> {
+    let words = words(&command);
     command.stderr(Stdio::inherit());
     let output = command
         .output()
-        .with_context(|| format!("cannot start {command:?}"))?;
+        .with_context(|| format!("cannot start {words}"))?;
     if !output.status.success() {
         bail!(
-            "{command:?} failed ({}); its own words are above",
+            "{words} failed ({}); its own words are above",
             output.status
         );
     }
-    String::from_utf8(output.stdout).with_context(|| format!("{command:?} printed no UTF-8"))
+    String::from_utf8(output.stdout).with_context(|| format!("{words} printed no UTF-8"))
+}
+
+/// `command` as it would be typed, without its environment.
+pub(crate) fn words(command: &Command) -> String {
+    let words = [command.get_program()]
+        .into_iter()
+        .chain(command.get_args());
+    let words: Vec<_> = words.map(OsStr::to_string_lossy).collect();
+    format!("`{}`", words.join(" "))
 }
 
 /// What programs need to be found, to reach the network and to talk to a terminal.
 fn is_kept(key: &OsStr) -> bool {
-    const NAMES: [&str; 14] = [
+    const NAMES: [&str; 15] = [
         "PATH",
         "HOME",
         "USERPROFILE",
@@ -58,6 +68,7 @@ fn is_kept(key: &OsStr) -> bool {
         "TMP",
         "TERM",
         "NO_COLOR",
+        "CARGO_BUILD_JOBS",
         "CARGO_HOME",
         "RUSTUP_HOME",
         "SSL_CERT_FILE",

@@ -72,7 +72,12 @@ impl Toolchain {
         let libraries = self.sysroot.join("lib");
         cargo
             .env("LD_LIBRARY_PATH", &libraries)
-            .env("DYLD_FALLBACK_LIBRARY_PATH", &libraries);
+            .env("DYLD_FALLBACK_LIBRARY_PATH", &libraries)
+            // These win over what the user's own cargo configuration says.
+            .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", "bpf-linker")
+            .env("CARGO_INCREMENTAL", "0")
+            .env("RUSTC_WRAPPER", "")
+            .env("RUSTC_WORKSPACE_WRAPPER", "");
         cargo
     }
 }

@@ -166,7 +166,9 @@ fn rebuild(checkout: &Checkout, blessing: &Blessing, object: &[u8]) -> Result<Re
     let found = Object::of(&rebuilt);
     bail!(
         "the same sources gave other bytes: {} ({} bytes), differing from byte {same} on; it is \
-         kept at {}",
+         kept at {}. Not every difference is a forgery: a [profile.release] in a cargo \
+         configuration file outside the checkout, or a bpf-linker built on another LLVM than \
+         rustc's, does this too",
         found.sha256,
         found.size,
         kept.display()
