@@ -47,6 +47,9 @@ pub struct Offsets {
     pub shutdown: u16,
     /// `sock.sk_socket`, pointer.
     pub socket: u16,
+    /// `tcp_sock.inet_conn.icsk_inet.inet_sport`, big-endian u16: the local port as it was once
+    /// chosen. `skc_num` is zero again by the time a socket becomes CLOSE.
+    pub local_sport: u16,
     /// `tcp_sock.rcv_nxt`, u32.
     pub rcv_nxt: u16,
     /// `tcp_sock.copied_seq`, u32.
@@ -84,6 +87,7 @@ impl Offsets {
         err: ABSENT,
         shutdown: ABSENT,
         socket: ABSENT,
+        local_sport: ABSENT,
         rcv_nxt: ABSENT,
         copied_seq: ABSENT,
         snd_una: ABSENT,

@@ -6,7 +6,7 @@
 
 use core::ptr::{null, read_volatile};
 
-use aya_ebpf::helpers::{bpf_probe_read_kernel, generated};
+use aya_ebpf::helpers::generated;
 use tcp_trace_common::ABSENT;
 
 /// Start of a kernel structure.
@@ -58,8 +58,15 @@ impl Fields for Copied {
 
     #[inline(always)]
     unsafe fn load<T: Copy + Default>(base: Base, offset: u16) -> T {
-        // SAFETY: the helper checks the address itself and fails instead of faulting.
-        unsafe { bpf_probe_read_kernel(base.add(offset as usize).cast()) }.unwrap_or_default()
+        let mut value = T::default();
+        // SAFETY: the helper checks the address itself and fails instead of faulting; it then
+        // leaves zeros. Its answer is not looked at: a branch here doubles what the verifier walks.
+        unsafe {
+            let into = (&raw mut value).cast();
+            let from = base.add(offset as usize).cast();
+            generated::bpf_probe_read_kernel(into, size_of::<T>() as u32, from);
+        }
+        value
     }
 
     #[inline(always)]

@@ -148,11 +148,14 @@ unsafe fn sock_flags<F: Fields>(sk: Base) -> u8 {
     flags
 }
 
-/// Sequence numbers, bytes and timing.
+/// What only a `tcp_sock` has: its port, sequence numbers, bytes and timing.
 #[inline(always)]
 unsafe fn transfer<F: Fields>(record: &mut StateRecord, tcp: Base) {
     // SAFETY: the offsets are those of `struct tcp_sock` in the running kernel.
     unsafe {
+        if record.local_port == 0 {
+            record.local_port = u16::from_be(field::<F, _>(tcp, global!(OFFSETS.local_sport)));
+        }
         record.rcv_nxt = field::<F, _>(tcp, global!(OFFSETS.rcv_nxt));
         record.copied_seq = field::<F, _>(tcp, global!(OFFSETS.copied_seq));
         record.snd_una = field::<F, _>(tcp, global!(OFFSETS.snd_una));

@@ -146,6 +146,8 @@ pub struct Verdict {
 pub fn verdict(change: &StateChange, first_fin: Option<ClosedBy>, inbound: bool) -> Verdict {
     let error = effective_error(change);
     let (reason, by) = match (change.old, change.error) {
+        // A listener is no connection; it just stops.
+        (TcpState::Listen, _) => (CloseReason::Unknown, Some(ClosedBy::Local)),
         (_, errno::ECONNABORTED) => (CloseReason::Destroyed, Some(ClosedBy::Local)),
         (TcpState::SynSent, errno::ECONNREFUSED) => (CloseReason::Refused, Some(ClosedBy::Remote)),
         (TcpState::SynSent, errno::ETIMEDOUT) => (CloseReason::ConnectTimeout, None),

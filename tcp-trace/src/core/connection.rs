@@ -198,7 +198,11 @@ impl Connection {
     #[must_use]
     pub fn is_listener(&self) -> bool {
         self.state == TcpState::Listen || self.timeline.steps().first().is_some_and(|step| {
-            matches!(step.kind, StepKind::State { to: TcpState::Listen, .. })
+            matches!(
+                step.kind,
+                StepKind::State { to: TcpState::Listen, .. }
+                    | StepKind::Mark(Mark::Found(TcpState::Listen))
+            )
         })
     }
 }

@@ -44,16 +44,6 @@ impl Matrix {
         }
     }
 
-    /// This matrix without what `other` counted.
-    #[must_use]
-    pub fn without(&self, other: &Self) -> Self {
-        let mut rest = self.clone();
-        for (cell, count) in rest.0.iter_mut().zip(other.0) {
-            *cell = cell.saturating_sub(count);
-        }
-        rest
-    }
-
     /// All transitions together.
     #[must_use]
     pub fn total(&self) -> u64 {

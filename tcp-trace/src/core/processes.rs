@@ -50,25 +50,16 @@ impl Processes {
         self.by_name.iter()
     }
 
-    /// The `limit` names with the most connections, then everything else as one.
+    /// The `limit` names with the most connections, and the others.
     #[must_use]
-    pub fn ranked(&self, limit: usize) -> (Vec<(Comm, Process)>, Process, usize) {
+    pub fn ranked(&self, limit: usize) -> (Vec<(&Comm, &Process)>, Vec<(&Comm, &Process)>) {
         let mut all: Vec<_> = self.by_name.iter().collect();
         // Names break ties, so that the same figures give the same series.
         all.sort_by_key(|(name, process)| {
             (std::cmp::Reverse(process.by_state.iter().sum::<u64>()), **name)
         });
-        let folded = all.split_off(limit.min(all.len()));
-        let mut other = Process::default();
-        for (_, process) in &folded {
-            for (sum, count) in other.by_state.iter_mut().zip(process.by_state) {
-                *sum += count;
-            }
-            // The oldest alone is asked for.
-            other.close_wait.extend(process.close_wait.first());
-        }
-        let kept = all.into_iter().map(|(name, process)| (*name, process.clone())).collect();
-        (kept, other, folded.len())
+        let others = all.split_off(limit.min(all.len()));
+        (all, others)
     }
 }
 
@@ -82,7 +73,7 @@ mod tests {
         let name = Comm::from_text("java");
         processes.add(name, TcpState::CloseWait, Ts(5), ConnectionId(1));
         processes.add(name, TcpState::CloseWait, Ts(3), ConnectionId(2));
-        let (kept, _, _) = processes.ranked(10);
+        let (kept, _) = processes.ranked(10);
         assert_eq!(kept[0].1.close_wait.first(), Some(&(Ts(3), ConnectionId(2))));
         processes.remove(name, TcpState::CloseWait, Ts(3), ConnectionId(2));
         processes.remove(name, TcpState::CloseWait, Ts(5), ConnectionId(1));
@@ -90,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_is_folded_into_one_and_counted() {
+    fn the_names_with_the_most_connections_come_first() {
         let mut processes = Processes::default();
         for n in 0..10u64 {
             let name = Comm::from_text(&format!("p{n}"));
@@ -98,8 +89,8 @@ mod tests {
                 processes.add(name, TcpState::Established, Ts(0), ConnectionId(n * 100 + id));
             }
         }
-        let (kept, other, folded) = processes.ranked(3);
+        let (kept, others) = processes.ranked(3);
         assert_eq!(kept.iter().map(|(name, _)| name.text()).collect::<Vec<_>>(), ["p9", "p8", "p7"]);
-        assert_eq!((other.by_state[TcpState::Established.index()], folded), (28, 7));
+        assert_eq!(others.len(), 7);
     }
 }

@@ -14,11 +14,11 @@ use super::{
 #[must_use]
 pub fn of_step(connection: &Connection, step: &Step) -> String {
     match step.kind {
-        StepKind::State { from, to: S::Close, .. } => {
+        StepKind::State { from, to: S::Close, detail } => {
             let verdict = connection.closed.filter(|closed| closed.at == step.at);
             verdict.map_or_else(
                 || "the connection ended".to_owned(),
-                |closed| of_end(from, closed.verdict, &process(connection)),
+                |closed| of_end(from, closed.verdict, detail, &process(connection)),
             )
         }
         StepKind::State { from, to, detail } => of_change(connection, from, to, detail),
@@ -95,14 +95,18 @@ fn closing_call(detail: Detail) -> &'static str {
 
 /// What an end means.
 #[must_use]
-pub fn of_end(from: S, verdict: Verdict, process: &str) -> String {
+pub fn of_end(from: S, verdict: Verdict, detail: Detail, process: &str) -> String {
     let error = errno::name(verdict.error);
     match verdict.reason {
-        CloseReason::FinActive => {
-            "the peer's FIN is in, or nobody waits for it: the kernel keeps only a mini-socket \
-             (TIME_WAIT or FIN_WAIT2) for 60 s at most"
-                .to_owned()
+        CloseReason::FinActive => match detail.fin_received {
+            Some(true) => "the peer's FIN came: closed in order, TIME_WAIT follows for 60 s",
+            Some(false) => {
+                "closed here and acknowledged; the kernel waits for the peer's FIN with a \
+                 mini-socket (FIN_WAIT2 for tcp_fin_timeout, then TIME_WAIT)"
+            }
+            None => "closed here and acknowledged; a mini-socket of the kernel does the rest",
         }
+        .to_owned(),
         CloseReason::FinPassive => "the peer acknowledged our FIN: closed in order".to_owned(),
         CloseReason::Simultaneous => {
             "the peer acknowledged our FIN: closed in order, TIME_WAIT follows for 60 s".to_owned()
@@ -235,7 +239,10 @@ mod tests {
     fn every_reason_has_a_sentence_of_its_own() {
         let sentences: std::collections::HashSet<_> = CloseReason::ALL
             .into_iter()
-            .map(|reason| of_end(S::Established, Verdict { reason, by: None, error: 0 }, "p 1"))
+            .map(|reason| {
+                let verdict = Verdict { reason, by: None, error: 0 };
+                of_end(S::Established, verdict, Detail::default(), "p 1")
+            })
             .collect();
         assert_eq!(sentences.len(), CloseReason::ALL.len());
     }

@@ -113,6 +113,7 @@ impl Table {
             return Outcome::Nothing;
         }
         let transition = change.old.transition(change.new);
+        self.forget_double(change.socket);
         match self.locate(change.socket) {
             Some(key) if self.is_another_life(key, change, transition) => {
                 self.end_unseen(key, at, Mark::Reused);
@@ -120,6 +121,19 @@ impl Table {
             }
             Some(key) => self.advance(key, at, change, transition),
             None => self.first_sight(at, change, transition),
+        }
+    }
+
+    /// A snapshot may have met a newborn child by cookie while the child's own birth, which carries
+    /// none, was still on its way: the one that saw the birth stays.
+    fn forget_double(&mut self, socket: SocketId) {
+        let Some(cookie) = socket.cookie.filter(|_| socket.sk != 0) else { return };
+        let (by_cookie, by_address) = (Key::Cookie(cookie.get()), Key::Address(socket.sk));
+        let found = self.live.get(&by_cookie).is_some_and(|connection| connection.found);
+        if found && self.live.contains_key(&by_address) {
+            if let Some(double) = self.detach(by_cookie) {
+                self.keys.remove(&double.id);
+            }
         }
     }
 

@@ -13,7 +13,7 @@ mod tests;
 
 /// Why a question about the kernel's types has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum BtfError {
+pub enum BtfError {
     /// The bytes break the format.
     #[error("malformed BTF at byte {offset}: {what}")]
     Malformed {
@@ -80,18 +80,18 @@ pub(crate) enum BtfError {
 
 /// Where a structure keeps a member, and what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Member {
+pub struct Member {
     /// Bytes from the start of the outermost structure.
-    pub(crate) offset_bytes: u32,
+    pub offset_bytes: u32,
     /// Its size.
-    pub(crate) size_bytes: u32,
+    pub size_bytes: u32,
     /// Its type, typedefs and qualifiers looked through.
-    pub(crate) kind: MemberKind,
+    pub kind: MemberKind,
 }
 
 /// What a [`Member`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum MemberKind {
+pub enum MemberKind {
     /// An integer, a character or a boolean.
     Int {
         /// Whether it is signed.
@@ -117,7 +117,7 @@ pub(crate) enum MemberKind {
 }
 
 /// The types of one kernel.
-pub(crate) struct Btf {
+pub struct Btf {
     bytes: Vec<u8>,
     big_endian: bool,
     pointer_size: u32,
@@ -133,7 +133,7 @@ impl Btf {
     ///
     /// # Errors
     /// The bytes are not a whole BTF, or have a kind of type this does not know.
-    pub(crate) fn parse(bytes: impl Into<Vec<u8>>) -> Result<Self, BtfError> {
+    pub fn parse(bytes: impl Into<Vec<u8>>) -> Result<Self, BtfError> {
         Self::read(bytes.into())
     }
 
@@ -143,7 +143,7 @@ impl Btf {
     /// # Errors
     /// There is no such structure or member, or it is a bitfield, or structures of that name differ
     /// about it; those that lack it do not count.
-    pub(crate) fn member(&self, structure: &str, path: &str) -> Result<Member, BtfError> {
+    pub fn member(&self, structure: &str, path: &str) -> Result<Member, BtfError> {
         let mut steps = lookup::MAX_STEPS;
         self.agree("struct", structure, |outer| {
             self.resolve(outer, structure, path, &mut steps)
@@ -154,7 +154,7 @@ impl Btf {
     ///
     /// # Errors
     /// There is no such structure, or several that differ in size.
-    pub(crate) fn struct_size(&self, name: &str) -> Result<u32, BtfError> {
+    pub fn struct_size(&self, name: &str) -> Result<u32, BtfError> {
         self.agree("struct", name, |record| Ok(record.extra))
     }
 
@@ -162,12 +162,13 @@ impl Btf {
     ///
     /// # Errors
     /// There is no such enumeration or variant, or enumerations of that name differ about it.
-    pub(crate) fn enum_value(&self, name: &str, variant: &str) -> Result<i64, BtfError> {
+    pub fn enum_value(&self, name: &str, variant: &str) -> Result<i64, BtfError> {
         self.agree("enum", name, |record| self.variant(record, name, variant))
     }
 
     /// Whether the kernel describes a function of that name.
-    pub(crate) fn has_function(&self, name: &str) -> bool {
+    #[must_use]
+    pub fn has_function(&self, name: &str) -> bool {
         self.named("function", name).next().is_some()
     }
 
@@ -175,7 +176,7 @@ impl Btf {
     ///
     /// # Errors
     /// There is no such function, or several that differ in this.
-    pub(crate) fn function_parameters(&self, name: &str) -> Result<usize, BtfError> {
+    pub fn function_parameters(&self, name: &str) -> Result<usize, BtfError> {
         self.agree("function", name, |record| {
             let parameters = self.parameters(record)?;
             parameters.ok_or_else(|| not_a_function("function", name))
@@ -183,7 +184,8 @@ impl Btf {
     }
 
     /// Whether the kernel has a typedef of that name.
-    pub(crate) fn has_typedef(&self, name: &str) -> bool {
+    #[must_use]
+    pub fn has_typedef(&self, name: &str) -> bool {
         self.named("typedef", name).next().is_some()
     }
 
@@ -192,7 +194,7 @@ impl Btf {
     ///
     /// # Errors
     /// There is no such typedef, or it is no pointer to a function.
-    pub(crate) fn typedef_function_parameters(&self, name: &str) -> Result<usize, BtfError> {
+    pub fn typedef_function_parameters(&self, name: &str) -> Result<usize, BtfError> {
         self.agree("typedef", name, |record| {
             let parameters = self.pointed_parameters(record)?;
             parameters.ok_or_else(|| not_a_function("typedef", name))

@@ -51,6 +51,7 @@ impl Btf {
         })
     }
 
+    /// The types of that name, in their order in the file.
     pub(super) fn named<'a>(
         &'a self,
         kind: &'static str,
@@ -68,6 +69,7 @@ impl Btf {
             })
     }
 
+    /// Follows a path of members from `outer` on, which is called `structure`.
     pub(super) fn resolve(
         &self,
         outer: Record,
@@ -133,6 +135,7 @@ impl Btf {
         Ok(None)
     }
 
+    /// The member at `index` of a structure or union.
     fn entry(&self, outer: Record, index: u32) -> Result<Entry<'_>, BtfError> {
         let at = outer.entry(index, 12);
         let name = self.string(self.u32(at)?, at)?;
@@ -164,6 +167,7 @@ impl Btf {
         Ok((place.saturating_add(skipped), (!whole).then_some(bits)))
     }
 
+    /// Size of a value of that type and what it is.
     fn measure(&self, record: Record, depth: u32) -> Result<(u32, MemberKind), BtfError> {
         let kind = match record.kind {
             INT => {
@@ -197,6 +201,7 @@ impl Btf {
         Ok((size, kind))
     }
 
+    /// Value of the variant of an enumeration.
     pub(super) fn variant(
         &self,
         record: Record,
@@ -248,6 +253,7 @@ impl Btf {
         Err(malformed(record.at, "type references without an end"))
     }
 
+    /// The type with that id, which something at `referrer` refers to.
     fn by_id(&self, id: u32, referrer: u32) -> Result<Record, BtfError> {
         let Some(index) = id.checked_sub(1) else {
             return Ok(Record::void(referrer));

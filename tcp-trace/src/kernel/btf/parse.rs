@@ -16,7 +16,7 @@ const HASHED: usize = 64;
 /// What compilers call the integer that is as wide as a pointer, which BTF says nowhere else.
 const LONG: [&str; 4] = ["long unsigned int", "long int", "unsigned long", "long"];
 
-/// Stands for the type with id 0.
+// The kinds of types; no type in the file is of the first, which stands for the type with id 0.
 const VOID: u32 = 0;
 pub(super) const INT: u32 = 1;
 pub(super) const PTR: u32 = 2;
@@ -52,6 +52,7 @@ pub(super) struct Record {
 }
 
 impl Btf {
+    /// See [`Btf::parse`].
     pub(super) fn read(bytes: Vec<u8>) -> Result<Self, BtfError> {
         let big_endian = match bytes.get(..2) {
             Some([0x9f, 0xeb]) => false,

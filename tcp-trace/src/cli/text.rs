@@ -1,0 +1,26 @@
+//! What the commands print on a terminal: objects of the API in, text out.
+//!
+//! Nothing here reads a clock, a terminal or a file. The caller decides the [`Style`] once and
+//! prints what comes back; no text ends in a line break.
+//!
+//! Names of processes, programs and units are chosen by whoever runs them, and a daemon may be a
+//! remote one, so every string on its way out passes [`sanitize`]: through [`page::Page`], which
+//! alone writes control sequences, or by hand in the two renderers that mimic other tools.
+
+pub(crate) mod doctor;
+pub(crate) mod list;
+mod page;
+mod sanitize;
+pub(crate) mod show;
+pub(crate) mod status;
+mod style;
+pub(crate) mod tcplife;
+pub(crate) mod tcpstates;
+pub(crate) mod watch;
+mod words;
+
+#[cfg(test)]
+mod fixtures;
+
+pub(crate) use sanitize::sanitize;
+pub(crate) use style::Style;

@@ -1,0 +1,69 @@
+//! All figures at one moment, for the metrics.
+
+use std::time::Duration;
+
+use crate::{
+    api,
+    core::{event::Comm, population::Matrix, statistics::Statistics, tcp_state::TcpState},
+    kernel::counters::Counters,
+};
+
+/// What a scrape needs, copied out so that rendering it holds up nobody.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    /// Sockets in each state, by [`TcpState::index`].
+    pub gauges: [u64; 13],
+    /// The kernel's count of every transition.
+    pub matrix: Matrix,
+    /// The kernel's other counters.
+    pub counters: Counters,
+    /// Counters and histograms of the table.
+    pub statistics: Statistics,
+    /// The process names with the most connections.
+    pub processes: Vec<ProcessFigures>,
+    /// All other process names together.
+    pub other_processes: ProcessFigures,
+    /// How many names were folded into [`Figures::other_processes`].
+    pub folded_processes: u64,
+    /// Connections and listeners in the table.
+    pub connections: u64,
+    /// How many it may hold.
+    pub connections_limit: u64,
+    /// Events taken, by kind.
+    pub events: Vec<(&'static str, u64)>,
+    /// Events lost, by the place where they died; every place, zeros included.
+    pub lost: Vec<(&'static str, u64)>,
+    /// Losses as the perf buffers report them themselves.
+    pub perf_record_lost: u64,
+    /// Records that came too late to be put in order.
+    pub late_records: u64,
+    /// Every program, attached or not.
+    pub hooks: Vec<api::Hook>,
+    /// The attached program's runs, nanoseconds and misses.
+    pub program: (u64, u64, u64),
+}
+
+/// Connections of one process name.
+#[derive(Clone, Debug, Default)]
+pub struct ProcessFigures {
+    /// Its name, with what is no UTF-8 replaced.
+    pub name: String,
+    /// Connections by [`TcpState::index`].
+    pub by_state: [u64; 13],
+    /// Age of its oldest connection in `CLOSE_WAIT`.
+    pub oldest_close_wait: Option<Duration>,
+}
+
+impl ProcessFigures {
+    /// Figures under a process's name.
+    #[must_use]
+    pub fn named(name: &Comm) -> Self {
+        Self { name: name.text().into_owned(), ..Self::default() }
+    }
+
+    /// Connections in `state`.
+    #[must_use]
+    pub fn in_state(&self, state: TcpState) -> u64 {
+        self.by_state.get(state.index()).copied().unwrap_or(0)
+    }
+}

@@ -1,0 +1,69 @@
+//! Writes what passes through the tracer to a recording.
+
+use std::{collections::hash_map::RandomState, hash::BuildHasher as _, io::Write};
+
+use tcp_trace_common::StateRecord;
+use zerocopy::IntoBytes as _;
+
+use crate::core::{
+    clock::Ts,
+    recording::{Frame, Header, Writer},
+};
+
+/// A recording in the making.
+pub(crate) struct Recorder {
+    writer: Option<Writer<Box<dyn Write + Send>>>,
+    pointers: RandomState,
+    failure: Option<std::io::Error>,
+}
+
+impl Recorder {
+    /// Begins a recording.
+    pub(crate) fn new(sink: Box<dyn Write + Send>, header: &Header) -> std::io::Result<Self> {
+        let writer = Some(Writer::new(sink, header)?);
+        Ok(Self { writer, pointers: RandomState::new(), failure: None })
+    }
+
+    /// Adds a record. Kernel addresses are replaced by numbers that mean nothing elsewhere: a
+    /// recording is made to be sent to somebody.
+    pub(crate) fn record(&mut self, cpu: u32, mut record: StateRecord) {
+        if record.sk != 0 {
+            record.sk = self.pointers.hash_one(record.sk).max(1);
+        }
+        let bytes = record.as_bytes().to_vec();
+        self.write(&Frame::Record { cpu: u16::try_from(cpu).unwrap_or(u16::MAX), bytes });
+    }
+
+    /// Adds a loss.
+    pub(crate) fn lost(&mut self, cpu: u32, at: Ts, count: u64) {
+        let cpu = u16::try_from(cpu).unwrap_or(u16::MAX);
+        self.write(&Frame::Lost { cpu, at: at.0, count });
+    }
+
+    /// Adds the exact counters, the end mark, and says whether everything was written.
+    pub(crate) fn finish(mut self, at: Ts, counters: Vec<u64>) -> std::io::Result<u64> {
+        self.write(&Frame::Counters { at: at.0, counters });
+        if let Some(error) = self.failure.take() {
+            return Err(error);
+        }
+        let Some(writer) = self.writer.take() else { return Ok(0) };
+        let frames = writer.frames();
+        writer.finish(at.0)?;
+        Ok(frames)
+    }
+
+    /// After the first failure nothing more is written: half a frame would only look like damage.
+    fn write(&mut self, frame: &Frame) {
+        let Some(writer) = &mut self.writer else { return };
+        if let Err(error) = writer.write(frame) {
+            self.failure = Some(error);
+            self.writer = None;
+        }
+    }
+}
+
+impl std::fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recorder").field("failure", &self.failure).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,348 @@
+//! The tracer's state: everything but where records come from.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tcp_trace_common::StateRecord;
+use tokio::sync::broadcast;
+
+use super::{
+    Request,
+    figures::{Figures, ProcessFigures},
+    recorder::Recorder,
+};
+use crate::{
+    api,
+    core::{
+        clock::{Ts, WallOffset},
+        connection::Connection,
+        decode,
+        event::{Body, Event},
+        merge::Merge,
+        population::Matrix,
+        query::Query,
+        table::{Limits, Outcome, Table},
+        tcp_state::TcpState,
+    },
+    kernel::counters::Counters,
+};
+
+/// How long a record waits for older ones of other CPUs.
+pub(crate) const REORDER_WINDOW: Duration = Duration::from_millis(10);
+/// Records that may wait.
+const REORDER_LIMIT: usize = 1 << 20;
+
+/// What is fixed while the tracer runs, for `status`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Identity {
+    pub(crate) kernel: String,
+    pub(crate) source: &'static str,
+    pub(crate) backend: String,
+    pub(crate) hooks: Vec<api::Hook>,
+    pub(crate) degradations: Vec<crate::kernel::plan::Degradation>,
+    pub(crate) netns: Vec<u32>,
+    pub(crate) process_limit: usize,
+}
+
+/// Something on its way through the merge.
+enum Inbound {
+    Record(u32, StateRecord),
+    Lost(u32, u64),
+}
+
+/// What the kernel says at the moment of a question.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KernelFigures {
+    pub(crate) counters: Counters,
+    pub(crate) program: (u64, u64, u64),
+}
+
+/// The tracer.
+pub(crate) struct Tracer {
+    table: Table,
+    merge: Merge<Inbound>,
+    events: broadcast::Sender<Arc<api::Event>>,
+    lagged: Arc<AtomicU64>,
+    identity: Identity,
+    started: Ts,
+    pub(crate) wall: WallOffset,
+    excluded: Matrix,
+    changes: u64,
+    snapshots: u64,
+    undecodable: u64,
+    perf_record_lost: u64,
+    pub(crate) recorder: Option<Recorder>,
+}
+
+impl Tracer {
+    /// An empty one.
+    pub(crate) fn new(
+        identity: Identity,
+        limits: Limits,
+        inbox: (broadcast::Sender<Arc<api::Event>>, Arc<AtomicU64>),
+        started: Ts,
+        wall: WallOffset,
+    ) -> Self {
+        let (events, lagged) = inbox;
+        Self {
+            table: Table::new(limits),
+            merge: Merge::new(REORDER_WINDOW, REORDER_LIMIT),
+            events,
+            lagged,
+            identity,
+            started,
+            wall,
+            excluded: Matrix::default(),
+            changes: 0,
+            snapshots: 0,
+            undecodable: 0,
+            perf_record_lost: 0,
+            recorder: None,
+        }
+    }
+
+    /// Leaves these transitions out of every figure: the tracer made them itself.
+    pub(crate) fn exclude(&mut self, old: TcpState, new: TcpState) {
+        self.excluded.raise(old, new);
+    }
+
+    /// The counters without what the tracer made itself.
+    pub(crate) fn without_own(&self, mut counters: Counters) -> Counters {
+        counters.take_away(&self.excluded);
+        counters
+    }
+
+    /// Takes a decoded record from `cpu`.
+    pub(crate) fn take_record(&mut self, cpu: u32, record: StateRecord) {
+        self.merge.push(Ts(record.time_ns), Inbound::Record(cpu, record));
+    }
+
+    /// Takes the news that `cpu` lost `count` records before `at`.
+    pub(crate) fn take_loss(&mut self, cpu: u32, at: Ts, count: u64) {
+        self.perf_record_lost += count;
+        self.merge.push(at, Inbound::Lost(cpu, count));
+    }
+
+    /// Takes the programs' own word, before the buffer's, that `count` records did not get out.
+    pub(crate) fn note_loss(&mut self, at: Ts, count: u64) {
+        self.merge.push(at, Inbound::Lost(0, count));
+    }
+
+    /// Sets the beginning of what was traced.
+    pub(crate) fn begun_at(&mut self, at: Ts) {
+        self.started = at;
+    }
+
+    /// Counts bytes that are no record.
+    pub(crate) fn malformed(&mut self, why: &dyn std::fmt::Display) {
+        self.undecodable += 1;
+        tracing::warn!(%why, "bytes from the kernel that are no record");
+    }
+
+    /// Applies all that happened before `now` less the reorder window.
+    pub(crate) fn release(&mut self, now: Ts) {
+        let mut ready = Vec::new();
+        self.merge.release(now, |at, item| ready.push((at, item)));
+        self.apply_all(ready);
+    }
+
+    /// Applies all that is left.
+    pub(crate) fn flush(&mut self) {
+        let mut ready = Vec::new();
+        self.merge.flush(|at, item| ready.push((at, item)));
+        self.apply_all(ready);
+    }
+
+    fn apply_all(&mut self, ready: Vec<(Ts, Inbound)>) {
+        for (at, item) in ready {
+            match item {
+                Inbound::Record(cpu, record) => self.apply_record(cpu, &record),
+                Inbound::Lost(cpu, count) => self.apply_loss(cpu, at, count),
+            }
+        }
+    }
+
+    fn apply_record(&mut self, cpu: u32, record: &StateRecord) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.record(cpu, *record);
+        }
+        match decode::event(record) {
+            Ok(event) => self.apply(&event),
+            Err(error) => self.malformed(&error),
+        }
+    }
+
+    fn apply_loss(&mut self, cpu: u32, at: Ts, count: u64) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.lost(cpu, at, count);
+        }
+        self.table.apply(&Event { at, body: Body::Lost { cpu, count } });
+        self.publish(|tracer| api::lost_event(at, tracer.wall, "perf_buffer", count));
+    }
+
+    fn apply(&mut self, event: &Event) {
+        let outcome = self.table.apply(event);
+        let Body::State(change) = &event.body else { return };
+        let live = change.origin == crate::core::event::Origin::Live;
+        if live {
+            self.changes += 1;
+        } else {
+            self.snapshots += 1;
+        }
+        let Outcome::Stepped(stepped) = outcome else { return };
+        if self.events.receiver_count() == 0 || !live {
+            return;
+        }
+        let Some(known) = self.table.get(stepped.id) else { return };
+        let (at, wall, epoch) = (event.at, self.wall, self.table.loss_epoch());
+        let step = api::state_event(known, stepped, change, at, wall, epoch);
+        let end = (known.closed.is_some() && !known.is_listener())
+            .then(|| api::closed_event(known, at, wall, epoch));
+        // Fails only when the last subscriber has just left.
+        let _ = self.events.send(Arc::new(step));
+        if let Some(end) = end {
+            let _ = self.events.send(Arc::new(end));
+        }
+    }
+
+    fn publish(&self, event: impl FnOnce(&Self) -> api::Event) {
+        if self.events.receiver_count() > 0 {
+            let _ = self.events.send(Arc::new(event(self)));
+        }
+    }
+
+    /// Answers a question as of `now`. A questioner who has gone away is no concern.
+    pub(crate) fn answer(&self, request: Request, now: Ts, kernel: &KernelFigures) {
+        match request {
+            Request::Status(reply) => drop(reply.send(self.status(now, kernel))),
+            Request::Connections { query, limit, closed, reply } => {
+                drop(reply.send(self.connections(&query, limit, closed, now)));
+            }
+            Request::Connection { id, reply } => {
+                let found = self.table.get(id).map(|known| self.view(known, now, true));
+                drop(reply.send(found));
+            }
+            Request::Figures(reply) => drop(reply.send(Box::new(self.figures(now, kernel)))),
+            Request::Stop => {}
+        }
+    }
+
+    fn view(&self, known: &Connection, now: Ts, timeline: bool) -> api::Connection {
+        api::connection(known, now, self.wall, self.table.loss_epoch(), timeline)
+    }
+
+    fn connections(&self, query: &Query, limit: usize, closed: bool, now: Ts) -> api::ConnectionList {
+        let mut found: Vec<_> = self.table.live().filter(|known| query.matches(known, now)).collect();
+        found.sort_unstable_by_key(|known| (known.state_since, known.id));
+        if closed {
+            found.extend(self.table.closed().filter(|known| query.matches(known, now)));
+        }
+        let total = found.len() as u64;
+        if limit > 0 {
+            found.truncate(limit);
+        }
+        let connections = found.into_iter().map(|known| self.view(known, now, false)).collect();
+        api::ConnectionList { connections, total }
+    }
+
+    fn status(&self, now: Ts, kernel: &KernelFigures) -> api::Status {
+        let lost = self.losses(kernel);
+        api::Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            kernel: self.identity.kernel.clone(),
+            source: self.identity.source.to_owned(),
+            tracing_since: api::rfc3339(self.wall, self.started),
+            uptime_seconds: now.since(self.started).as_secs_f64(),
+            backend: self.identity.backend.clone(),
+            hooks: self.identity.hooks.clone(),
+            degradations: self.identity.degradations.clone(),
+            netns: self.identity.netns.clone(),
+            events: self.changes + self.snapshots,
+            lost: lost
+                .into_iter()
+                .map(|(stage, count)| api::Loss { stage: stage.to_owned(), count })
+                .collect(),
+            perf_record_lost: self.perf_record_lost,
+            connections: self.table.len() as u64,
+            connections_limit: self.table.limits().live as u64,
+            late_records: self.merge.late(),
+            gaps: self.table.statistics().gaps,
+        }
+    }
+
+    /// Every place where an event can die, with the number of those that did.
+    fn losses(&self, kernel: &KernelFigures) -> Vec<(&'static str, u64)> {
+        let mut lost: Vec<_> = kernel
+            .counters
+            .output_errors()
+            .map(|(errno, count)| (output_stage(errno), count))
+            .collect();
+        let statistics = self.table.statistics();
+        lost.extend([
+            ("decode", self.undecodable),
+            ("unidentified", statistics.unidentified),
+            ("table_full", statistics.refused),
+            ("subscriber", self.lagged.load(Ordering::Relaxed)),
+        ]);
+        lost
+    }
+
+    fn figures(&self, now: Ts, kernel: &KernelFigures) -> Figures {
+        let matrix = self.without_own(kernel.counters.clone()).matrix();
+        let (kept, others) = self.table.processes().ranked(self.identity.process_limit);
+        let age = |since: Option<&(Ts, _)>| since.map(|(since, _)| now.since(*since));
+        let processes = kept
+            .into_iter()
+            .map(|(name, process)| ProcessFigures {
+                by_state: process.by_state,
+                oldest_close_wait: age(process.close_wait.first()),
+                ..ProcessFigures::named(name)
+            })
+            .collect();
+        let mut other_processes = ProcessFigures::default();
+        for (_, process) in &others {
+            for (sum, count) in other_processes.by_state.iter_mut().zip(process.by_state) {
+                *sum += count;
+            }
+            other_processes.oldest_close_wait =
+                other_processes.oldest_close_wait.max(age(process.close_wait.first()));
+        }
+        Figures {
+            gauges: self.table.population().gauges(&matrix),
+            matrix,
+            counters: kernel.counters.clone(),
+            statistics: self.table.statistics().clone(),
+            processes,
+            other_processes,
+            folded_processes: others.len() as u64,
+            connections: self.table.len() as u64,
+            connections_limit: self.table.limits().live as u64,
+            events: vec![("state", self.changes), ("snapshot", self.snapshots)],
+            lost: self.losses(kernel),
+            perf_record_lost: self.perf_record_lost,
+            late_records: self.merge.late(),
+            hooks: self.identity.hooks.clone(),
+            program: kernel.program,
+        }
+    }
+}
+
+/// The stage's name for a failed output.
+fn output_stage(errno: &str) -> &'static str {
+    match errno {
+        "enospc" => "output_enospc",
+        "ebusy" => "output_ebusy",
+        "enoent" => "output_enoent",
+        "e2big" => "output_e2big",
+        "eopnotsupp" => "output_eopnotsupp",
+        "einval" => "output_einval",
+        "eperm" => "output_eperm",
+        _ => "output_other",
+    }
+}

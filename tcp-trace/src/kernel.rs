@@ -1,0 +1,20 @@
+//! The kernel's side of the daemon: facts about the host, a plan made of them, and its carrying out.
+//!
+//! `host` gathers, `plan`, `offsets` and `btf` decide without touching anything, `load`,
+//! `transport`, `counters` and `selfcheck` act. All system calls that need `unsafe` stand in `sys`.
+
+pub mod btf;
+pub mod counters;
+pub(crate) mod doctor;
+pub mod host;
+pub(crate) mod holders;
+pub(crate) mod load;
+pub(crate) mod netns;
+pub(crate) mod notes;
+pub(crate) mod offsets;
+pub mod plan;
+pub(crate) mod programs;
+pub(crate) mod selfcheck;
+pub(crate) mod sock_diag;
+pub(crate) mod sys;
+pub(crate) mod transport;

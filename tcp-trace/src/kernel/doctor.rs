@@ -1,0 +1,207 @@
+//! What this host allows, hook by hook: by trying, or from saved facts alone.
+
+use std::path::Path;
+
+use super::{
+    host::{BtfPresence, HostFacts},
+    load, offsets,
+    plan::{self, Backend, BackendChoice, PlanError},
+    transport,
+};
+use crate::api::{Check, CheckOutcome, Doctor};
+
+/// Examines the host this runs on; every hook is really attached for a moment.
+pub(crate) fn examine(btf: Option<&Path>) -> Doctor {
+    let facts = HostFacts::gather(btf);
+    let bytes = load::read_btf(btf).ok();
+    judge(facts, bytes, true)
+}
+
+/// Judges facts saved elsewhere. Nothing is tried; the kernel's types are those of `btf`, if given.
+pub(crate) fn judge_facts(facts: HostFacts, btf: Option<&Path>) -> Doctor {
+    let bytes = btf.and_then(|path| load::read_btf(Some(path)).ok());
+    judge(facts, bytes, false)
+}
+
+fn judge(facts: HostFacts, btf: Option<Vec<u8>>, tried: bool) -> Doctor {
+    let mut checks = Vec::new();
+    let (hooks, works) = match (&facts.btf, btf, tried) {
+        // Facts from elsewhere come without that kernel's types: judge all but the fields.
+        (BtfPresence::Kernel | BtfPresence::File(_), None, false) => from_facts_alone(&facts),
+        (_, btf, _) => {
+            checks.extend(field_check(btf.as_deref()));
+            match plan::plan(&facts, btf, BackendChoice::Auto, &[]) {
+                Err(error) => (vec![nothing_works(&error)], false),
+                Ok(plan) if tried => hook_checks(&facts, &plan),
+                Ok(plan) => planned_checks(&plan),
+            }
+        }
+    };
+    checks.splice(0..0, hooks);
+    checks.push(Check {
+        feature: "owners".to_owned(),
+        means: "current at connect() and listen(), the listener's owner for the rest".to_owned(),
+        outcome: CheckOutcome::Reduced,
+        reason: Some("accept() itself is not hooked in this version".to_owned()),
+        fallback: Some("an accepted connection belongs to whoever listens".to_owned()),
+        loses: Some("the worker that accepted it, where several share a listener".to_owned()),
+    });
+    checks.push(Check {
+        feature: "TIME_WAIT".to_owned(),
+        means: "inferred from the end of the connection".to_owned(),
+        outcome: CheckOutcome::Reduced,
+        reason: Some("its hooks are not part of this version".to_owned()),
+        fallback: None,
+        loses: Some("when it ends, and whether it was reused".to_owned()),
+    });
+    let reduced = checks.iter().filter(|check| check.outcome == CheckOutcome::Reduced).count();
+    Doctor { facts, checks, works, reduced: reduced as u64, tried }
+}
+
+/// The fields that the programs read.
+fn field_check(btf: Option<&[u8]>) -> Option<Check> {
+    let btf = super::btf::Btf::parse(btf?).ok()?;
+    let (outcome, reason, loses) = match offsets::resolve(&btf) {
+        Err(error) => (CheckOutcome::Missing, Some(error.to_string()), None),
+        Ok((_, missing)) if missing.is_empty() => (CheckOutcome::Ok, None, None),
+        Ok((_, missing)) => {
+            let names: Vec<_> = missing.iter().map(|field| field.field.as_str()).collect();
+            let effects: Vec<_> = missing.iter().map(|field| field.effect).collect();
+            let reason = format!("this kernel has no {}", names.join(", "));
+            (CheckOutcome::Reduced, Some(reason), Some(effects.join("; ")))
+        }
+    };
+    let means = "25 offsets from the kernel's BTF, checked for size and kind".to_owned();
+    Some(Check { feature: "fields".to_owned(), means, outcome, reason, fallback: None, loses })
+}
+
+fn nothing_works(error: &PlanError) -> Check {
+    let mut check = state_check(None, CheckOutcome::Missing, Some(error.to_string()));
+    check.loses = Some("everything: nothing can be traced".to_owned());
+    check
+}
+
+fn state_check(backend: Option<Backend>, outcome: CheckOutcome, reason: Option<String>) -> Check {
+    let means = backend.map_or_else(
+        || "tp_btf, raw_tp, fentry or kprobe".to_owned(),
+        |backend| format!("{backend} {}", backend.hook()),
+    );
+    let feature = "state changes".to_owned();
+    Check { feature, means, outcome, reason, fallback: None, loses: None }
+}
+
+/// Attaches each backend in turn for a moment.
+fn hook_checks(facts: &HostFacts, plan: &plan::Plan) -> (Vec<Check>, bool) {
+    let mut works = false;
+    let mut checks = Vec::new();
+    let buffer = transport::default_buffer_bytes(facts.cpus.len()).min(256 << 10);
+    for backend in Backend::ALL {
+        if let Some((_, why)) = plan.excluded.iter().find(|(excluded, _)| *excluded == backend) {
+            checks.push(refused(backend, why.clone(), works));
+            continue;
+        }
+        let alone = plan::Plan { backends: vec![backend], excluded: Vec::new(), ..plan.clone() };
+        match load::attach(&alone, &facts.cpus, buffer, 0) {
+            Ok(_) => {
+                let outcome = if works { CheckOutcome::Unused } else { CheckOutcome::Ok };
+                checks.push(state_check(Some(backend), outcome, None));
+                works = true;
+            }
+            Err(load::LoadError::Transport(error)) => {
+                let mut check = state_check(None, CheckOutcome::Missing, Some(error.to_string()));
+                check.feature = "transport".to_owned();
+                check.means = "perf buffers".to_owned();
+                return (vec![check], false);
+            }
+            Err(load::LoadError::Refused(why)) => {
+                let why = why.into_iter().map(|(_, why)| why).next_back().unwrap_or_default();
+                checks.push(refused(backend, why, works));
+            }
+        }
+    }
+    if !works {
+        for check in &mut checks {
+            check.outcome = CheckOutcome::Missing;
+        }
+    }
+    (checks, works)
+}
+
+/// A backend that cannot be had; no loss where a better one works.
+fn refused(backend: Backend, why: String, better_works: bool) -> Check {
+    let outcome = if better_works { CheckOutcome::Unused } else { CheckOutcome::Reduced };
+    state_check(Some(backend), outcome, Some(format!("refused: {why}")))
+}
+
+/// What would be tried.
+fn planned_checks(plan: &plan::Plan) -> (Vec<Check>, bool) {
+    let tried = plan.backends.iter().enumerate().map(|(index, backend)| {
+        let outcome = if index == 0 { CheckOutcome::Ok } else { CheckOutcome::Unused };
+        state_check(Some(*backend), outcome, None)
+    });
+    let excluded = plan.excluded.iter().map(|(backend, why)| refused(*backend, why.clone(), true));
+    (tried.chain(excluded).collect(), true)
+}
+
+/// Without the kernel's types only privileges and lockdown can be judged.
+fn from_facts_alone(facts: &HostFacts) -> (Vec<Check>, bool) {
+    match plan::rule_out(facts) {
+        Err(error) => (vec![nothing_works(&error)], false),
+        Ok(excluded) => {
+            let mut found = false;
+            let checks = Backend::ALL.into_iter().map(|backend| {
+                if let Some((_, why)) = excluded.iter().find(|(ruled_out, _)| *ruled_out == backend) {
+                    return refused(backend, why.clone(), found);
+                }
+                let outcome = if found { CheckOutcome::Unused } else { CheckOutcome::Ok };
+                found = true;
+                state_check(Some(backend), outcome, Some("not tried: judged from facts".to_owned()))
+            });
+            (checks.collect::<Vec<_>>(), true)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::host::Lockdown;
+
+    fn facts() -> HostFacts {
+        let mut facts = HostFacts::gather(None);
+        facts.capabilities = u64::MAX;
+        facts.btf = BtfPresence::Kernel;
+        facts.arch = "x86_64".to_owned();
+        facts.lockdown = Lockdown::Confidentiality;
+        facts
+    }
+
+    #[test]
+    fn a_locked_down_host_is_judged_from_its_facts() {
+        let doctor = judge_facts(facts(), None);
+        assert!(doctor.works && !doctor.tried);
+        let refused: Vec<_> = doctor
+            .checks
+            .iter()
+            .filter(|c| c.reason.as_ref().is_some_and(|why| why.contains("confidentiality")))
+            .map(|c| c.means.as_str())
+            .collect();
+        assert_eq!(refused, ["raw_tp inet_sock_set_state", "kprobe tcp_set_state"]);
+    }
+
+    #[test]
+    fn without_privileges_nothing_works_and_the_way_out_is_named() {
+        let doctor = judge_facts(HostFacts { capabilities: 0, ..facts() }, None);
+        assert!(!doctor.works);
+        let reason = doctor.checks[0].reason.as_ref().unwrap();
+        assert!(reason.contains("CAP_BPF") && reason.contains("sudo"), "{reason}");
+    }
+
+    #[test]
+    fn a_host_without_btf_is_told_so() {
+        let btf = BtfPresence::Missing("no such file".to_owned());
+        let doctor = judge_facts(HostFacts { btf, ..facts() }, None);
+        assert!(!doctor.works);
+        assert!(doctor.checks[0].reason.as_ref().unwrap().contains("--btf"));
+    }
+}

@@ -1,0 +1,299 @@
+//! Which process holds a socket: one pass over the descriptors in `/proc/PID/fd`.
+//!
+//! A pass is no single moment. A socket in flight between processes, or one that only `io_uring` or
+//! the kernel holds, has no holder here; nor has one whose process this one may not look into.
+
+use std::{
+    collections::{HashMap, HashSet, hash_map::Entry},
+    fs,
+    path::Path,
+};
+
+use tcp_trace_common as wire;
+
+use super::sock_diag::Row;
+
+/// The process with a descriptor for a socket; where there are several, the one with the lowest
+/// number, and its lowest descriptor. With a pre-forking server that is mostly the parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Holder {
+    /// Process id.
+    pub(crate) pid: u32,
+    /// Name of its main thread, NUL padded.
+    pub(crate) comm: [u8; 16],
+    /// The descriptor.
+    pub(crate) fd: i32,
+    /// How many more descriptors refer to the socket, in this process and in others.
+    pub(crate) others: u32,
+}
+
+/// The holders of those of the `wanted` sockets that have one.
+pub(crate) fn by_inode(wanted: &HashSet<u32>) -> HashMap<u32, Holder> {
+    by_inode_under(Path::new("/proc"), wanted)
+}
+
+/// Writes the holders into the rows' records, as the task the record names.
+pub(crate) fn name_owners(rows: &mut [Row], holders: &HashMap<u32, Holder>) {
+    for row in rows {
+        if let Some(holder) = holders.get(&row.inode) {
+            (row.record.pid, row.record.tid) = (holder.pid, holder.pid);
+            row.record.comm = holder.comm;
+            row.record.valid |= wire::VALID_CURRENT;
+        }
+    }
+}
+
+/// Has no early end: a process with a lower number may come later, and `others` counts them all.
+fn by_inode_under(procfs: &Path, wanted: &HashSet<u32>) -> HashMap<u32, Holder> {
+    let mut holders = HashMap::new();
+    if wanted.is_empty() {
+        return holders;
+    }
+    let processes = fs::read_dir(procfs)
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok);
+    for process in processes {
+        let Some(pid) = process
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        add_process(&mut holders, pid, &process.path(), wanted);
+    }
+    holders
+}
+
+/// Adds one process. It may end at any moment, and then holds nothing.
+fn add_process(
+    holders: &mut HashMap<u32, Holder>,
+    pid: u32,
+    directory: &Path,
+    wanted: &HashSet<u32>,
+) {
+    let mut comm = None;
+    let descriptors = fs::read_dir(directory.join("fd")).into_iter().flatten();
+    for descriptor in descriptors.filter_map(Result::ok) {
+        let Some(fd) = descriptor
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        let target = fs::read_link(descriptor.path()).ok();
+        let inode = target.and_then(|target| socket_inode(target.to_str()?));
+        let Some(inode) = inode.filter(|inode| wanted.contains(inode)) else {
+            continue;
+        };
+        // Read for the few processes that need it, and once.
+        comm = comm.or_else(|| read_comm(directory));
+        let Some(comm) = comm else { return };
+        add(
+            holders,
+            inode,
+            Holder {
+                pid,
+                comm,
+                fd,
+                others: 0,
+            },
+        );
+    }
+}
+
+/// Adds one descriptor.
+fn add(holders: &mut HashMap<u32, Holder>, inode: u32, found: Holder) {
+    match holders.entry(inode) {
+        Entry::Vacant(free) => {
+            free.insert(found);
+        }
+        Entry::Occupied(mut taken) => {
+            let others = taken.get().others.saturating_add(1);
+            let first = *taken.get();
+            let lowest = if (found.pid, found.fd) < (first.pid, first.fd) {
+                found
+            } else {
+                first
+            };
+            taken.insert(Holder { others, ..lowest });
+        }
+    }
+}
+
+/// The number in `socket:[123]`.
+fn socket_inode(target: &str) -> Option<u32> {
+    target
+        .strip_prefix("socket:[")?
+        .strip_suffix(']')?
+        .parse()
+        .ok()
+}
+
+/// A process's name: 15 bytes and a newline from the kernel, more for its own threads.
+fn read_comm(directory: &Path) -> Option<[u8; 16]> {
+    let text = fs::read(directory.join("comm")).ok()?;
+    let name = text.strip_suffix(b"\n").unwrap_or(&text);
+    let mut comm = [0; 16];
+    // The last byte stays NUL, as in the kernel.
+    for (to, from) in comm.iter_mut().take(15).zip(name) {
+        *to = *from;
+    }
+    Some(comm)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use tempfile::TempDir;
+    use zerocopy::FromZeros as _;
+
+    use super::*;
+
+    /// Number, name, and descriptors with what they lead to.
+    type Process<'a> = (u32, &'a str, &'a [(&'a str, &'a str)]);
+
+    /// A procfs with some of the entries a real one has.
+    fn procfs(processes: &[Process<'_>]) -> TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for (pid, comm, descriptors) in processes {
+            let directory = root.path().join(pid.to_string());
+            fs::create_dir_all(directory.join("fd")).unwrap();
+            fs::write(directory.join("comm"), format!("{comm}\n")).unwrap();
+            for (fd, target) in *descriptors {
+                symlink(target, directory.join("fd").join(fd)).unwrap();
+            }
+        }
+        fs::write(root.path().join("uptime"), "1 1\n").unwrap();
+        fs::create_dir(root.path().join("sys")).unwrap();
+        symlink("7", root.path().join("self")).unwrap();
+        root
+    }
+
+    fn name(text: &str) -> [u8; 16] {
+        let mut comm = [0; 16];
+        comm[..text.len()].copy_from_slice(text.as_bytes());
+        comm
+    }
+
+    #[test]
+    fn the_lowest_process_and_descriptor_hold_and_the_others_count() {
+        let root = procfs(&[
+            (20, "worker", &[("3", "socket:[100]")]),
+            (
+                7,
+                "parent",
+                &[
+                    ("9", "socket:[100]"),
+                    ("4", "socket:[100]"),
+                    ("5", "socket:[101]"),
+                ],
+            ),
+            (
+                100,
+                "worker",
+                &[
+                    ("3", "socket:[100]"),
+                    ("0", "/dev/null"),
+                    ("1", "pipe:[102]"),
+                ],
+            ),
+        ]);
+        let holders = by_inode_under(root.path(), &HashSet::from([100, 101, 102, 103]));
+        let expected = [
+            (
+                100,
+                Holder {
+                    pid: 7,
+                    comm: name("parent"),
+                    fd: 4,
+                    others: 3,
+                },
+            ),
+            (
+                101,
+                Holder {
+                    pid: 7,
+                    comm: name("parent"),
+                    fd: 5,
+                    others: 0,
+                },
+            ),
+        ];
+        assert_eq!(holders, HashMap::from(expected));
+    }
+
+    #[test]
+    fn only_wanted_sockets_are_kept() {
+        let root = procfs(&[(7, "x", &[("3", "socket:[1]"), ("4", "socket:[2]")])]);
+        let holders = by_inode_under(root.path(), &HashSet::from([2]));
+        assert_eq!(holders.keys().collect::<Vec<_>>(), [&2]);
+        assert!(by_inode_under(root.path(), &HashSet::new()).is_empty());
+    }
+
+    #[test]
+    fn processes_that_end_meanwhile_hold_nothing() {
+        let root = procfs(&[
+            (7, "x", &[("3", "socket:[1]")]),
+            (8, "y", &[("3", "socket:[1]")]),
+        ]);
+        fs::remove_file(root.path().join("7/comm")).unwrap();
+        fs::create_dir(root.path().join("6")).unwrap();
+        let wanted = HashSet::from([1]);
+        assert_eq!(by_inode_under(root.path(), &wanted)[&1].pid, 8);
+        assert!(by_inode_under(&root.path().join("nowhere"), &wanted).is_empty());
+    }
+
+    #[test]
+    fn names_are_cut_to_the_kernels_length() {
+        let root = procfs(&[
+            (1, "(sd-pam)\nx", &[("3", "socket:[1]")]),
+            (2, "kworker/u8:2-events", &[("3", "socket:[2]")]),
+            (3, "", &[("3", "socket:[3]")]),
+        ]);
+        let holders = by_inode_under(root.path(), &HashSet::from([1, 2, 3]));
+        assert_eq!(holders[&1].comm, name("(sd-pam)\nx"));
+        assert_eq!(holders[&2].comm, name("kworker/u8:2-ev"));
+        assert_eq!(holders[&3].comm, [0; 16]);
+    }
+
+    #[test]
+    fn a_link_names_a_socket_or_something_else() {
+        assert_eq!(socket_inode("socket:[4294967295]"), Some(u32::MAX));
+        let others = [
+            "socket:[]",
+            "socket:[4294967296]",
+            "socket:[1",
+            "anon_inode:[1]",
+            "/a:[1]",
+            "",
+        ];
+        assert!(others.iter().all(|target| socket_inode(target).is_none()));
+    }
+
+    #[test]
+    fn owners_are_named_only_where_one_is_known() {
+        let row = |inode| Row {
+            record: wire::StateRecord::new_zeroed(),
+            inode,
+        };
+        let mut rows = [row(1), row(2), row(0)];
+        let holders = HashMap::from([(
+            1,
+            Holder {
+                pid: 7,
+                comm: name("x"),
+                fd: 3,
+                others: 0,
+            },
+        )]);
+        name_owners(&mut rows, &holders);
+        let record = &rows[0].record;
+        assert_eq!((record.pid, record.tid, record.comm), (7, 7, name("x")));
+        assert_eq!(record.valid, wire::VALID_CURRENT);
+        assert_eq!(rows[1..], [row(2), row(0)]);
+    }
+}

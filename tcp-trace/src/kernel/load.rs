@@ -1,0 +1,201 @@
+//! Carries a plan out: loads the object, opens the buffers, attaches the first backend that works.
+
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsFd, BorrowedFd},
+};
+
+use aya::{Ebpf, EbpfLoader, maps::Map, programs::Program};
+use thiserror::Error;
+use zerocopy::IntoBytes as _;
+
+use super::{
+    counters::CounterMap,
+    plan::{Backend, Plan},
+    transport::{Transport, TransportError},
+};
+
+/// The kernel programs, as built by `cargo xtask bpf build`.
+static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/../bpf/tcp-trace.bpf.o"));
+
+/// Programs attached to the kernel; dropping it detaches them.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    /// The loaded object, which keeps the links.
+    pub(crate) ebpf: Ebpf,
+    /// What was attached.
+    pub(crate) backend: Backend,
+    /// Whether records carry socket cookies.
+    pub(crate) cookies: bool,
+    /// The buffers.
+    pub(crate) transport: Transport,
+    /// The exact counters.
+    pub(crate) counters: CounterMap,
+    /// Backends that were tried first, and what the kernel said.
+    pub(crate) refusals: Vec<(Backend, String)>,
+}
+
+/// Why nothing could be attached.
+#[derive(Debug, Error)]
+pub(crate) enum LoadError {
+    /// The kernel refused every backend.
+    #[error("the kernel refuses every way to hook state changes:{}", list(.0))]
+    Refused(Vec<(Backend, String)>),
+    /// The buffers could not be opened.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+}
+
+fn list(refusals: &[(Backend, String)]) -> String {
+    refusals.iter().fold(String::new(), |text, (backend, why)| text + &format!("\n  {backend}: {why}"))
+}
+
+/// One attempt's failure: try the next backend, or give up.
+enum Failure {
+    Refused(String),
+    Fatal(TransportError),
+}
+
+impl From<TransportError> for Failure {
+    fn from(error: TransportError) -> Self {
+        Self::Fatal(error)
+    }
+}
+
+/// Tries the plan's backends in order.
+pub(crate) fn attach(plan: &Plan, cpus: &[u32], buffer: usize, log_level: u8) -> Result<Attached, LoadError> {
+    let mut refusals = plan.excluded.clone();
+    for &backend in &plan.backends {
+        // Whether tracing programs may ask for cookies (5.12) only the verifier can tell.
+        let cookie_choices: &[bool] = if backend.is_typed() { &[true, false] } else { &[false] };
+        for &cookies in cookie_choices {
+            match attempt(plan, backend, cookies, cpus, buffer, log_level) {
+                Ok(mut attached) => {
+                    attached.refusals = refusals;
+                    return Ok(attached);
+                }
+                Err(Failure::Fatal(error)) => return Err(error.into()),
+                Err(Failure::Refused(why)) => {
+                    tracing::debug!(%backend, cookies, why, "backend refused");
+                    match refusals.last_mut() {
+                        Some((last, text)) if *last == backend => *text = why,
+                        _ => refusals.push((backend, why)),
+                    }
+                }
+            }
+        }
+    }
+    Err(LoadError::Refused(refusals))
+}
+
+fn attempt(
+    plan: &Plan,
+    backend: Backend,
+    cookies: bool,
+    cpus: &[u32],
+    buffer: usize,
+    log_level: u8,
+) -> Result<Attached, Failure> {
+    let mut settings = plan.settings;
+    settings.cookie_helper = u32::from(cookies);
+    let mut ebpf = EbpfLoader::new()
+        .override_global("OFFSETS", plan.offsets.as_bytes(), true)
+        .override_global("SETTINGS", settings.as_bytes(), true)
+        .override_global(aya_log::LEVEL, &log_level, false)
+        .load(OBJECT)
+        .map_err(|error| Failure::Refused(chain(&error)))?;
+    load(&mut ebpf, backend).map_err(Failure::Refused)?;
+    let events = ebpf.map("EVENTS").and_then(map_fd).ok_or_else(|| missing("EVENTS"))?;
+    let transport = Transport::open(events, cpus, buffer)?;
+    let counters = ebpf.take_map("COUNTERS").ok_or_else(|| missing("COUNTERS"))?;
+    let counters =
+        CounterMap::new(counters).map_err(|error| Failure::Refused(chain(&error)))?;
+    hook(&mut ebpf, backend).map_err(Failure::Refused)?;
+    Ok(Attached { ebpf, backend, cookies, transport, counters, refusals: Vec::new() })
+}
+
+fn map_fd(map: &Map) -> Option<BorrowedFd<'_>> {
+    match map {
+        Map::PerfEventArray(data) => Some(data.fd().as_fd()),
+        _ => None,
+    }
+}
+
+fn missing(name: &str) -> Failure {
+    Failure::Refused(format!("the object has no map {name}: rebuild it with 'cargo xtask bpf build'"))
+}
+
+/// Hands one program to the verifier.
+fn load(ebpf: &mut Ebpf, backend: Backend) -> Result<(), String> {
+    let kernel_types = || aya::Btf::from_sys_fs().map_err(|error| chain(&error));
+    let program = program(ebpf, backend)?;
+    match program {
+        Program::BtfTracePoint(program) => program.load(backend.hook(), &kernel_types()?),
+        Program::FEntry(program) => program.load(backend.hook(), &kernel_types()?),
+        Program::RawTracePoint(program) => program.load(),
+        Program::KProbe(program) => program.load(),
+        _ => return Err(wrong_kind(backend)),
+    }
+    .map_err(|error| chain(&error))
+}
+
+/// Attaches the loaded program.
+fn hook(ebpf: &mut Ebpf, backend: Backend) -> Result<(), String> {
+    let program = program(ebpf, backend)?;
+    match program {
+        Program::BtfTracePoint(program) => program.attach().map(drop),
+        Program::FEntry(program) => program.attach().map(drop),
+        Program::RawTracePoint(program) => program.attach(backend.hook()).map(drop),
+        Program::KProbe(program) => program.attach(backend.hook(), 0).map(drop),
+        _ => return Err(wrong_kind(backend)),
+    }
+    .map_err(|error| chain(&error))
+}
+
+fn program(ebpf: &mut Ebpf, backend: Backend) -> Result<&mut Program, String> {
+    ebpf.program_mut(backend.program())
+        .ok_or_else(|| format!("the object has no program {}", backend.program()))
+}
+
+fn wrong_kind(backend: Backend) -> String {
+    format!("the object's {} is of another kind", backend.program())
+}
+
+/// An error with its causes on one line; of a verifier's log only the last words, which say why.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    if let Some(aya::programs::ProgramError::LoadError { io_error, verifier_log }) =
+        error.downcast_ref()
+    {
+        let log = verifier_log.to_string();
+        let last = log.lines().rev().find(|line| {
+            !line.trim().is_empty() && !line.starts_with("processed") && !line.starts_with("verification time")
+        });
+        return match last {
+            Some(line) => format!("the verifier refuses it ({io_error}): {}", line.trim()),
+            None => format!("BPF_PROG_LOAD answered: {io_error}"),
+        };
+    }
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+/// Reads the BTF the plan is made from.
+pub(crate) fn read_btf(file: Option<&std::path::Path>) -> io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    // A kernel's BTF is about 6 MB; far more is something else.
+    const LIMIT: u64 = 64 << 20;
+    let path = file.unwrap_or(std::path::Path::new(super::host::KERNEL_BTF));
+    let mut bytes = Vec::new();
+    File::open(path)?.take(LIMIT).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

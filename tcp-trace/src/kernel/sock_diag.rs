@@ -1,0 +1,156 @@
+//! The TCP sockets that are there already, asked of the kernel through `NETLINK_SOCK_DIAG`.
+//!
+//! The answer covers the network namespace of the calling thread. It is no single moment: the
+//! kernel walks its hash tables bucket by bucket, so a socket that comes or goes during the walk
+//! may be missing or told twice (with the same cookie, by which the table knows it).
+
+use std::{collections::HashSet, io, time::Duration};
+
+use tcp_trace_common as wire;
+use thiserror::Error;
+
+mod dump;
+mod netlink;
+mod row;
+#[cfg(test)]
+mod tests;
+
+use dump::Channel;
+use netlink::Malformed;
+use row::Stamp;
+
+/// One socket of a [`Snapshot`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    /// The socket as a record of kind [`wire::KIND_SEED`].
+    pub(crate) record: wire::StateRecord,
+    /// Inode of its file, by which `/proc/PID/fd` names it; 0 where no file refers to it.
+    pub(crate) inode: u32,
+}
+
+/// Rows that stand for no full socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Skipped {
+    /// Mini-sockets in `TIME_WAIT`.
+    pub(crate) time_wait: u64,
+    /// Orphans in `FIN_WAIT2` that the kernel has shrunk to mini-sockets.
+    pub(crate) fin_wait2_mini: u64,
+    /// Request sockets: half-open connections of a listener.
+    pub(crate) syn_recv_requests: u64,
+    /// Sockets that changed to a state nobody asked for while the kernel looked at them.
+    pub(crate) other: u64,
+}
+
+/// The TCP sockets of one network namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Snapshot {
+    /// The full sockets, IPv4 before IPv6.
+    pub(crate) rows: Vec<Row>,
+    /// What was told besides.
+    pub(crate) skipped: Skipped,
+    /// The kernel says the tables changed under the dump each time, so rows may be missing.
+    pub(crate) interrupted: bool,
+}
+
+impl Snapshot {
+    /// The inodes whose holders are worth looking for.
+    pub(crate) fn inodes(&self) -> HashSet<u32> {
+        self.rows
+            .iter()
+            .map(|row| row.inode)
+            .filter(|&inode| inode != 0)
+            .collect()
+    }
+
+    /// Adds what another dump found.
+    fn append(&mut self, mut other: Self) {
+        self.rows.append(&mut other.rows);
+        self.skipped.time_wait += other.skipped.time_wait;
+        self.skipped.fin_wait2_mini += other.skipped.fin_wait2_mini;
+        self.skipped.syn_recv_requests += other.skipped.syn_recv_requests;
+        self.skipped.other += other.skipped.other;
+        self.interrupted |= other.interrupted;
+    }
+}
+
+/// Why there is no snapshot.
+#[derive(Debug, Error)]
+pub(crate) enum SockDiagError {
+    /// The kernel was built or booted without the interface.
+    #[error(
+        "the kernel does not list TCP sockets: {source} \
+         (it needs CONFIG_INET_DIAG and CONFIG_INET_TCP_DIAG; as modules: 'modprobe tcp_diag')"
+    )]
+    Unavailable {
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A system call on the netlink socket failed.
+    #[error("{what} on the sock_diag socket failed: {source}")]
+    Call {
+        /// Which.
+        what: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The kernel began the dump and gave it up.
+    #[error("the kernel gave up listing TCP sockets: {source}")]
+    Refused {
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// No answer came.
+    #[error("the kernel did not go on listing TCP sockets for {} s", after.as_secs())]
+    Silent {
+        /// How long it was waited for.
+        after: Duration,
+    },
+    /// An answer does not hold what it says it holds.
+    #[error("sock_diag answer not understood: {0}")]
+    Malformed(#[from] Malformed),
+}
+
+impl SockDiagError {
+    /// The story behind an error number in an answer.
+    fn from_answer(errno: i32) -> Self {
+        let source = io::Error::from_raw_os_error(errno);
+        // ENOENT: no handler is registered for the family or the protocol.
+        if source.kind() == io::ErrorKind::NotFound {
+            Self::Unavailable { source }
+        } else {
+            Self::Refused { source }
+        }
+    }
+}
+
+/// Lists the TCP sockets in the calling thread's network namespace.
+///
+/// `time_ns` and `netns` go into every record as they are.
+pub(crate) fn snapshot(time_ns: u64, netns: Option<u32>) -> Result<Snapshot, SockDiagError> {
+    let stamp = Stamp { time_ns, netns };
+    let mut channel = Channel::open()?;
+    let mut whole = dump::steady(|| channel.dump(row::AF_INET, stamp))?;
+    whole.append(dump::steady(|| channel.dump(row::AF_INET6, stamp))?);
+    drop_inherited_inodes(&mut whole.rows);
+    Ok(whole)
+}
+
+/// Clears the inode of sockets that have it from their listener.
+///
+/// An inode has one socket. Kernels with "net: lockless `sock_i_ino()`" but without the fix that
+/// followed it (September 2025) tell the listener's inode for children nobody has accepted.
+fn drop_inherited_inodes(rows: &mut [Row]) {
+    let is_listener = |row: &Row| row.record.new_state == row::TCP_LISTEN;
+    let listeners: HashSet<u32> = rows
+        .iter()
+        .filter(|row| is_listener(row))
+        .map(|row| row.inode)
+        .collect();
+    for row in rows
+        .iter_mut()
+        .filter(|row| !is_listener(row) && listeners.contains(&row.inode))
+    {
+        row.inode = 0;
+        row.record.sock_flags &= !wire::SOCK_ATTACHED;
+    }
+}

@@ -1,0 +1,212 @@
+//! The conversation with the kernel: a request, then datagrams until it says done.
+
+use std::{io, os::fd::OwnedFd, time::Duration};
+
+use rustix::{
+    io::{Errno, retry_on_intr},
+    net::{
+        AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, connect, netlink as nl, recv,
+        send, socket_with, sockopt,
+    },
+};
+use zerocopy::{Immutable, IntoBytes};
+
+use super::{
+    Snapshot, SockDiagError,
+    netlink::{self, Header, Malformed},
+    row::{self, Found, Stamp},
+};
+
+/// `SOCK_DIAG_BY_FAMILY`: kind of the request and of every row.
+pub(super) const SOCK_DIAG_BY_FAMILY: u16 = 20;
+/// Dumps once more so often where the kernel says that one was interrupted.
+pub(super) const RETRIES: u32 = 3;
+/// The kernel fills datagrams of at most 32 KiB.
+const BUFFER: usize = 64 << 10;
+/// A datagram takes the kernel well under a millisecond.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// `struct inet_diag_req_v2` after its header.
+#[derive(Clone, Copy, Debug, IntoBytes, Immutable)]
+#[repr(C)]
+struct Request {
+    header: Header,
+    family: u8,
+    protocol: u8,
+    extensions: u8,
+    pad: u8,
+    states: u32,
+    /// `struct inet_diag_sockid`: zero for every socket.
+    id: [u8; 48],
+}
+
+/// [`Header::length`] of a request.
+const REQUEST_LEN: u32 = 72;
+const _: () = assert!(size_of::<Request>() == REQUEST_LEN as usize);
+
+/// A `NETLINK_SOCK_DIAG` socket in one network namespace.
+#[derive(Debug)]
+pub(super) struct Channel {
+    socket: OwnedFd,
+    buffer: Vec<u8>,
+    sequence: u32,
+}
+
+impl Channel {
+    /// Opens it in the namespace of the calling thread.
+    pub(super) fn open() -> Result<Self, SockDiagError> {
+        let protocol = Some(nl::SOCK_DIAG);
+        let flags = SocketFlags::CLOEXEC;
+        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol)
+            .map_err(|error| match error {
+                Errno::PROTONOSUPPORT => SockDiagError::Unavailable {
+                    source: error.into(),
+                },
+                _ => failed("socket")(error),
+            })?;
+        sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(TIMEOUT))
+            .map_err(failed("setsockopt SO_RCVTIMEO"))?;
+        // Connected to the kernel, it takes messages from no one else.
+        connect(&socket, &nl::SocketAddrNetlink::new(0, 0)).map_err(failed("connect"))?;
+        Ok(Self {
+            socket,
+            buffer: vec![0; BUFFER],
+            sequence: 0,
+        })
+    }
+
+    /// Lists the sockets of one address family. After an error the channel is of no more use.
+    pub(super) fn dump(&mut self, family: u8, stamp: Stamp) -> Result<Snapshot, SockDiagError> {
+        self.sequence += 1;
+        let request = Request::new(family, self.sequence);
+        retry_on_intr(|| send(&self.socket, request.as_bytes(), SendFlags::empty()))
+            .map_err(failed("send"))?;
+        let mut found = Snapshot::default();
+        loop {
+            let datagram = self.receive()?;
+            if take(datagram, request.header.sequence, stamp, &mut found)? == Progress::Done {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// The next datagram, whole.
+    fn receive(&mut self) -> Result<&[u8], SockDiagError> {
+        // With TRUNC the kernel tells the whole length, also of what did not fit.
+        let received =
+            retry_on_intr(|| recv(&self.socket, self.buffer.as_mut_slice(), RecvFlags::TRUNC));
+        let (_, need) = received.map_err(|error| match error {
+            Errno::AGAIN => SockDiagError::Silent { after: TIMEOUT },
+            _ => failed("recv")(error),
+        })?;
+        let have = self.buffer.len();
+        let cut = Malformed {
+            what: "netlink datagram cut off",
+            have,
+            need,
+        };
+        self.buffer.get(..need).ok_or(SockDiagError::Malformed(cut))
+    }
+}
+
+impl Request {
+    /// For all TCP sockets of a family.
+    fn new(family: u8, sequence: u32) -> Self {
+        Self {
+            header: Header {
+                length: REQUEST_LEN,
+                kind: SOCK_DIAG_BY_FAMILY,
+                flags: netlink::NLM_F_REQUEST | netlink::NLM_F_DUMP,
+                sequence,
+                port: 0,
+            },
+            family,
+            protocol: row::IPPROTO_TCP,
+            extensions: 1 << (row::INET_DIAG_INFO - 1),
+            pad: 0,
+            states: row::STATES,
+            id: [0; 48],
+        }
+    }
+}
+
+/// Names the system call that failed.
+fn failed(what: &'static str) -> impl Fn(Errno) -> SockDiagError {
+    move |error| SockDiagError::Call {
+        what,
+        source: io::Error::from(error),
+    }
+}
+
+/// Whether a dump goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Datagrams follow.
+    More,
+    /// This was the last.
+    Done,
+}
+
+/// Takes the rows of one datagram that answers the request with this number.
+pub(super) fn take(
+    datagram: &[u8],
+    sequence: u32,
+    stamp: Stamp,
+    found: &mut Snapshot,
+) -> Result<Progress, SockDiagError> {
+    if datagram.is_empty() {
+        // Asking on would be answered the same way for ever.
+        let (have, need) = (0, size_of::<Header>());
+        return Err(Malformed {
+            what: "netlink datagram",
+            have,
+            need,
+        }
+        .into());
+    }
+    for message in netlink::messages(datagram) {
+        let (header, payload) = message?;
+        if header.sequence != sequence {
+            continue;
+        }
+        found.interrupted |= header.flags & netlink::NLM_F_DUMP_INTR != 0;
+        match header.kind {
+            SOCK_DIAG_BY_FAMILY => found.count(row::parse(payload, stamp)?),
+            netlink::NLMSG_OVERRUN => found.interrupted = true,
+            netlink::NLMSG_ERROR | netlink::NLMSG_DONE => match netlink::errno(payload) {
+                0 if header.kind == netlink::NLMSG_DONE => return Ok(Progress::Done),
+                0 => {}
+                errno => return Err(SockDiagError::from_answer(errno)),
+            },
+            _ => {}
+        }
+    }
+    Ok(Progress::More)
+}
+
+impl Snapshot {
+    /// Keeps a socket and counts the rest.
+    fn count(&mut self, found: Found) {
+        match found {
+            Found::Socket(row) => self.rows.push(row),
+            Found::TimeWait => self.skipped.time_wait += 1,
+            Found::FinWait2Mini => self.skipped.fin_wait2_mini += 1,
+            Found::SynRecvRequest => self.skipped.syn_recv_requests += 1,
+            Found::Other => self.skipped.other += 1,
+        }
+    }
+}
+
+/// Dumps until one is not interrupted, or the tries are used up.
+pub(super) fn steady(
+    mut dump: impl FnMut() -> Result<Snapshot, SockDiagError>,
+) -> Result<Snapshot, SockDiagError> {
+    let mut found = dump()?;
+    for _ in 0..RETRIES {
+        if !found.interrupted {
+            break;
+        }
+        found = dump()?;
+    }
+    Ok(found)
+}

@@ -1,0 +1,232 @@
+//! One `struct inet_diag_msg` with its attributes to a record. Pure and total.
+
+use std::net::Ipv4Addr;
+
+use tcp_trace_common as wire;
+use zerocopy::{FromBytes, FromZeros as _, Immutable, KnownLayout, big_endian};
+
+use super::{
+    Row,
+    netlink::{self, Malformed},
+};
+
+/// Address family of IPv4 sockets.
+pub(super) const AF_INET: u8 = 2;
+/// Address family of IPv6 sockets, dual-stack ones among them.
+pub(super) const AF_INET6: u8 = 10;
+/// `IPPROTO_TCP`.
+pub(super) const IPPROTO_TCP: u8 = 6;
+/// `INET_DIAG_INFO`: the attribute that holds a `struct tcp_info`.
+pub(super) const INET_DIAG_INFO: u16 = 2;
+/// `INET_DIAG_SHUTDOWN`: the attribute that holds `sk_shutdown`; every full socket has it.
+pub(super) const INET_DIAG_SHUTDOWN: u16 = 8;
+
+/// States as in the kernel's `tcp_states.h`.
+const TCP_SYN_RECV: u8 = 3;
+const TCP_FIN_WAIT2: u8 = 5;
+const TCP_TIME_WAIT: u8 = 6;
+const TCP_CLOSE: u8 = 7;
+const TCP_CLOSE_WAIT: u8 = 8;
+const TCP_LAST_ACK: u8 = 9;
+/// A listener's state.
+pub(super) const TCP_LISTEN: u8 = 10;
+const TCP_CLOSING: u8 = 11;
+
+/// A bit for every state from ESTABLISHED (1) to CLOSING (11) but CLOSE. `TIME_WAIT` is asked for
+/// to be counted: its rows are small, since mini-sockets have no attributes.
+pub(super) const STATES: u32 = 0xffe & !(1 << TCP_CLOSE);
+
+/// `idiag_timer` of mini-sockets, and of nothing else.
+const TIMER_TIME_WAIT: u8 = 3;
+/// `SEND_SHUTDOWN` in `sk_shutdown`.
+const SEND_SHUTDOWN: u8 = 2;
+
+/// [`wire::STATE_RECORD_LEN`] as a record says it of itself.
+const RECORD_LEN: u16 = 152;
+const _: () = assert!(RECORD_LEN as usize == wire::STATE_RECORD_LEN);
+
+/// What all records of a snapshot have in common.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stamp {
+    /// When it was taken.
+    pub(super) time_ns: u64,
+    /// Where, if known.
+    pub(super) netns: Option<u32>,
+}
+
+/// What a row stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// A full socket.
+    Socket(Row),
+    /// A mini-socket in `TIME_WAIT`.
+    TimeWait,
+    /// A mini-socket in `FIN_WAIT2`.
+    FinWait2Mini,
+    /// A request socket.
+    SynRecvRequest,
+    /// A socket in a state that was not asked for.
+    Other,
+}
+
+/// `struct inet_diag_msg`.
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct InetDiagMsg {
+    /// `AF_*`.
+    family: u8,
+    /// `TCP_*`; of a mini-socket the state it stands for.
+    state: u8,
+    /// Which timer runs: 1 retransmission, 2 keepalive, 3 mini-socket, 4 zero window probe.
+    timer: u8,
+    _retrans: u8,
+    /// Port on this host.
+    local_port: big_endian::U16,
+    /// The peer's port.
+    remote_port: big_endian::U16,
+    /// Address on this host; IPv4 in the first four bytes.
+    local: [u8; 16],
+    /// The peer's address.
+    remote: [u8; 16],
+    _interface: u32,
+    /// Socket cookie, low half first.
+    cookie: [u32; 2],
+    _expires: u32,
+    /// Unread sequence space; connections waiting for `accept()` in a listener.
+    rqueue: u32,
+    /// Unacknowledged sequence space; longest queue allowed in a listener.
+    wqueue: u32,
+    _uid: u32,
+    /// Inode of the socket's file, or 0.
+    inode: u32,
+}
+
+const _: () = assert!(size_of::<InetDiagMsg>() == 72);
+
+/// The attributes a record needs.
+#[derive(Clone, Copy, Debug, Default)]
+struct Attributes<'a> {
+    /// A `struct tcp_info` of some length.
+    tcp_info: Option<&'a [u8]>,
+    /// `sk_shutdown`.
+    shutdown: Option<u8>,
+}
+
+/// Reads what follows the netlink header of a `SOCK_DIAG_BY_FAMILY` message.
+pub(super) fn parse(payload: &[u8], stamp: Stamp) -> Result<Found, Malformed> {
+    let short = Malformed {
+        what: "inet_diag_msg",
+        have: payload.len(),
+        need: size_of::<InetDiagMsg>(),
+    };
+    let (row, rest) = InetDiagMsg::read_from_prefix(payload).map_err(|_| short)?;
+    let mut attributes = Attributes::default();
+    for attribute in netlink::attributes(rest) {
+        match attribute? {
+            (INET_DIAG_INFO, value) => attributes.tcp_info = Some(value),
+            (INET_DIAG_SHUTDOWN, value) => attributes.shutdown = value.first().copied(),
+            _ => {}
+        }
+    }
+    Ok(match (row.state, row.timer) {
+        (TCP_FIN_WAIT2, TIMER_TIME_WAIT) if row.inode == 0 => Found::FinWait2Mini,
+        (TCP_TIME_WAIT, _) => Found::TimeWait,
+        (TCP_SYN_RECV, _) if attributes.is_empty() && row.inode == 0 => Found::SynRecvRequest,
+        (state, _) if 1_u32.checked_shl(state.into()).unwrap_or(0) & STATES == 0 => Found::Other,
+        _ => Found::Socket(Row {
+            record: record(&row, attributes, stamp),
+            inode: row.inode,
+        }),
+    })
+}
+
+impl Attributes<'_> {
+    /// Neither attribute: the row is of a request socket or a mini-socket.
+    fn is_empty(self) -> bool {
+        self.tcp_info.is_none() && self.shutdown.is_none()
+    }
+}
+
+/// The record of a full socket.
+fn record(row: &InetDiagMsg, attributes: Attributes<'_>, stamp: Stamp) -> wire::StateRecord {
+    let mut record = wire::StateRecord::new_zeroed();
+    record.kind = wire::KIND_SEED;
+    record.len = RECORD_LEN;
+    record.protocol = IPPROTO_TCP.into();
+    record.time_ns = stamp.time_ns;
+    record.cookie = u64::from(row.cookie[1]) << 32 | u64::from(row.cookie[0]);
+    record.valid = wire::VALID_FLAGS;
+    if record.cookie != 0 {
+        record.valid |= wire::VALID_COOKIE;
+    }
+    if let Some(netns) = stamp.netns {
+        record.netns = netns;
+        record.valid |= wire::VALID_NETNS;
+    }
+    record.local_addr = address(row.family, row.local);
+    record.remote_addr = address(row.family, row.remote);
+    record.local_port = row.local_port.get();
+    record.remote_port = row.remote_port.get();
+    record.family = row.family.into();
+    (record.old_state, record.new_state) = (row.state, row.state);
+    record.shutdown = attributes.shutdown.unwrap_or(0);
+    record.sock_flags = sock_flags(row, record.shutdown);
+    queues(row, &mut record);
+    if let Some(info) = attributes.tcp_info {
+        tcp_info(info, &mut record);
+        record.valid |= wire::VALID_TCP;
+    }
+    record
+}
+
+/// IPv4 stands in the first four bytes, the rest is zero.
+fn address(family: u8, bytes: [u8; 16]) -> [u8; 16] {
+    match (family, bytes) {
+        (AF_INET, [a, b, c, d, ..]) => Ipv4Addr::new(a, b, c, d).to_ipv6_mapped().octets(),
+        _ => bytes,
+    }
+}
+
+/// The row does not hold the socket's flags, but lets them be inferred.
+fn sock_flags(row: &InetDiagMsg, shutdown: u8) -> u8 {
+    let mut flags = 0;
+    if row.inode != 0 {
+        flags |= wire::SOCK_ATTACHED;
+    } else if shutdown & SEND_SHUTDOWN != 0 {
+        // Only a process shuts the send side; one without a file has been closed, where a child
+        // in an accept queue has never been touched.
+        flags |= wire::SOCK_FLAG_DEAD;
+    }
+    if matches!(row.state, TCP_CLOSE_WAIT | TCP_LAST_ACK | TCP_CLOSING) {
+        flags |= wire::SOCK_FLAG_FIN_RECEIVED;
+    }
+    flags
+}
+
+/// Sequence numbers of our own choosing: the kernel tells only their differences.
+///
+/// They start at 1, since 0 is what the kernel has before a handshake.
+fn queues(row: &InetDiagMsg, record: &mut wire::StateRecord) {
+    if row.state == TCP_LISTEN {
+        return;
+    }
+    record.copied_seq = 1;
+    record.rcv_nxt = row.rqueue.wrapping_add(1);
+    record.snd_una = 1;
+    record.write_seq = row.wqueue.wrapping_add(1);
+}
+
+/// Fields of `struct tcp_info` by offset. It grew at its end over the years, so what an older
+/// kernel does not have reads as 0 and what a newer one adds is passed over.
+fn tcp_info(info: &[u8], record: &mut wire::StateRecord) {
+    record.srtt_us_x8 = field::<u32>(info, 68).saturating_mul(8);
+    record.retransmits = field(info, 100);
+    record.bytes_acked = field(info, 120);
+    record.bytes_received = field(info, 128);
+}
+
+/// The number at an offset, 0 where the bytes end before its end.
+fn field<T: FromBytes + Default>(bytes: &[u8], offset: usize) -> T {
+    let tail = bytes.get(offset..).unwrap_or_default();
+    T::read_from_prefix(tail).map_or_else(|_| T::default(), |(value, _)| value)
+}

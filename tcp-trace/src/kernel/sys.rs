@@ -1,0 +1,187 @@
+//! The system calls that no safe library offers, each behind a safe function.
+
+use std::{
+    io,
+    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+    ptr,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use aya_obj::generated::{
+    bpf_attr, bpf_cmd, bpf_prog_info, perf_event_attr, perf_event_mmap_page, perf_event_sample_format,
+    perf_sw_ids, perf_type_id,
+};
+
+/// `PERF_FLAG_FD_CLOEXEC` of `perf_event_open(2)`.
+const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 1 << 3;
+/// `PERF_EVENT_IOC_ENABLE`: `_IO('$', 0)`.
+const PERF_EVENT_IOC_ENABLE: libc::Ioctl = 0x2400;
+
+/// Opens the software event that `bpf_perf_event_output` writes to, for one CPU.
+///
+/// Readers are woken once `watermark` bytes wait, not per event: waking per event halves the
+/// connection rate of the host.
+pub(crate) fn perf_event_open(cpu: u32, watermark: u32) -> io::Result<OwnedFd> {
+    // SAFETY: the structure is plain integers, for which all-zero is a value.
+    let mut attr: perf_event_attr = unsafe { std::mem::zeroed() };
+    attr.type_ = perf_type_id::PERF_TYPE_SOFTWARE as u32;
+    attr.size = size_of::<perf_event_attr>().try_into().map_err(io::Error::other)?;
+    attr.config = perf_sw_ids::PERF_COUNT_SW_BPF_OUTPUT as u64;
+    attr.sample_type = perf_event_sample_format::PERF_SAMPLE_RAW as u64;
+    attr.__bindgen_anon_1.sample_period = 1;
+    attr.set_watermark(1);
+    attr.__bindgen_anon_2.wakeup_watermark = watermark;
+    let cpu = i32::try_from(cpu).map_err(io::Error::other)?;
+    // SAFETY: the attribute is initialised, of the size it says, and only read.
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_perf_event_open,
+            &raw const attr,
+            -1,
+            cpu,
+            -1,
+            PERF_FLAG_FD_CLOEXEC,
+        )
+    };
+    owned(fd)
+}
+
+/// Lets the event take samples.
+pub(crate) fn perf_event_enable(event: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: this request takes no pointer.
+    let answer = unsafe { libc::ioctl(event.as_raw_fd(), PERF_EVENT_IOC_ENABLE, 0) };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Puts file descriptor `value` into a BPF array under `key`.
+pub(crate) fn bpf_array_set_fd(
+    map: BorrowedFd<'_>,
+    key: u32,
+    value: BorrowedFd<'_>,
+) -> io::Result<()> {
+    let value = value.as_raw_fd();
+    // SAFETY: the union is plain integers, for which all-zero is a value.
+    let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+    // SAFETY: these are the members BPF_MAP_UPDATE_ELEM reads.
+    let element = unsafe { &mut attr.__bindgen_anon_2 };
+    element.map_fd = map.as_raw_fd().cast_unsigned();
+    element.key = ptr::from_ref(&key).addr() as u64;
+    element.__bindgen_anon_1.value = ptr::from_ref(&value).addr() as u64;
+    bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
+}
+
+/// What the kernel counts about a loaded program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ProgramFigures {
+    /// Runs; counted only while `kernel.bpf_stats_enabled` is 1.
+    pub(crate) runs: u64,
+    /// Nanoseconds spent; likewise.
+    pub(crate) run_time_ns: u64,
+    /// Runs skipped because the program was running on that CPU already (5.12).
+    pub(crate) misses: u64,
+}
+
+/// Asks for the figures of a program.
+pub(crate) fn bpf_program_figures(program: BorrowedFd<'_>) -> io::Result<ProgramFigures> {
+    // SAFETY: the structure is plain integers, for which all-zero is a value.
+    let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
+    // SAFETY: likewise.
+    let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+    attr.info.bpf_fd = program.as_raw_fd().cast_unsigned();
+    attr.info.info_len = size_of::<bpf_prog_info>().try_into().map_err(io::Error::other)?;
+    attr.info.info = (&raw mut info).addr() as u64;
+    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
+    Ok(ProgramFigures {
+        runs: info.run_cnt,
+        run_time_ns: info.run_time_ns,
+        misses: info.recursion_misses,
+    })
+}
+
+fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<libc::c_long> {
+    // SAFETY: the attribute is initialised, and what it points to outlives the call.
+    let answer = unsafe {
+        libc::syscall(libc::SYS_bpf, command as libc::c_long, ptr::from_mut(attr), size_of::<bpf_attr>())
+    };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
+}
+
+fn owned(fd: libc::c_long) -> io::Result<OwnedFd> {
+    let fd = i32::try_from(fd).map_err(io::Error::other)?;
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just given this descriptor to us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The shared memory of one perf buffer: a control page, then a ring of a power-of-two size.
+#[derive(Debug)]
+pub(crate) struct PerfMemory {
+    base: ptr::NonNull<perf_event_mmap_page>,
+    page: usize,
+    ring: usize,
+}
+
+// SAFETY: the mapping belongs to this value alone and is valid from any thread.
+unsafe impl Send for PerfMemory {}
+
+impl PerfMemory {
+    /// Maps `ring` bytes (a power of two of pages) of `event`.
+    pub(crate) fn map(event: BorrowedFd<'_>, ring: usize) -> io::Result<Self> {
+        let page = rustix::param::page_size();
+        // SAFETY: a new mapping, at an address the kernel chooses.
+        let base = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                page + ring,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                event.as_raw_fd(),
+                0,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let base = ptr::NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mapped at 0"))?;
+        Ok(Self { base, page, ring })
+    }
+
+    /// Moves all bytes that wait onto the end of `out`, and gives their room back to the kernel.
+    pub(crate) fn take(&mut self, out: &mut Vec<u8>) -> usize {
+        let control = self.base.as_ptr();
+        // SAFETY: both positions lie in the mapped control page, aligned; the kernel writes the
+        // head and reads the tail, so they are used as atomics.
+        let (head, tail) = unsafe {
+            (
+                AtomicU64::from_ptr(&raw mut (*control).data_head),
+                AtomicU64::from_ptr(&raw mut (*control).data_tail),
+            )
+        };
+        let start = tail.load(Ordering::Relaxed);
+        let end = head.load(Ordering::Acquire);
+        let waiting = usize::try_from(end.wrapping_sub(start)).unwrap_or(0).min(self.ring);
+        let from = usize::try_from(start).unwrap_or(0) & (self.ring - 1);
+        let first = waiting.min(self.ring - from);
+        out.reserve(waiting);
+        // SAFETY: the kernel leaves the bytes between tail and head alone until the tail moves;
+        // both parts lie within the ring, and the room was reserved just now.
+        unsafe {
+            let ring = control.cast::<u8>().add(self.page);
+            let into = out.as_mut_ptr().add(out.len());
+            ptr::copy_nonoverlapping(ring.add(from), into, first);
+            ptr::copy_nonoverlapping(ring, into.add(first), waiting - first);
+            out.set_len(out.len() + waiting);
+        }
+        tail.store(start.wrapping_add(waiting as u64), Ordering::Release);
+        waiting
+    }
+}
+
+impl Drop for PerfMemory {
+    fn drop(&mut self) {
+        // SAFETY: exactly what was mapped, and nothing refers to it any more.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.page + self.ring) };
+    }
+}

@@ -1,0 +1,167 @@
+//! The way of records from the kernel: per-CPU perf buffers, opened by us and drained together.
+//!
+//! aya opens perf buffers with a wakeup for every event, which costs half the host's connection
+//! rate, so they are opened here with a byte watermark; a tick drains what stays below it.
+
+use std::{io, os::fd::{AsFd as _, BorrowedFd, OwnedFd}, time::Duration};
+
+use rustix::event::epoll;
+use thiserror::Error;
+
+use super::sys;
+
+mod samples;
+
+pub(crate) use samples::Sample;
+
+/// Room for one CPU's records while the reader is away: what 64 MiB gives each CPU, within bounds.
+#[must_use]
+pub(crate) fn default_buffer_bytes(cpus: usize) -> usize {
+    ((64 << 20) / cpus.max(1)).clamp(256 << 10, 4 << 20)
+}
+
+/// Waiting bytes that wake the reader at once.
+const WATERMARK: usize = 64 << 10;
+/// What the waker is known by among the CPUs.
+const WAKER: u64 = u64::MAX;
+
+/// Why the buffers could not be opened.
+#[derive(Debug, Error)]
+pub(crate) enum TransportError {
+    /// `perf_event_open` said no.
+    #[error("perf_event_open for CPU {cpu} failed: {source}{hint}")]
+    Open {
+        /// The CPU.
+        cpu: u32,
+        /// What the kernel said.
+        source: io::Error,
+        /// What helps.
+        hint: &'static str,
+    },
+    /// The buffer's memory was refused.
+    #[error("mapping {bytes} bytes of perf buffer for CPU {cpu} failed: {source} (try a smaller --buffer-size)")]
+    Map {
+        /// The CPU.
+        cpu: u32,
+        /// Its ring.
+        bytes: usize,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Anything else on the way.
+    #[error("{what} failed: {source}")]
+    Other {
+        /// What was tried.
+        what: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// The perf buffers of all CPUs.
+#[derive(Debug)]
+pub(crate) struct Transport {
+    rings: Vec<Ring>,
+    epoll: OwnedFd,
+    scratch: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Ring {
+    cpu: u32,
+    memory: sys::PerfMemory,
+    _event: OwnedFd,
+}
+
+impl Transport {
+    /// Opens a buffer of at least `bytes` for each CPU and hands it to the map `events`.
+    pub(crate) fn open(
+        events: BorrowedFd<'_>,
+        cpus: &[u32],
+        bytes: usize,
+    ) -> Result<Self, TransportError> {
+        let other = |what| move |source| TransportError::Other { what, source };
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
+            .map_err(|error| other("epoll_create")(error.into()))?;
+        let bytes = bytes.max(rustix::param::page_size()).next_power_of_two();
+        let watermark = u32::try_from(WATERMARK.min(bytes / 4)).unwrap_or(u32::MAX);
+        let mut rings = Vec::with_capacity(cpus.len());
+        for &cpu in cpus {
+            let event = sys::perf_event_open(cpu, watermark)
+                .map_err(|source| TransportError::Open { cpu, hint: hint(&source), source })?;
+            let memory = sys::PerfMemory::map(event.as_fd(), bytes)
+                .map_err(|source| TransportError::Map { cpu, bytes, source })?;
+            sys::bpf_array_set_fd(events, cpu, event.as_fd())
+                .map_err(other("putting a perf buffer into its map"))?;
+            sys::perf_event_enable(event.as_fd()).map_err(other("enabling a perf buffer"))?;
+            let data = epoll::EventData::new_u64(u64::from(cpu));
+            epoll::add(&epoll, &event, data, epoll::EventFlags::IN)
+                .map_err(|error| other("watching a perf buffer")(error.into()))?;
+            rings.push(Ring { cpu, memory, _event: event });
+        }
+        Ok(Self { rings, epoll, scratch: Vec::new() })
+    }
+
+    /// Lets `waker` end a [`wait`](Self::wait) early.
+    pub(crate) fn watch(&self, waker: BorrowedFd<'_>) -> io::Result<()> {
+        let data = epoll::EventData::new_u64(WAKER);
+        Ok(epoll::add(&self.epoll, waker, data, epoll::EventFlags::IN)?)
+    }
+
+    /// Waits until a buffer passes its watermark, the waker calls, or `tick` is over.
+    pub(crate) fn wait(&self, tick: Duration) -> io::Result<()> {
+        let mut ready = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 16];
+        let timeout = rustix::event::Timespec::try_from(tick).map_err(io::Error::other)?;
+        match epoll::wait(&self.epoll, &mut ready, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes everything that waits, CPU by CPU.
+    pub(crate) fn drain(&mut self, mut each: impl FnMut(u32, Sample<'_>)) {
+        for ring in &mut self.rings {
+            self.scratch.clear();
+            ring.memory.take(&mut self.scratch);
+            for sample in samples::samples(&self.scratch) {
+                each(ring.cpu, sample);
+            }
+        }
+    }
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EACCES | libc::EPERM) => {
+            " (it takes CAP_PERFMON, or kernel.perf_event_paranoid at -1; a container's seccomp \
+             profile may forbid the call)"
+        }
+        Some(libc::ENOSYS) => " (this kernel was built without CONFIG_PERF_EVENTS)",
+        Some(libc::EMFILE) => " (one descriptor per CPU is needed; raise LimitNOFILE)",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_fit_few_cpus_and_many() {
+        assert_eq!(default_buffer_bytes(0), 4 << 20);
+        assert_eq!(default_buffer_bytes(2), 4 << 20);
+        assert_eq!(default_buffer_bytes(64), 1 << 20);
+        assert_eq!(default_buffer_bytes(4096), 256 << 10);
+    }
+
+    #[test]
+    fn a_refusal_names_the_way_out() {
+        let refused = TransportError::Open {
+            cpu: 3,
+            hint: hint(&io::Error::from_raw_os_error(libc::EACCES)),
+            source: io::Error::from_raw_os_error(libc::EACCES),
+        };
+        let text = refused.to_string();
+        assert!(text.contains("CPU 3") && text.contains("CAP_PERFMON"), "{text}");
+    }
+}

@@ -1,0 +1,138 @@
+//! Metrics in Prometheus' text format, made of figures that are kept up to date anyway: a scrape
+//! costs the same with ten connections as with a million.
+
+mod connections;
+mod own_process;
+mod process_facts;
+mod processes;
+mod tracer;
+
+use prometheus::{
+    TextEncoder,
+    proto::{self, LabelPair, MetricFamily, MetricType},
+};
+
+use crate::{core::histogram::Histogram, engine::figures::Figures};
+
+pub(crate) use process_facts::{ProcessFacts, ProcessReader};
+
+/// Media type of [`render`]'s text.
+pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// One metric: what is said about it, and where its samples come from.
+pub(crate) struct Metric {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// Counter, gauge or histogram.
+    pub(crate) kind: MetricType,
+    /// Names of its labels.
+    pub(crate) labels: &'static [&'static str],
+    /// What it tells, and what to do with it.
+    pub(crate) help: &'static str,
+    /// Where its samples come from.
+    fill: fn(&Scrape<'_>, &mut Samples),
+}
+
+/// Every metric there is, group by group: the one table that rendering and documentation share.
+pub(crate) fn table() -> impl Iterator<Item = &'static Metric> {
+    [connections::METRICS, processes::METRICS, tracer::METRICS, own_process::METRICS]
+        .into_iter()
+        .flatten()
+}
+
+/// The figures of one scrape.
+struct Scrape<'a> {
+    figures: &'a Figures,
+    process: &'a ProcessFacts,
+}
+
+/// The text of all metrics.
+///
+/// # Errors
+/// Where the encoder refuses a family, which a test rules out for every row of [`table`].
+pub(crate) fn render(
+    figures: &Figures,
+    process: &ProcessFacts,
+) -> Result<String, prometheus::Error> {
+    let scrape = Scrape { figures, process };
+    // A family without samples has nothing to say, and the encoder refuses it.
+    let families: Vec<_> = table()
+        .map(|metric| metric.family(&scrape))
+        .filter(|family| !family.get_metric().is_empty())
+        .collect();
+    TextEncoder::new().encode_to_string(&families)
+}
+
+impl Metric {
+    fn family(&self, scrape: &Scrape<'_>) -> MetricFamily {
+        let mut samples = Samples { kind: self.kind, labels: self.labels, rows: Vec::new() };
+        (self.fill)(scrape, &mut samples);
+        let mut family = MetricFamily::new();
+        family.set_name(self.name.to_owned());
+        family.set_help(self.help.to_owned());
+        family.set_field_type(self.kind);
+        family.set_metric(samples.rows);
+        family
+    }
+}
+
+/// The samples of one metric, while they are collected.
+struct Samples {
+    kind: MetricType,
+    labels: &'static [&'static str],
+    rows: Vec<proto::Metric>,
+}
+
+impl Samples {
+    /// Adds a sample; `values` stand in the order of the metric's labels.
+    fn value(&mut self, values: &[&str], value: f64) {
+        let mut row = self.row(values);
+        if self.kind == MetricType::COUNTER {
+            let mut counter = proto::Counter::new();
+            counter.set_value(value);
+            row.set_counter(counter);
+        } else {
+            let mut gauge = proto::Gauge::new();
+            gauge.set_value(value);
+            row.set_gauge(gauge);
+        }
+        self.rows.push(row);
+    }
+
+    /// Adds a sample that is a whole number.
+    #[expect(clippy::cast_precision_loss, reason = "the format knows floating point only")]
+    fn count(&mut self, values: &[&str], count: u64) {
+        self.value(values, count as f64);
+    }
+
+    /// Adds a histogram of durations in seconds.
+    fn histogram(&mut self, values: &[&str], durations: &Histogram) {
+        let buckets = durations.cumulative().map(|(bound, count)| {
+            let mut bucket = proto::Bucket::new();
+            bucket.set_upper_bound(bound);
+            bucket.set_cumulative_count(count);
+            bucket
+        });
+        let mut histogram = proto::Histogram::new();
+        histogram.set_bucket(buckets.collect());
+        histogram.set_sample_count(durations.count());
+        histogram.set_sample_sum(durations.sum_seconds());
+        let mut row = self.row(values);
+        row.set_histogram(histogram);
+        self.rows.push(row);
+    }
+
+    fn row(&self, values: &[&str]) -> proto::Metric {
+        debug_assert_eq!(self.labels.len(), values.len(), "a value for each label");
+        let pairs = self.labels.iter().zip(values).map(|(name, value)| {
+            let mut pair = LabelPair::new();
+            pair.set_name((*name).to_owned());
+            pair.set_value((*value).to_owned());
+            pair
+        });
+        proto::Metric::from_label(pairs.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests;
