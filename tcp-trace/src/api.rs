@@ -74,7 +74,7 @@ pub struct Connection {
     pub remote: Endpoint,
     /// `inbound`, `outbound` or `unknown`.
     pub direction: String,
-    /// Its state, as node_exporter spells it.
+    /// Its state, as `node_exporter` spells it.
     pub state: String,
     /// Since when (RFC 3339).
     pub state_since: String,
@@ -141,7 +141,7 @@ pub struct Step {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Event {
     /// A connection changed its state.
-    State(StateEvent),
+    State(Box<StateEvent>),
     /// A connection ended: its whole story.
     Closed(Box<ClosedEvent>),
     /// Events were lost.

@@ -1,20 +1,74 @@
-//! stub
-pub fn main() -> std::process::ExitCode {
-    tracing_subscriber::fmt().with_env_filter("debug").init();
-    let rt = tokio::runtime::Runtime::new().unwrap();
-    let config = crate::engine::live::Config { netns: std::env::args().skip(1).collect(), ..Default::default() };
-    tracing::info!("start"); let t = std::time::Instant::now();
-    let engine = match crate::engine::live::start(&config) { Ok(e) => e, Err(e) => { eprintln!("{e:#}"); return 1.into(); } };
-    eprintln!("started in {:?}", t.elapsed());
-    let h = engine.handle();
-    rt.block_on(async {
-        let mut rx = h.events();
-        println!("{}", serde_json::to_string_pretty(&h.status().await.unwrap()).unwrap());
-        println!("{}", h.connections(Default::default(), 0, false).await.unwrap().total);
-        let end = tokio::time::sleep(std::time::Duration::from_secs(4)); tokio::pin!(end);
-        loop { tokio::select!{ _ = &mut end => break, e = rx.recv() => match &*e.unwrap() { crate::api::Event::State(s) => println!("{} {}:{} {}:{} {} -> {} {:?} {} {:?}", s.at, s.connection.local.addr, s.connection.local.port, s.connection.remote.addr, s.connection.remote.port, s.from, s.to, s.in_state_seconds, s.text, s.connection.owner.as_ref().map(|o| (o.comm.clone(), o.pid))), other => println!("{other:?}") } } }
-        let f = h.figures().await.unwrap();
-        println!("{:?} {:?} {:?}", f.gauges, f.lost, f.program);
-    });
-    0.into()
+//! The command line: one command per file, each working on objects of the API alone.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+mod args;
+pub(crate) mod client;
+mod doctor;
+mod exit;
+mod list;
+mod logging;
+mod print;
+mod record;
+mod replay;
+mod serve;
+mod settings;
+mod show;
+mod source;
+mod status;
+mod terminal;
+mod text;
+mod watch;
+
+use args::{Cli, Command};
+use settings::FileSettings;
+
+/// What every command needs.
+struct Context {
+    global: args::Global,
+    settings: FileSettings,
+    style: text::Style,
+}
+
+/// Runs the command line; the exit code is part of the contract.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way, too, with code 0.
+            let code = u8::try_from(error.exit_code()).unwrap_or(2);
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => exit::report(&error),
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let Cli { global, command } = cli;
+    let settings = FileSettings::read(global.config.as_deref())?;
+    let daemon = matches!(command, Command::Serve(_));
+    logging::start(settings.log_level(&global, daemon)?, daemon)?;
+    let style = terminal::style(global.color);
+    let context = Context { global, settings, style };
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        match command {
+            Command::Serve(args) => serve::run(&context, &args).await,
+            Command::Watch(args) => watch::run(&context, &args).await,
+            Command::List(args) => list::run(&context, &args).await,
+            Command::Show(args) => show::run(&context, &args).await,
+            Command::Status(args) => status::run(&context, &args).await,
+            Command::Doctor(args) => doctor::run(&context, &args),
+            Command::Record(args) => record::run(&context, &args).await,
+            Command::Replay(args) => replay::run(&context, &args).await,
+        }
+    })
 }

@@ -25,8 +25,8 @@ pub(crate) mod live;
 pub(crate) mod recorder;
 pub(crate) mod replay;
 mod tracer;
-mod wall;
 mod waker;
+mod wall;
 
 use figures::Figures;
 use waker::Waker;
@@ -46,7 +46,12 @@ pub(crate) enum Request {
     /// How it stands.
     Status(oneshot::Sender<api::Status>),
     /// Connections that pass a filter.
-    Connections { query: Query, limit: usize, closed: bool, reply: oneshot::Sender<api::ConnectionList> },
+    Connections {
+        query: Query,
+        limit: usize,
+        closed: bool,
+        reply: oneshot::Sender<api::ConnectionList>,
+    },
     /// One connection with its timeline.
     Connection { id: ConnectionId, reply: oneshot::Sender<Option<api::Connection>> },
     /// Everything the metrics show.

@@ -6,8 +6,8 @@
 pub mod btf;
 pub mod counters;
 pub(crate) mod doctor;
-pub mod host;
 pub(crate) mod holders;
+pub mod host;
 pub(crate) mod load;
 pub(crate) mod netns;
 pub(crate) mod notes;

@@ -10,4 +10,4 @@ pub mod cli;
 pub mod core;
 pub mod engine;
 pub mod kernel;
-
+mod serve;

@@ -5,7 +5,7 @@
 
 mod accept;
 mod answer;
-mod event_filter;
+pub(crate) mod event_filter;
 mod events;
 pub(crate) mod filter;
 mod landing;
@@ -13,7 +13,7 @@ pub(crate) mod listen;
 pub(crate) mod metrics;
 mod routes;
 mod socket_file;
-mod span;
+pub(crate) mod span;
 mod tracer;
 
 pub(crate) use tracer::Tracer;

@@ -59,11 +59,12 @@ pub(crate) fn connection(
             .map(|closed| closed.verdict.reason.name().to_owned()),
         error: known.closed.and_then(|closed| errno_text(closed.verdict.error)),
         owner: known.owner.map(owner),
-        recv_queue: known.unread_bytes().filter(|_| transfer.is_some()).map(|unread_bytes| {
-            RecvQueue { unread_bytes, fin_read: known.fin_read() }
-        }),
-        bytes_sent: transfer.map(|transfer| transfer.bytes_acked),
-        bytes_received: transfer.map(|transfer| transfer.bytes_received),
+        recv_queue: known
+            .unread_bytes()
+            .filter(|_| transfer.is_some())
+            .map(|unread_bytes| RecvQueue { unread_bytes, fin_read: known.fin_read() }),
+        bytes_sent: transfer.and_then(|_| known.bytes_sent()),
+        bytes_received: transfer.and_then(|_| known.bytes_received()),
         srtt_us: transfer.map(|transfer| transfer.srtt_us),
         retransmits: transfer.map(|transfer| transfer.retransmits),
         complete: known.is_complete(loss_epoch),
@@ -72,8 +73,7 @@ pub(crate) fn connection(
 }
 
 fn errno_text(error: i32) -> Option<String> {
-    (error != 0)
-        .then(|| errno::name(error).map_or_else(|| format!("errno {error}"), str::to_owned))
+    (error != 0).then(|| errno::name(error).map_or_else(|| format!("errno {error}"), str::to_owned))
 }
 
 fn owner(owner: crate::core::owner::Owner) -> Owner {
@@ -153,7 +153,7 @@ pub(crate) fn state_event(
     #[expect(clippy::cast_precision_loss, reason = "nanoseconds to seconds, for a person")]
     let seconds = |ns: u64| ns as f64 / 1e9;
     let last = known.timeline.steps().last();
-    Event::State(StateEvent {
+    Event::State(Box::new(StateEvent {
         at: rfc3339(wall, at),
         connection: connection(known, at, wall, loss_epoch, false),
         from: stepped.from.name().to_owned(),
@@ -166,7 +166,7 @@ pub(crate) fn state_event(
         }),
         socket: format!("{:x}", change.socket.sk),
         text: last.map(|step| sentence::of_step(known, step)).unwrap_or_default(),
-    })
+    }))
 }
 
 /// The event of a connection that has just ended.

@@ -8,15 +8,19 @@
 //! alone writes control sequences, or by hand in the two renderers that mimic other tools.
 
 pub(crate) mod doctor;
+mod ending;
 pub(crate) mod list;
 mod page;
 mod sanitize;
 pub(crate) mod show;
 pub(crate) mod status;
 mod style;
+mod table;
 pub(crate) mod tcplife;
 pub(crate) mod tcpstates;
+mod verdict;
 pub(crate) mod watch;
+mod watch_columns;
 mod words;
 
 #[cfg(test)]

@@ -17,7 +17,9 @@ pub struct AddressFilter {
 
 /// Text that is no address filter.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("'{0}' is no address filter; write 10.0.0.1, 10.0.0.0/8, 10.0.0.0/8:443, [2001:db8::]/32, [::1]:443, :443 or 443")]
+#[error(
+    "'{0}' is no address filter; write 10.0.0.1, 10.0.0.0/8, 10.0.0.0/8:443, [2001:db8::]/32, [::1]:443, :443 or 443"
+)]
 pub struct BadFilter(pub String);
 
 impl AddressFilter {
@@ -112,7 +114,17 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["", "70000", "10.0.0.1:", "10.0.0.0/33", "[::1", "[::1]443", "a.b", "::1:x", "1.2.3.4/8/9:1"] {
+        for text in [
+            "",
+            "70000",
+            "10.0.0.1:",
+            "10.0.0.0/33",
+            "[::1",
+            "[::1]443",
+            "a.b",
+            "::1:x",
+            "1.2.3.4/8/9:1",
+        ] {
             assert!(text.parse::<AddressFilter>().is_err(), "{text:?}");
         }
     }

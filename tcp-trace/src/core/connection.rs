@@ -4,7 +4,7 @@ use std::{fmt, num::ParseIntError, str::FromStr, time::Duration};
 
 use super::{
     clock::Ts,
-    close::{self, ClosedBy, Verdict},
+    close::{self, CloseReason, ClosedBy, Verdict},
     event::{Flow, Origin, Protocol, SockFlags, SocketId, StateChange, Transfer},
     owner::Owner,
     statistics::Direction,
@@ -171,8 +171,39 @@ impl Connection {
     /// been one of its own. A later event that leads on from the known state proves there was none.
     #[must_use]
     pub fn is_complete(&self, loss_epoch: u64) -> bool {
-        !self.gap && self.timeline.omitted() == 0
+        !self.gap
+            && self.timeline.omitted() == 0
             && (self.closed.is_some() || self.loss_epoch == loss_epoch)
+    }
+
+    /// Whether all that is known comes from a snapshot, and from no event yet.
+    #[must_use]
+    pub fn is_only_found(&self) -> bool {
+        self.found
+            && matches!(self.timeline.steps(), [step] if matches!(step.kind, StepKind::Mark(Mark::Found(_))))
+    }
+
+    /// Payload bytes the peer has acknowledged. The kernel counts our SYN (of an outbound
+    /// connection) and our FIN along.
+    #[must_use]
+    pub fn bytes_sent(&self) -> Option<u64> {
+        let acknowledged = self.transfer?.bytes_acked;
+        let syn = self.direction == Direction::Outbound;
+        let fin = match self.closed.map(|closed| closed.verdict.reason) {
+            None => self.state == TcpState::FinWait2,
+            Some(reason) => matches!(
+                reason,
+                CloseReason::FinActive | CloseReason::FinPassive | CloseReason::Simultaneous
+            ),
+        };
+        Some(acknowledged.saturating_sub(u64::from(syn) + u64::from(fin)))
+    }
+
+    /// Payload bytes received. The kernel counts the peer's FIN along.
+    #[must_use]
+    pub fn bytes_received(&self) -> Option<u64> {
+        let received = self.transfer?.bytes_received;
+        Some(received.saturating_sub(u64::from(self.fin_received())))
     }
 
     /// Received payload that nobody had read at the last change.
@@ -197,13 +228,14 @@ impl Connection {
     /// Whether this is a listening socket and no connection.
     #[must_use]
     pub fn is_listener(&self) -> bool {
-        self.state == TcpState::Listen || self.timeline.steps().first().is_some_and(|step| {
-            matches!(
-                step.kind,
-                StepKind::State { to: TcpState::Listen, .. }
-                    | StepKind::Mark(Mark::Found(TcpState::Listen))
-            )
-        })
+        self.state == TcpState::Listen
+            || self.timeline.steps().first().is_some_and(|step| {
+                matches!(
+                    step.kind,
+                    StepKind::State { to: TcpState::Listen, .. }
+                        | StepKind::Mark(Mark::Found(TcpState::Listen))
+                )
+            })
     }
 }
 

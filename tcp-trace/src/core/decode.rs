@@ -88,7 +88,7 @@ pub fn event(record: &wire::StateRecord) -> Result<Event, DecodeError> {
         netns: has(wire::VALID_NETNS).then_some(record.netns),
         error: record.sk_err,
         transfer: has(wire::VALID_TCP).then(|| transfer(record)),
-        flags: has(wire::VALID_FLAGS).then(|| SockFlags {
+        flags: has(wire::VALID_FLAGS).then_some(SockFlags {
             attached: record.sock_flags & wire::SOCK_ATTACHED != 0,
             dead: record.sock_flags & wire::SOCK_FLAG_DEAD != 0,
             fin_received: record.sock_flags & wire::SOCK_FLAG_FIN_RECEIVED != 0,

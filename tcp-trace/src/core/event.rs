@@ -198,7 +198,8 @@ mod tests {
 
     #[test]
     fn unread_counts_across_the_wrap_and_never_backwards() {
-        let transfer = |rcv_nxt, copied_seq| Transfer { rcv_nxt, copied_seq, ..Transfer::default() };
+        let transfer =
+            |rcv_nxt, copied_seq| Transfer { rcv_nxt, copied_seq, ..Transfer::default() };
         assert_eq!(transfer(5, u32::MAX - 4).unread_sequence(), 10);
         assert_eq!(transfer(4, 5).unread_sequence(), 0);
         assert_eq!(transfer(0, 77).unread_sequence(), 0);

@@ -13,6 +13,9 @@ pub struct Process {
     pub close_wait: BTreeSet<(Ts, ConnectionId)>,
 }
 
+/// A process name with its figures.
+pub type Named<'a> = (&'a Comm, &'a Process);
+
 /// All process names that hold a connection now.
 #[derive(Debug, Default)]
 pub struct Processes {
@@ -52,7 +55,7 @@ impl Processes {
 
     /// The `limit` names with the most connections, and the others.
     #[must_use]
-    pub fn ranked(&self, limit: usize) -> (Vec<(&Comm, &Process)>, Vec<(&Comm, &Process)>) {
+    pub fn ranked(&self, limit: usize) -> (Vec<Named<'_>>, Vec<Named<'_>>) {
         let mut all: Vec<_> = self.by_name.iter().collect();
         // Names break ties, so that the same figures give the same series.
         all.sort_by_key(|(name, process)| {
@@ -90,7 +93,10 @@ mod tests {
             }
         }
         let (kept, others) = processes.ranked(3);
-        assert_eq!(kept.iter().map(|(name, _)| name.text()).collect::<Vec<_>>(), ["p9", "p8", "p7"]);
+        assert_eq!(
+            kept.iter().map(|(name, _)| name.text()).collect::<Vec<_>>(),
+            ["p9", "p8", "p7"]
+        );
         assert_eq!(others.len(), 7);
     }
 }

@@ -100,7 +100,10 @@ pub enum RecordingError {
     #[error("this is no recording of tcp-trace (it does not begin with \"TCPTRACE\")")]
     NotARecording,
     /// Made by another version.
-    #[error("the recording has format {format} and record layout {abi}; this tcp-trace reads format {FORMAT} and layout {}", tcp_trace_common::ABI_VERSION)]
+    #[error(
+        "the recording has format {format} and record layout {abi}; this tcp-trace reads format {FORMAT} and layout {}",
+        tcp_trace_common::ABI_VERSION
+    )]
     Version {
         /// Its format.
         format: u16,

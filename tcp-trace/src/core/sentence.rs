@@ -23,9 +23,10 @@ pub fn of_step(connection: &Connection, step: &Step) -> String {
         }
         StepKind::State { from, to, detail } => of_change(connection, from, to, detail),
         StepKind::Call { call: Call::Close, by } => {
-            let caller = by.map_or_else(|| "the process".to_owned(), |task| {
-                format!("{} {}", task.comm.text(), task.pid)
-            });
+            let caller = by.map_or_else(
+                || "the process".to_owned(),
+                |task| format!("{} {}", task.comm.text(), task.pid),
+            );
             format!("close() by {caller}: the socket had already moved on, nothing is sent")
         }
         StepKind::Mark(mark) => of_mark(mark),
@@ -34,9 +35,10 @@ pub fn of_step(connection: &Connection, step: &Step) -> String {
 
 /// The process to speak of.
 fn process(connection: &Connection) -> String {
-    connection.owner.map_or_else(|| "the process".to_owned(), |owner| {
-        format!("{} {}", owner.comm.text(), owner.pid)
-    })
+    connection.owner.map_or_else(
+        || "the process".to_owned(),
+        |owner| format!("{} {}", owner.comm.text(), owner.pid),
+    )
 }
 
 fn of_change(connection: &Connection, from: S, to: S, detail: Detail) -> String {
@@ -58,12 +60,11 @@ fn of_change(connection: &Connection, from: S, to: S, detail: Detail) -> String 
                 Some(0) | None => String::new(),
                 Some(bytes) => format!(", {} unread", bytes_text(bytes)),
             };
-            let queued = if detail.attached == Some(false) {
-                "; still in the accept queue"
-            } else {
-                ""
-            };
-            format!("the peer closed: its FIN came{unread}{queued}; waiting for {process} to close()")
+            let queued =
+                if detail.attached == Some(false) { "; still in the accept queue" } else { "" };
+            format!(
+                "the peer closed: its FIN came{unread}{queued}; waiting for {process} to close()"
+            )
         }
         (S::CloseWait, S::LastAck) => format!(
             "{} by {}: our FIN follows the peer's",
@@ -79,9 +80,9 @@ fn of_change(connection: &Connection, from: S, to: S, detail: Detail) -> String 
 }
 
 fn caller(detail: Detail, process: &str) -> String {
-    detail.caller.map_or_else(|| process.to_owned(), |task| {
-        format!("{} {}", task.comm.text(), task.pid)
-    })
+    detail
+        .caller
+        .map_or_else(|| process.to_owned(), |task| format!("{} {}", task.comm.text(), task.pid))
 }
 
 /// `sk_shutdown` holds both bits on `close()`, only the send bit on `shutdown(SHUT_WR)`.
@@ -124,9 +125,9 @@ pub fn of_end(from: S, verdict: Verdict, detail: Detail, process: &str) -> Strin
             "what was sent was never acknowledged: retransmissions ran out".to_owned()
         }
         CloseReason::KeepaliveTimeout => "keep-alive probes were never answered".to_owned(),
-        CloseReason::AbortUnreadData => format!(
-            "close() by {process} with received data unread: the kernel sends a RST"
-        ),
+        CloseReason::AbortUnreadData => {
+            format!("close() by {process} with received data unread: the kernel sends a RST")
+        }
         CloseReason::AbortLinger => format!(
             "abort by {process} (SO_LINGER 0, or connect() to AF_UNSPEC): the kernel sends a RST"
         ),
@@ -134,7 +135,8 @@ pub fn of_end(from: S, verdict: Verdict, detail: Detail, process: &str) -> Strin
             "the listener went away before accept(): the kernel sends a RST".to_owned()
         }
         CloseReason::OrphanKilled => {
-            "the kernel gave up the closed socket (tcp_max_orphans, memory or SO_LINGER2)".to_owned()
+            "the kernel gave up the closed socket (tcp_max_orphans, memory or SO_LINGER2)"
+                .to_owned()
         }
         CloseReason::Destroyed => "destroyed from outside (ss -K)".to_owned(),
         CloseReason::ResetAfterFin => "a RST ended the teardown".to_owned(),
@@ -169,7 +171,9 @@ fn of_mark(mark: Mark) -> String {
         Mark::Illegal { from, to } => {
             format!("{from} to {to} is no change Linux makes: something was missed here")
         }
-        Mark::Reused => "the socket lives again as another connection; this end was not seen".to_owned(),
+        Mark::Reused => {
+            "the socket lives again as another connection; this end was not seen".to_owned()
+        }
         Mark::Reconciled => "gone when the kernel was asked; this end was not seen".to_owned(),
     }
 }

@@ -79,7 +79,8 @@ impl Statistics {
             *count += 1;
         }
         if old == TcpState::SynSent && verdict.error != 0 {
-            let known = errno::CONNECT_ERRORS.iter().position(|(number, _)| *number == verdict.error);
+            let known =
+                errno::CONNECT_ERRORS.iter().position(|(number, _)| *number == verdict.error);
             let slot = known.unwrap_or(errno::CONNECT_ERRORS.len());
             if let Some(count) = self.connect_errors.get_mut(slot) {
                 *count += 1;

@@ -102,7 +102,9 @@ impl Table {
                 self.loss_epoch += 1;
                 Outcome::Nothing
             }
-            Body::State(change) if change.origin == Origin::Snapshot => self.found(event.at, change),
+            Body::State(change) if change.origin == Origin::Snapshot => {
+                self.found(event.at, change)
+            }
             Body::State(change) => self.change(event.at, change),
         }
     }
@@ -115,6 +117,11 @@ impl Table {
         let transition = change.old.transition(change.new);
         self.forget_double(change.socket);
         match self.locate(change.socket) {
+            Some(key) if transition == Transition::Birth && self.is_only_found(key) => {
+                // The snapshot met it a moment after its birth: the birth knows more.
+                self.forget(key);
+                self.first_sight(at, change, transition)
+            }
             Some(key) if self.is_another_life(key, change, transition) => {
                 self.end_unseen(key, at, Mark::Reused);
                 self.first_sight(at, change, transition)
@@ -129,11 +136,20 @@ impl Table {
     fn forget_double(&mut self, socket: SocketId) {
         let Some(cookie) = socket.cookie.filter(|_| socket.sk != 0) else { return };
         let (by_cookie, by_address) = (Key::Cookie(cookie.get()), Key::Address(socket.sk));
-        let found = self.live.get(&by_cookie).is_some_and(|connection| connection.found);
-        if found && self.live.contains_key(&by_address) {
-            if let Some(double) = self.detach(by_cookie) {
-                self.keys.remove(&double.id);
-            }
+        if self.is_only_found(by_cookie) && self.live.contains_key(&by_address) {
+            self.forget(by_cookie);
+        }
+    }
+
+    /// Whether all that is known under `key` comes from a snapshot.
+    fn is_only_found(&self, key: Key) -> bool {
+        self.live.get(&key).is_some_and(Connection::is_only_found)
+    }
+
+    /// Takes an entry out as if it had never been.
+    fn forget(&mut self, key: Key) {
+        if let Some(connection) = self.detach(key) {
+            self.keys.remove(&connection.id);
         }
     }
 
@@ -184,6 +200,10 @@ impl Table {
     ) -> Outcome {
         let Some(mut connection) = self.detach(key) else { return Outcome::Nothing };
         let newborn = transition == Transition::Birth;
+        if connection.is_only_found() && self.loss_epoch == 0 {
+            // The snapshot met it a moment after this very change.
+            connection.state = change.old;
+        }
         if !newborn && connection.state != change.old {
             self.population.applied(connection.state, change.old);
             self.statistics.gaps += u64::from(!connection.gap);
@@ -195,7 +215,8 @@ impl Table {
             connection.timeline.push(at, StepKind::Mark(mark));
         }
         self.population.applied(change.old, change.new);
-        let age_known = !newborn && !(connection.found && connection.state_since == connection.opened_at);
+        let age_known =
+            !(newborn || connection.found && connection.state_since == connection.opened_at);
         let stood = connection.step(at, change, self.loss_epoch);
         if age_known && change.old != change.new {
             self.statistics.stood(change.old, stood);
@@ -235,7 +256,8 @@ impl Table {
             comm: task.comm,
             source: OwnerSource::Descriptor,
         });
-        let stepped = Stepped { id: connection.id, from: change.old, to: change.new, stood_ns: None };
+        let stepped =
+            Stepped { id: connection.id, from: change.old, to: change.new, stood_ns: None };
         self.insert(Self::key_of(&connection), connection);
         Outcome::Stepped(stepped)
     }
@@ -245,10 +267,7 @@ impl Table {
     fn locate(&self, socket: SocketId) -> Option<Key> {
         let by_cookie = socket.cookie.map(|cookie| Key::Cookie(cookie.get()));
         let by_address = Some(Key::Address(socket.sk)).filter(|_| socket.sk != 0);
-        by_cookie
-            .into_iter()
-            .chain(by_address)
-            .find(|key| self.live.contains_key(key))
+        by_cookie.into_iter().chain(by_address).find(|key| self.live.contains_key(key))
     }
 
     fn key_for(change: &StateChange) -> Key {
@@ -262,13 +281,15 @@ impl Table {
     }
 
     fn key_of(connection: &Connection) -> Key {
-        connection.socket.cookie.map_or(Key::Address(connection.socket.sk), |c| Key::Cookie(c.get()))
+        connection
+            .socket
+            .cookie
+            .map_or(Key::Address(connection.socket.sk), |c| Key::Cookie(c.get()))
     }
 
     fn owner_at_birth(&self, change: &StateChange) -> Option<Owner> {
-        let current = |source| {
-            change.current.map(|task| Owner { pid: task.pid, comm: task.comm, source })
-        };
+        let current =
+            |source| change.current.map(|task| Owner { pid: task.pid, comm: task.comm, source });
         match (change.old, change.new) {
             (TcpState::Close, TcpState::SynSent) => current(OwnerSource::Connect),
             (TcpState::Close, TcpState::Listen) => current(OwnerSource::Listen),
@@ -280,7 +301,8 @@ impl Table {
     }
 
     fn note_handshake(&mut self, connection: &Connection, at: Ts, change: &StateChange) {
-        if change.old == TcpState::SynSent && change.new == TcpState::Established && !connection.gap {
+        if change.old == TcpState::SynSent && change.new == TcpState::Established && !connection.gap
+        {
             self.statistics.outbound_handshakes.observe(at.since(connection.opened_at));
         }
     }

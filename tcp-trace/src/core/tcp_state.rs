@@ -36,7 +36,9 @@ pub enum TcpState {
 
 /// Text that names no TCP state.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("'{0}' is no TCP state; the states are: established syn_sent syn_recv fin_wait1 fin_wait2 time_wait close close_wait last_ack listen closing new_syn_recv")]
+#[error(
+    "'{0}' is no TCP state; the states are: established syn_sent syn_recv fin_wait1 fin_wait2 time_wait close close_wait last_ack listen closing new_syn_recv"
+)]
 pub struct UnknownState(pub String);
 
 /// What a state change means for the socket's life.

@@ -13,9 +13,16 @@ use super::{
 };
 use crate::{
     api,
-    core::{clock::Ts, decode, event::Body, recording::Header, table::Limits},
+    core::{
+        clock::Ts,
+        decode,
+        event::{Body, Event},
+        recording::Header,
+        table::Limits,
+    },
     kernel::{
         counters::Counters,
+        holders,
         host::HostFacts,
         load::{self, Attached},
         netns::{self, Netns},
@@ -23,7 +30,7 @@ use crate::{
         plan::{self, Backend, BackendChoice, Degradation, Plan},
         programs,
         selfcheck::Made,
-        sock_diag, holders,
+        sock_diag,
         transport::{Sample, default_buffer_bytes},
     },
 };
@@ -83,7 +90,10 @@ pub(crate) fn start(config: &Config) -> anyhow::Result<Engine> {
 }
 
 /// Likewise, and writes all that passes to `sink`.
-pub(crate) fn start_recording(config: &Config, sink: Sink) -> anyhow::Result<(Engine, RecordingEnd)> {
+pub(crate) fn start_recording(
+    config: &Config,
+    sink: Sink,
+) -> anyhow::Result<(Engine, RecordingEnd)> {
     let prepared = prepare(config)?;
     let header = header(&prepared);
     let recorder = Recorder::new(sink, &header).context("beginning the recording failed")?;
@@ -152,10 +162,12 @@ fn degradations(plan: &Plan, attached: &Attached) -> Vec<Degradation> {
 fn self_check(prepared: &mut Prepared) -> anyhow::Result<()> {
     let own = prepared.facts.netns;
     let inside = match prepared.netns.first() {
-        Some(first) if !prepared.netns.iter().any(|n| Some(n.inode) == own) => match &first.handle {
-            Some(handle) => netns::inside(handle, Made::connections).and_then(|made| made),
-            None => Err(std::io::Error::other("the namespace cannot be entered")),
-        },
+        Some(first) if !prepared.netns.iter().any(|n| Some(n.inode) == own) => {
+            match &first.handle {
+                Some(handle) => netns::inside(handle, Made::connections).and_then(|made| made),
+                None => Err(std::io::Error::other("the namespace cannot be entered")),
+            }
+        }
         _ => Made::connections(),
     };
     let made = match inside {
@@ -164,7 +176,9 @@ fn self_check(prepared: &mut Prepared) -> anyhow::Result<()> {
             prepared.degradations.push(Degradation {
                 feature: "self-check".to_owned(),
                 reason: format!("no loopback connection could be made: {error}"),
-                effect: "the field offsets come from BTF and are not proven by a connection of our own".to_owned(),
+                effect:
+                    "the field offsets come from BTF and are not proven by a connection of our own"
+                        .to_owned(),
             });
             return Ok(());
         }
@@ -210,7 +224,11 @@ fn header(prepared: &Prepared) -> Header {
 
 type Recording = (Recorder, mpsc::Sender<std::io::Result<u64>>);
 
-fn launch(prepared: Prepared, config: &Config, recording: Option<Recording>) -> anyhow::Result<Engine> {
+fn launch(
+    prepared: Prepared,
+    config: &Config,
+    recording: Option<Recording>,
+) -> anyhow::Result<Engine> {
     let (handle, inbox) = Engine::channel().context("making the tracer's waker failed")?;
     prepared.attached.transport.watch(rustix::fd::AsFd::as_fd(&*inbox.waker))?;
     let identity = Identity {
@@ -247,10 +265,8 @@ fn hand_over(tracer: &mut Tracer, prepared: &Prepared) {
             tracer.take_record(*cpu, *record);
             continue;
         }
-        if let Ok(event) = decode::event(record) {
-            if let Body::State(change) = event.body {
-                tracer.exclude(change.old, change.new);
-            }
+        if let Ok(Event { body: Body::State(change), .. }) = decode::event(record) {
+            tracer.exclude(change.old, change.new);
         }
     }
 }
@@ -305,7 +321,9 @@ fn hooks(attached: &Attached) -> Vec<api::Hook> {
             match refused {
                 _ if backend == attached.backend => hook(backend, true, None),
                 Some((_, why)) => hook(backend, false, Some(why.clone())),
-                None => hook(backend, false, Some(format!("not needed beside {}", attached.backend))),
+                None => {
+                    hook(backend, false, Some(format!("not needed beside {}", attached.backend)))
+                }
             }
         })
         .collect()

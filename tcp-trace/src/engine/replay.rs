@@ -23,8 +23,6 @@ use crate::{
 pub(crate) struct Replayed {
     /// Answers as a live tracer would.
     pub(crate) engine: Engine,
-    /// The host it comes from.
-    pub(crate) header: Header,
     /// Why reading ended before the end mark.
     pub(crate) damage: Option<RecordingError>,
 }
@@ -40,7 +38,8 @@ pub(crate) struct Opened {
 
 /// Opens the recording at `path`.
 pub(crate) fn open(path: &Path, config: &Config) -> anyhow::Result<Opened> {
-    let file = File::open(path).with_context(|| format!("opening the recording {} failed", path.display()))?;
+    let file = File::open(path)
+        .with_context(|| format!("opening the recording {} failed", path.display()))?;
     let reader = Reader::new(BufReader::new(file))
         .with_context(|| format!("{} cannot be replayed", path.display()))?;
     let (engine, inbox) = Engine::channel()?;
@@ -49,8 +48,18 @@ pub(crate) fn open(path: &Path, config: &Config) -> anyhow::Result<Opened> {
 
 impl Opened {
     /// Events that will pass.
-    pub(crate) fn events(&self) -> tokio::sync::broadcast::Receiver<std::sync::Arc<crate::api::Event>> {
+    pub(crate) fn events(
+        &self,
+    ) -> tokio::sync::broadcast::Receiver<std::sync::Arc<crate::api::Event>> {
         self.engine.events()
+    }
+
+    /// A look at how many events wait for the slowest listener.
+    pub(crate) fn backlog(&self) -> impl Fn() -> usize + Send + 'static {
+        let events = self.inbox.events.clone();
+        // A weak sender: counting must not keep the stream open.
+        let events = events.downgrade();
+        move || events.upgrade().map_or(0, |events| events.len())
     }
 
     /// Plays it to its end, or to its first damaged byte, calling `pause` now and then so that a
@@ -78,7 +87,7 @@ impl Opened {
         pause();
         player.tracer.begun_at(player.first.unwrap_or_default());
         let thread = std::thread::spawn(move || player.answer(&inbox));
-        Replayed { engine: Engine { handle: engine, thread: Some(thread) }, header, damage }
+        Replayed { engine: Engine { handle: engine, thread: Some(thread) }, damage }
     }
 }
 

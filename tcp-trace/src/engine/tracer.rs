@@ -236,11 +236,21 @@ impl Tracer {
         api::connection(known, now, self.wall, self.table.loss_epoch(), timeline)
     }
 
-    fn connections(&self, query: &Query, limit: usize, closed: bool, now: Ts) -> api::ConnectionList {
-        let mut found: Vec<_> = self.table.live().filter(|known| query.matches(known, now)).collect();
+    fn connections(
+        &self,
+        query: &Query,
+        limit: usize,
+        closed: bool,
+        now: Ts,
+    ) -> api::ConnectionList {
+        // Listeners are no connections; they are shown where they are asked for.
+        let wanted = |known: &&Connection| {
+            query.matches(known, now) && (!query.states.is_empty() || !known.is_listener())
+        };
+        let mut found: Vec<_> = self.table.live().filter(wanted).collect();
         found.sort_unstable_by_key(|known| (known.state_since, known.id));
         if closed {
-            found.extend(self.table.closed().filter(|known| query.matches(known, now)));
+            found.extend(self.table.closed().filter(wanted));
         }
         let total = found.len() as u64;
         if limit > 0 {

@@ -145,9 +145,7 @@ impl Btf {
     /// about it; those that lack it do not count.
     pub fn member(&self, structure: &str, path: &str) -> Result<Member, BtfError> {
         let mut steps = lookup::MAX_STEPS;
-        self.agree("struct", structure, |outer| {
-            self.resolve(outer, structure, path, &mut steps)
-        })
+        self.agree("struct", structure, |outer| self.resolve(outer, structure, path, &mut steps))
     }
 
     /// Bytes of a structure.
@@ -204,9 +202,7 @@ impl Btf {
 
 impl fmt::Debug for Btf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Btf")
-            .field("types", &self.types.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Btf").field("types", &self.types.len()).finish_non_exhaustive()
     }
 }
 

@@ -97,7 +97,7 @@ fn hook_checks(facts: &HostFacts, plan: &plan::Plan) -> (Vec<Check>, bool) {
     let buffer = transport::default_buffer_bytes(facts.cpus.len()).min(256 << 10);
     for backend in Backend::ALL {
         if let Some((_, why)) = plan.excluded.iter().find(|(excluded, _)| *excluded == backend) {
-            checks.push(refused(backend, why.clone(), works));
+            checks.push(refused(backend, why, works));
             continue;
         }
         let alone = plan::Plan { backends: vec![backend], excluded: Vec::new(), ..plan.clone() };
@@ -109,13 +109,13 @@ fn hook_checks(facts: &HostFacts, plan: &plan::Plan) -> (Vec<Check>, bool) {
             }
             Err(load::LoadError::Transport(error)) => {
                 let mut check = state_check(None, CheckOutcome::Missing, Some(error.to_string()));
-                check.feature = "transport".to_owned();
-                check.means = "perf buffers".to_owned();
+                "transport".clone_into(&mut check.feature);
+                "perf buffers".clone_into(&mut check.means);
                 return (vec![check], false);
             }
             Err(load::LoadError::Refused(why)) => {
                 let why = why.into_iter().map(|(_, why)| why).next_back().unwrap_or_default();
-                checks.push(refused(backend, why, works));
+                checks.push(refused(backend, &why, works));
             }
         }
     }
@@ -128,7 +128,7 @@ fn hook_checks(facts: &HostFacts, plan: &plan::Plan) -> (Vec<Check>, bool) {
 }
 
 /// A backend that cannot be had; no loss where a better one works.
-fn refused(backend: Backend, why: String, better_works: bool) -> Check {
+fn refused(backend: Backend, why: &str, better_works: bool) -> Check {
     let outcome = if better_works { CheckOutcome::Unused } else { CheckOutcome::Reduced };
     state_check(Some(backend), outcome, Some(format!("refused: {why}")))
 }
@@ -139,7 +139,7 @@ fn planned_checks(plan: &plan::Plan) -> (Vec<Check>, bool) {
         let outcome = if index == 0 { CheckOutcome::Ok } else { CheckOutcome::Unused };
         state_check(Some(*backend), outcome, None)
     });
-    let excluded = plan.excluded.iter().map(|(backend, why)| refused(*backend, why.clone(), true));
+    let excluded = plan.excluded.iter().map(|(backend, why)| refused(*backend, why, true));
     (tried.chain(excluded).collect(), true)
 }
 
@@ -150,8 +150,9 @@ fn from_facts_alone(facts: &HostFacts) -> (Vec<Check>, bool) {
         Ok(excluded) => {
             let mut found = false;
             let checks = Backend::ALL.into_iter().map(|backend| {
-                if let Some((_, why)) = excluded.iter().find(|(ruled_out, _)| *ruled_out == backend) {
-                    return refused(backend, why.clone(), found);
+                if let Some((_, why)) = excluded.iter().find(|(ruled_out, _)| *ruled_out == backend)
+                {
+                    return refused(backend, why, found);
                 }
                 let outcome = if found { CheckOutcome::Unused } else { CheckOutcome::Ok };
                 found = true;

@@ -49,16 +49,9 @@ fn by_inode_under(procfs: &Path, wanted: &HashSet<u32>) -> HashMap<u32, Holder> 
     if wanted.is_empty() {
         return holders;
     }
-    let processes = fs::read_dir(procfs)
-        .into_iter()
-        .flatten()
-        .filter_map(Result::ok);
+    let processes = fs::read_dir(procfs).into_iter().flatten().filter_map(Result::ok);
     for process in processes {
-        let Some(pid) = process
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        else {
+        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
         add_process(&mut holders, pid, &process.path(), wanted);
@@ -76,11 +69,7 @@ fn add_process(
     let mut comm = None;
     let descriptors = fs::read_dir(directory.join("fd")).into_iter().flatten();
     for descriptor in descriptors.filter_map(Result::ok) {
-        let Some(fd) = descriptor
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        else {
+        let Some(fd) = descriptor.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
         let target = fs::read_link(descriptor.path()).ok();
@@ -91,16 +80,7 @@ fn add_process(
         // Read for the few processes that need it, and once.
         comm = comm.or_else(|| read_comm(directory));
         let Some(comm) = comm else { return };
-        add(
-            holders,
-            inode,
-            Holder {
-                pid,
-                comm,
-                fd,
-                others: 0,
-            },
-        );
+        add(holders, inode, Holder { pid, comm, fd, others: 0 });
     }
 }
 
@@ -113,11 +93,7 @@ fn add(holders: &mut HashMap<u32, Holder>, inode: u32, found: Holder) {
         Entry::Occupied(mut taken) => {
             let others = taken.get().others.saturating_add(1);
             let first = *taken.get();
-            let lowest = if (found.pid, found.fd) < (first.pid, first.fd) {
-                found
-            } else {
-                first
-            };
+            let lowest = if (found.pid, found.fd) < (first.pid, first.fd) { found } else { first };
             taken.insert(Holder { others, ..lowest });
         }
     }
@@ -125,11 +101,7 @@ fn add(holders: &mut HashMap<u32, Holder>, inode: u32, found: Holder) {
 
 /// The number in `socket:[123]`.
 fn socket_inode(target: &str) -> Option<u32> {
-    target
-        .strip_prefix("socket:[")?
-        .strip_suffix(']')?
-        .parse()
-        .ok()
+    target.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
 /// A process's name: 15 bytes and a newline from the kernel, more for its own threads.
@@ -183,45 +155,13 @@ mod tests {
     fn the_lowest_process_and_descriptor_hold_and_the_others_count() {
         let root = procfs(&[
             (20, "worker", &[("3", "socket:[100]")]),
-            (
-                7,
-                "parent",
-                &[
-                    ("9", "socket:[100]"),
-                    ("4", "socket:[100]"),
-                    ("5", "socket:[101]"),
-                ],
-            ),
-            (
-                100,
-                "worker",
-                &[
-                    ("3", "socket:[100]"),
-                    ("0", "/dev/null"),
-                    ("1", "pipe:[102]"),
-                ],
-            ),
+            (7, "parent", &[("9", "socket:[100]"), ("4", "socket:[100]"), ("5", "socket:[101]")]),
+            (100, "worker", &[("3", "socket:[100]"), ("0", "/dev/null"), ("1", "pipe:[102]")]),
         ]);
         let holders = by_inode_under(root.path(), &HashSet::from([100, 101, 102, 103]));
         let expected = [
-            (
-                100,
-                Holder {
-                    pid: 7,
-                    comm: name("parent"),
-                    fd: 4,
-                    others: 3,
-                },
-            ),
-            (
-                101,
-                Holder {
-                    pid: 7,
-                    comm: name("parent"),
-                    fd: 5,
-                    others: 0,
-                },
-            ),
+            (100, Holder { pid: 7, comm: name("parent"), fd: 4, others: 3 }),
+            (101, Holder { pid: 7, comm: name("parent"), fd: 5, others: 0 }),
         ];
         assert_eq!(holders, HashMap::from(expected));
     }
@@ -236,10 +176,7 @@ mod tests {
 
     #[test]
     fn processes_that_end_meanwhile_hold_nothing() {
-        let root = procfs(&[
-            (7, "x", &[("3", "socket:[1]")]),
-            (8, "y", &[("3", "socket:[1]")]),
-        ]);
+        let root = procfs(&[(7, "x", &[("3", "socket:[1]")]), (8, "y", &[("3", "socket:[1]")])]);
         fs::remove_file(root.path().join("7/comm")).unwrap();
         fs::create_dir(root.path().join("6")).unwrap();
         let wanted = HashSet::from([1]);
@@ -263,33 +200,16 @@ mod tests {
     #[test]
     fn a_link_names_a_socket_or_something_else() {
         assert_eq!(socket_inode("socket:[4294967295]"), Some(u32::MAX));
-        let others = [
-            "socket:[]",
-            "socket:[4294967296]",
-            "socket:[1",
-            "anon_inode:[1]",
-            "/a:[1]",
-            "",
-        ];
+        let others =
+            ["socket:[]", "socket:[4294967296]", "socket:[1", "anon_inode:[1]", "/a:[1]", ""];
         assert!(others.iter().all(|target| socket_inode(target).is_none()));
     }
 
     #[test]
     fn owners_are_named_only_where_one_is_known() {
-        let row = |inode| Row {
-            record: wire::StateRecord::new_zeroed(),
-            inode,
-        };
+        let row = |inode| Row { record: wire::StateRecord::new_zeroed(), inode };
         let mut rows = [row(1), row(2), row(0)];
-        let holders = HashMap::from([(
-            1,
-            Holder {
-                pid: 7,
-                comm: name("x"),
-                fd: 3,
-                others: 0,
-            },
-        )]);
+        let holders = HashMap::from([(1, Holder { pid: 7, comm: name("x"), fd: 3, others: 0 })]);
         name_owners(&mut rows, &holders);
         let record = &rows[0].record;
         assert_eq!((record.pid, record.tid, record.comm), (7, 7, name("x")));

@@ -133,7 +133,8 @@ fn capabilities(status: &str) -> u64 {
 
 /// The word in brackets of `[none] integrity confidentiality`.
 fn lockdown(text: Option<&str>) -> Lockdown {
-    let chosen = text.and_then(|text| text.split('[').nth(1)).and_then(|rest| rest.split(']').next());
+    let chosen =
+        text.and_then(|text| text.split('[').nth(1)).and_then(|rest| rest.split(']').next());
     match chosen {
         Some("none") => Lockdown::None,
         Some("integrity") => Lockdown::Integrity,

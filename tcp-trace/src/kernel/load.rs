@@ -49,7 +49,9 @@ pub(crate) enum LoadError {
 }
 
 fn list(refusals: &[(Backend, String)]) -> String {
-    refusals.iter().fold(String::new(), |text, (backend, why)| text + &format!("\n  {backend}: {why}"))
+    refusals
+        .iter()
+        .fold(String::new(), |text, (backend, why)| text + &format!("\n  {backend}: {why}"))
 }
 
 /// One attempt's failure: try the next backend, or give up.
@@ -65,7 +67,12 @@ impl From<TransportError> for Failure {
 }
 
 /// Tries the plan's backends in order.
-pub(crate) fn attach(plan: &Plan, cpus: &[u32], buffer: usize, log_level: u8) -> Result<Attached, LoadError> {
+pub(crate) fn attach(
+    plan: &Plan,
+    cpus: &[u32],
+    buffer: usize,
+    log_level: u8,
+) -> Result<Attached, LoadError> {
     let mut refusals = plan.excluded.clone();
     for &backend in &plan.backends {
         // Whether tracing programs may ask for cookies (5.12) only the verifier can tell.
@@ -110,8 +117,7 @@ fn attempt(
     let events = ebpf.map("EVENTS").and_then(map_fd).ok_or_else(|| missing("EVENTS"))?;
     let transport = Transport::open(events, cpus, buffer)?;
     let counters = ebpf.take_map("COUNTERS").ok_or_else(|| missing("COUNTERS"))?;
-    let counters =
-        CounterMap::new(counters).map_err(|error| Failure::Refused(chain(&error)))?;
+    let counters = CounterMap::new(counters).map_err(|error| Failure::Refused(chain(&error)))?;
     hook(&mut ebpf, backend).map_err(Failure::Refused)?;
     Ok(Attached { ebpf, backend, cookies, transport, counters, refusals: Vec::new() })
 }
@@ -124,7 +130,9 @@ fn map_fd(map: &Map) -> Option<BorrowedFd<'_>> {
 }
 
 fn missing(name: &str) -> Failure {
-    Failure::Refused(format!("the object has no map {name}: rebuild it with 'cargo xtask bpf build'"))
+    Failure::Refused(format!(
+        "the object has no map {name}: rebuild it with 'cargo xtask bpf build'"
+    ))
 }
 
 /// Hands one program to the verifier.
@@ -170,7 +178,9 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     {
         let log = verifier_log.to_string();
         let last = log.lines().rev().find(|line| {
-            !line.trim().is_empty() && !line.starts_with("processed") && !line.starts_with("verification time")
+            !line.trim().is_empty()
+                && !line.starts_with("processed")
+                && !line.starts_with("verification time")
         });
         return match last {
             Some(line) => format!("the verifier refuses it ({io_error}): {}", line.trim()),

@@ -133,7 +133,7 @@ fn locate(btf: &Btf, structure: &str, path: &str, shape: Shape) -> Result<u16, R
     let fits = match shape {
         Shape::Int(size) => {
             member.size_bytes == size
-                && matches!(member.kind, MemberKind::Int { .. } | MemberKind::Enum { .. })
+                && matches!(member.kind, MemberKind::Int { .. } | MemberKind::Enum)
         }
         Shape::Pointer => member.size_bytes == 8 && matches!(member.kind, MemberKind::Pointer),
         Shape::Block(size) => member.size_bytes == size,

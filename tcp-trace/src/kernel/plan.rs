@@ -150,7 +150,9 @@ pub enum PlanError {
         missing: Vec<&'static str>,
     },
     /// The kernel's types are unknown.
-    #[error("the kernel does not describe its types ({why}), so no field can be found safely; use a kernel built with CONFIG_DEBUG_INFO_BTF, or name this very kernel's BTF file (BTFHub has them) with --btf FILE")]
+    #[error(
+        "the kernel does not describe its types ({why}), so no field can be found safely; use a kernel built with CONFIG_DEBUG_INFO_BTF, or name this very kernel's BTF file (BTFHub has them) with --btf FILE"
+    )]
     NoBtf {
         /// What was tried.
         why: String,
@@ -173,7 +175,9 @@ pub enum PlanError {
 }
 
 fn lines(excluded: &[(Backend, String)]) -> String {
-    excluded.iter().fold(String::new(), |text, (backend, why)| text + &format!("\n  {backend}: {why}"))
+    excluded
+        .iter()
+        .fold(String::new(), |text, (backend, why)| text + &format!("\n  {backend}: {why}"))
 }
 
 /// Decides. `btf` are the bytes of the kernel's BTF, where the facts say there are any.
@@ -242,7 +246,10 @@ fn settings(btf: &Btf, netns: &[u32]) -> Result<Settings, PlanError> {
         *slot = *inode;
     }
     let bit = |name, fallback| {
-        btf.enum_value("sock_flags", name).ok().and_then(|v| u32::try_from(v).ok()).unwrap_or(fallback)
+        btf.enum_value("sock_flags", name)
+            .ok()
+            .and_then(|v| u32::try_from(v).ok())
+            .unwrap_or(fallback)
     };
     settings.dead_bit = bit("SOCK_DEAD", settings.dead_bit);
     settings.done_bit = bit("SOCK_DONE", settings.done_bit);

@@ -24,7 +24,9 @@ const UNREAD: &[u8] = b"check";
 #[derive(Debug, Error)]
 pub(crate) enum CheckError {
     /// A record says something else than the truth: no record can be believed.
-    #[error("the self-check failed: {what} of a connection we made ourselves is {found} where {expected} is true; the field offsets of this kernel must be wrong, so nothing is traced (please report the kernel version)")]
+    #[error(
+        "the self-check failed: {what} of a connection we made ourselves is {found} where {expected} is true; the field offsets of this kernel must be wrong, so nothing is traced (please report the kernel version)"
+    )]
     Wrong { what: &'static str, expected: String, found: String },
     /// Our own connection was not seen.
     #[error("the self-check failed: of a connection we made ourselves, {0} was not reported")]
@@ -102,8 +104,16 @@ impl Made {
         if let Some(task) = connecting.current {
             same("the connecting process", self.pid, task.pid)?;
         }
-        self.judge_client(find("ESTABLISHED -> FIN_WAIT1", TcpState::Established, TcpState::FinWait1)?)?;
-        self.judge_server(find("ESTABLISHED -> CLOSE_WAIT", TcpState::Established, TcpState::CloseWait)?)
+        self.judge_client(find(
+            "ESTABLISHED -> FIN_WAIT1",
+            TcpState::Established,
+            TcpState::FinWait1,
+        )?)?;
+        self.judge_server(find(
+            "ESTABLISHED -> CLOSE_WAIT",
+            TcpState::Established,
+            TcpState::CloseWait,
+        )?)
     }
 
     fn judge_client(&self, change: &StateChange) -> Result<(), CheckError> {
@@ -146,7 +156,7 @@ fn change(record: &StateRecord) -> Option<StateChange> {
     }
 }
 
-fn same<T: PartialEq + std::fmt::Debug>(
+fn same<T: Copy + PartialEq + std::fmt::Debug>(
     what: &'static str,
     expected: T,
     found: T,

@@ -55,11 +55,7 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     /// The inodes whose holders are worth looking for.
     pub(crate) fn inodes(&self) -> HashSet<u32> {
-        self.rows
-            .iter()
-            .map(|row| row.inode)
-            .filter(|&inode| inode != 0)
-            .collect()
+        self.rows.iter().map(|row| row.inode).filter(|&inode| inode != 0).collect()
     }
 
     /// Adds what another dump found.
@@ -141,15 +137,9 @@ pub(crate) fn snapshot(time_ns: u64, netns: Option<u32>) -> Result<Snapshot, Soc
 /// followed it (September 2025) tell the listener's inode for children nobody has accepted.
 fn drop_inherited_inodes(rows: &mut [Row]) {
     let is_listener = |row: &Row| row.record.new_state == row::TCP_LISTEN;
-    let listeners: HashSet<u32> = rows
-        .iter()
-        .filter(|row| is_listener(row))
-        .map(|row| row.inode)
-        .collect();
-    for row in rows
-        .iter_mut()
-        .filter(|row| !is_listener(row) && listeners.contains(&row.inode))
-    {
+    let listeners: HashSet<u32> =
+        rows.iter().filter(|row| is_listener(row)).map(|row| row.inode).collect();
+    for row in rows.iter_mut().filter(|row| !is_listener(row) && listeners.contains(&row.inode)) {
         row.inode = 0;
         row.record.sock_flags &= !wire::SOCK_ATTACHED;
     }

@@ -8,8 +8,8 @@ use std::{
 };
 
 use aya_obj::generated::{
-    bpf_attr, bpf_cmd, bpf_prog_info, perf_event_attr, perf_event_mmap_page, perf_event_sample_format,
-    perf_sw_ids, perf_type_id,
+    bpf_attr, bpf_cmd, bpf_prog_info, perf_event_attr, perf_event_mmap_page,
+    perf_event_sample_format, perf_sw_ids, perf_type_id,
 };
 
 /// `PERF_FLAG_FD_CLOEXEC` of `perf_event_open(2)`.
@@ -34,14 +34,7 @@ pub(crate) fn perf_event_open(cpu: u32, watermark: u32) -> io::Result<OwnedFd> {
     let cpu = i32::try_from(cpu).map_err(io::Error::other)?;
     // SAFETY: the attribute is initialised, of the size it says, and only read.
     let fd = unsafe {
-        libc::syscall(
-            libc::SYS_perf_event_open,
-            &raw const attr,
-            -1,
-            cpu,
-            -1,
-            PERF_FLAG_FD_CLOEXEC,
-        )
+        libc::syscall(libc::SYS_perf_event_open, &raw const attr, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC)
     };
     owned(fd)
 }
@@ -101,7 +94,12 @@ pub(crate) fn bpf_program_figures(program: BorrowedFd<'_>) -> io::Result<Program
 fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<libc::c_long> {
     // SAFETY: the attribute is initialised, and what it points to outlives the call.
     let answer = unsafe {
-        libc::syscall(libc::SYS_bpf, command as libc::c_long, ptr::from_mut(attr), size_of::<bpf_attr>())
+        libc::syscall(
+            libc::SYS_bpf,
+            command as libc::c_long,
+            ptr::from_mut(attr),
+            size_of::<bpf_attr>(),
+        )
     };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
 }

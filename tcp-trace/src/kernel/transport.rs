@@ -3,7 +3,11 @@
 //! aya opens perf buffers with a wakeup for every event, which costs half the host's connection
 //! rate, so they are opened here with a byte watermark; a tick drains what stays below it.
 
-use std::{io, os::fd::{AsFd as _, BorrowedFd, OwnedFd}, time::Duration};
+use std::{
+    io,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    time::Duration,
+};
 
 use rustix::event::epoll;
 use thiserror::Error;
@@ -39,7 +43,9 @@ pub(crate) enum TransportError {
         hint: &'static str,
     },
     /// The buffer's memory was refused.
-    #[error("mapping {bytes} bytes of perf buffer for CPU {cpu} failed: {source} (try a smaller --buffer-size)")]
+    #[error(
+        "mapping {bytes} bytes of perf buffer for CPU {cpu} failed: {source} (try a smaller --buffer-size)"
+    )]
     Map {
         /// The CPU.
         cpu: u32,
@@ -110,7 +116,10 @@ impl Transport {
 
     /// Waits until a buffer passes its watermark, the waker calls, or `tick` is over.
     pub(crate) fn wait(&self, tick: Duration) -> io::Result<()> {
-        let mut ready = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 16];
+        let mut ready = [epoll::Event {
+            flags: epoll::EventFlags::empty(),
+            data: epoll::EventData::new_u64(0),
+        }; 16];
         let timeout = rustix::event::Timespec::try_from(tick).map_err(io::Error::other)?;
         match epoll::wait(&self.epoll, &mut ready, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),

@@ -67,7 +67,7 @@ impl Metric {
     fn family(&self, scrape: &Scrape<'_>) -> MetricFamily {
         let mut samples = Samples { kind: self.kind, labels: self.labels, rows: Vec::new() };
         (self.fill)(scrape, &mut samples);
-        let mut family = MetricFamily::new();
+        let mut family = MetricFamily::default();
         family.set_name(self.name.to_owned());
         family.set_help(self.help.to_owned());
         family.set_field_type(self.kind);
@@ -88,11 +88,11 @@ impl Samples {
     fn value(&mut self, values: &[&str], value: f64) {
         let mut row = self.row(values);
         if self.kind == MetricType::COUNTER {
-            let mut counter = proto::Counter::new();
+            let mut counter = proto::Counter::default();
             counter.set_value(value);
             row.set_counter(counter);
         } else {
-            let mut gauge = proto::Gauge::new();
+            let mut gauge = proto::Gauge::default();
             gauge.set_value(value);
             row.set_gauge(gauge);
         }
@@ -108,12 +108,12 @@ impl Samples {
     /// Adds a histogram of durations in seconds.
     fn histogram(&mut self, values: &[&str], durations: &Histogram) {
         let buckets = durations.cumulative().map(|(bound, count)| {
-            let mut bucket = proto::Bucket::new();
+            let mut bucket = proto::Bucket::default();
             bucket.set_upper_bound(bound);
             bucket.set_cumulative_count(count);
             bucket
         });
-        let mut histogram = proto::Histogram::new();
+        let mut histogram = proto::Histogram::default();
         histogram.set_bucket(buckets.collect());
         histogram.set_sample_count(durations.count());
         histogram.set_sample_sum(durations.sum_seconds());
@@ -125,7 +125,7 @@ impl Samples {
     fn row(&self, values: &[&str]) -> proto::Metric {
         debug_assert_eq!(self.labels.len(), values.len(), "a value for each label");
         let pairs = self.labels.iter().zip(values).map(|(name, value)| {
-            let mut pair = LabelPair::new();
+            let mut pair = LabelPair::default();
             pair.set_name((*name).to_owned());
             pair.set_value((*value).to_owned());
             pair

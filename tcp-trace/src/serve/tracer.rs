@@ -34,6 +34,9 @@ pub(crate) trait Tracer: Clone + Send + Sync + 'static {
 
     /// Events from now on.
     fn events(&self) -> broadcast::Receiver<Arc<Event>>;
+
+    /// Counts events that one reader of [`events`](Self::events) missed.
+    fn lagged(&self, missed: u64);
 }
 
 impl Tracer for Handle {
@@ -60,5 +63,9 @@ impl Tracer for Handle {
 
     fn events(&self) -> broadcast::Receiver<Arc<Event>> {
         Self::events(self)
+    }
+
+    fn lagged(&self, missed: u64) {
+        Self::lagged(self, missed);
     }
 }

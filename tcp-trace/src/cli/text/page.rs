@@ -115,8 +115,7 @@ impl<'s> Page<'s> {
 
 /// The words of `text`; a number and its unit stay together.
 fn words(text: &str) -> impl Iterator<Item = String> {
-    const UNITS: [&str; 12] =
-        ["µs", "us", "ms", "s", "min", "h", "d", "B", "kB", "MB", "GB", "more"];
+    const UNITS: [&str; 11] = ["µs", "us", "ms", "s", "min", "h", "d", "B", "kB", "MB", "GB"];
     let mut rest = text.split_whitespace().peekable();
     std::iter::from_fn(move || {
         let mut word = rest.next()?.to_owned();

@@ -26,7 +26,8 @@ const HELD: SockFlags = SockFlags { attached: true, dead: false, fin_received: f
 const QUEUED: SockFlags = SockFlags { attached: false, ..HELD };
 const HELD_FIN: SockFlags = SockFlags { fin_received: true, ..HELD };
 const QUEUED_FIN: SockFlags = SockFlags { fin_received: true, ..QUEUED };
-const ORPHAN: SockFlags = SockFlags { attached: false, dead: true, fin_received: false, shutdown: 3 };
+const ORPHAN: SockFlags =
+    SockFlags { attached: false, dead: true, fin_received: false, shutdown: 3 };
 const IDLE: Transfer = Transfer {
     rcv_nxt: 100,
     copied_seq: 100,
@@ -46,7 +47,7 @@ type Row = (TcpState, i32, SockFlags, Transfer, CloseReason, Option<ClosedBy>);
 
 #[test]
 fn each_end_is_told_from_the_others() {
-    use {ClosedBy as By, CloseReason as R, TcpState as S};
+    use {CloseReason as R, ClosedBy as By, TcpState as S};
     let (l, r) = (Some(By::Local), Some(By::Remote));
     let rows: [Row; 26] = [
         (S::FinWait2, 0, HELD_FIN, IDLE, R::FinActive, l),

@@ -101,9 +101,8 @@ impl<R: Source> Reader<R> {
         if crc.finalize() != said {
             return Err(damaged(start, "a frame's checksum does not fit"));
         }
-        let mut words = payload
-            .chunks_exact(8)
-            .map(|word| word.try_into().map_or(0, u64::from_le_bytes));
+        let mut words =
+            payload.chunks_exact(8).map(|word| word.try_into().map_or(0, u64::from_le_bytes));
         let mut word = || words.next().ok_or_else(|| damaged(start, "a frame is too short"));
         match head[0] {
             TYPE_RECORD => Ok(Frame::Record { cpu, bytes: payload }),

@@ -4,9 +4,7 @@ use std::io;
 
 use tcp_trace_common::ABI_VERSION;
 
-use super::{
-    FORMAT, Frame, Header, MAGIC, Sink, TYPE_COUNTERS, TYPE_END, TYPE_LOST, TYPE_RECORD,
-};
+use super::{FORMAT, Frame, Header, MAGIC, Sink, TYPE_COUNTERS, TYPE_END, TYPE_LOST, TYPE_RECORD};
 
 /// Writes frames after a header.
 #[derive(Debug)]

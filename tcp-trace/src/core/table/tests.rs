@@ -55,7 +55,11 @@ fn only_closed(table: &Table) -> &Connection {
 #[test]
 fn an_outbound_life_is_told_from_connect_to_the_end() {
     let mut table = table();
-    walk(&mut table, 1, &[S::Close, S::SynSent, S::Established, S::FinWait1, S::FinWait2, S::Close]);
+    walk(
+        &mut table,
+        1,
+        &[S::Close, S::SynSent, S::Established, S::FinWait1, S::FinWait2, S::Close],
+    );
     let connection = only_closed(&table);
     assert_eq!(connection.direction, Direction::Outbound);
     assert_eq!(connection.timeline.steps().len(), 5);
@@ -247,4 +251,24 @@ proptest! {
             prop_assert_eq!(table.keys.len(), table.len());
         }
     }
+}
+
+#[test]
+fn a_snapshot_taken_a_moment_late_does_not_count_twice() {
+    let mut table = table();
+    let mut kernel = Matrix::default();
+    let cookie = NonZeroU64::new(5);
+    let mut found = change(0, S::Established, S::Established);
+    (found.origin, found.socket.cookie) = (Origin::Snapshot, cookie);
+    table.apply(&event(10, found));
+    // The socket was born after the snapshot began, and before its row was read.
+    for (at, old, new) in [(11, S::Close, S::SynSent), (12, S::SynSent, S::Established)] {
+        kernel.raise(old, new);
+        let mut live = change(4, old, new);
+        live.socket.cookie = cookie;
+        table.apply(&event(at, live));
+    }
+    assert_eq!((table.len(), table.closed().count()), (1, 0));
+    assert!(table.live().next().unwrap().is_complete(0));
+    assert_eq!(table.population().gauges(&kernel)[S::Established.index()], 1);
 }

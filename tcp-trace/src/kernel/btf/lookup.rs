@@ -98,11 +98,9 @@ impl Btf {
         let (size_bytes, kind) = self.measure(here, MAX_CHAIN)?;
         let end = (bit_offset / 8).saturating_add(size_bytes.into());
         match u32::try_from(bit_offset / 8) {
-            Ok(offset_bytes) if end <= outer.extra.into() => Ok(Member {
-                offset_bytes,
-                size_bytes,
-                kind,
-            }),
+            Ok(offset_bytes) if end <= outer.extra.into() => {
+                Ok(Member { offset_bytes, size_bytes, kind })
+            }
             _ => Err(malformed(outer.at, "structure ends before its member")),
         }
     }
@@ -148,12 +146,7 @@ impl Btf {
             // its bytes.
             (false, _) => self.narrow(inner, place)?,
         };
-        Ok(Entry {
-            name,
-            inner,
-            bit_offset: start.into(),
-            bits,
-        })
+        Ok(Entry { name, inner, bit_offset: start.into(), bits })
     }
 
     /// Start and width of a member at `place`, by its type.
@@ -194,10 +187,7 @@ impl Btf {
         let count = self.u32(at + 8)?;
         let size = element_size.checked_mul(count);
         let size = size.ok_or(malformed(at, "array too long"))?;
-        let kind = MemberKind::Array {
-            element_size,
-            count,
-        };
+        let kind = MemberKind::Array { element_size, count };
         Ok((size, kind))
     }
 

@@ -66,14 +66,7 @@ impl Btf {
             return Err(malformed(u32::MAX, "longer than its own offsets reach"));
         }
         let (types, names, pointer_size) = (Vec::new(), Vec::new(), 8);
-        let mut btf = Self {
-            bytes,
-            big_endian,
-            pointer_size,
-            strings: 0..0,
-            types,
-            names,
-        };
+        let mut btf = Self { bytes, big_endian, pointer_size, strings: 0..0, types, names };
         let header = btf.u32(HEADER_LENGTH)?;
         if header < HEADER {
             return Err(malformed(HEADER_LENGTH, "header cut short"));
@@ -122,14 +115,7 @@ impl Btf {
         // Linux 7.1 widened the number of entries to 24 bits and the kind to 7; the added bits
         // were zero before.
         let (flag, kind, entries) = (info >> 31 == 1, info >> 24 & 0x7f, info & 0xff_ffff);
-        Ok(Record {
-            at,
-            name,
-            kind,
-            flag,
-            entries,
-            extra,
-        })
+        Ok(Record { at, name, kind, flag, entries, extra })
     }
 
     /// The section whose start and length the header tells at `at`.
@@ -154,25 +140,14 @@ impl Btf {
     pub(super) fn u32(&self, at: u32) -> Result<u32, BtfError> {
         let found = self.bytes.get(at as usize..).and_then(<[u8]>::first_chunk);
         let found = found.ok_or(malformed(at, "ends too early"))?;
-        Ok(if self.big_endian {
-            u32::from_be_bytes(*found)
-        } else {
-            u32::from_le_bytes(*found)
-        })
+        Ok(if self.big_endian { u32::from_be_bytes(*found) } else { u32::from_le_bytes(*found) })
     }
 }
 
 impl Record {
     /// What id 0 stands for, referred to from `at`.
     pub(super) const fn void(at: u32) -> Self {
-        Self {
-            at,
-            name: 0,
-            kind: VOID,
-            flag: false,
-            entries: 0,
-            extra: 0,
-        }
+        Self { at, name: 0, kind: VOID, flag: false, entries: 0, extra: 0 }
     }
 
     /// Where an entry starts. The type was seen to be whole, so that this is inside.
@@ -189,10 +164,7 @@ impl Record {
             ENUM | FUNC_PROTO => self.entries * 8,
             STRUCT | UNION | DATASEC | ENUM64 => self.entries * 12,
             kind => {
-                return Err(BtfError::UnknownKind {
-                    kind,
-                    offset: self.at,
-                });
+                return Err(BtfError::UnknownKind { kind, offset: self.at });
             }
         })
     }
@@ -219,7 +191,5 @@ pub(super) fn is_named(found: &[u8], name: &str) -> bool {
 /// FNV-1a of the start of the string that `name` starts with.
 pub(super) fn hash(name: &[u8]) -> u32 {
     let name = name.iter().take_while(|&&byte| byte != 0).take(HASHED);
-    name.fold(0x811c_9dc5, |hash, &byte| {
-        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-    })
+    name.fold(0x811c_9dc5, |hash, &byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }

@@ -36,20 +36,11 @@ struct Builder {
 
 impl Builder {
     fn new(big_endian: bool) -> Self {
-        Self {
-            big_endian,
-            types: Vec::new(),
-            strings: vec![0],
-            last_id: 0,
-        }
+        Self { big_endian, types: Vec::new(), strings: vec![0], last_id: 0 }
     }
 
     fn word(&self, word: u32) -> [u8; 4] {
-        if self.big_endian {
-            word.to_be_bytes()
-        } else {
-            word.to_le_bytes()
-        }
+        if self.big_endian { word.to_be_bytes() } else { word.to_le_bytes() }
     }
 
     fn name(&mut self, name: &str) -> u32 {
@@ -74,13 +65,7 @@ impl Builder {
     }
 
     fn int(&mut self, name: &str, size: u32, signed: bool) -> u32 {
-        self.add(
-            name,
-            INT,
-            0,
-            size,
-            &[(u32::from(signed) << 24) | (size * 8)],
-        )
+        self.add(name, INT, 0, size, &[(u32::from(signed) << 24) | (size * 8)])
     }
 
     fn refer(&mut self, kind: u32, name: &str, id: u32) -> u32 {
@@ -169,19 +154,11 @@ fn sample(big_endian: bool) -> Builder {
     let port = b.refer(TYPEDEF, "port_t", port);
     let name = b.array(u8_, 16);
     let table = b.array(name, 3);
-    let state = b.variants(
-        ENUM,
-        "state",
-        1,
-        &[("UP", &[1]), ("DOWN", &[u32::MAX]), ("UPPER", &[2])],
-    );
+    let state =
+        b.variants(ENUM, "state", 1, &[("UP", &[1]), ("DOWN", &[u32::MAX]), ("UPPER", &[2])]);
     b.variants(ENUM, "mask", 0, &[("ALL", &[u32::MAX])]);
-    let wide = b.variants(
-        ENUM64,
-        "wide",
-        0,
-        &[("HUGE", &[7, 1]), ("MINUS", &[u32::MAX, u32::MAX])],
-    );
+    let wide =
+        b.variants(ENUM64, "wide", 0, &[("HUGE", &[7, 1]), ("MINUS", &[u32::MAX, u32::MAX])]);
     let halves = b.of(STRUCT, "", 8, &[("low", u32_, 0), ("high", u32_, 32)]);
     let either = b.of(UNION, "", 8, &[("whole", u64_, 0), ("", halves, 0)]);
     let either = b.refer(CONST, "", either);
@@ -234,19 +211,12 @@ fn sample(big_endian: bool) -> Builder {
 }
 
 fn member(btf: &Btf, structure: &str, path: &str) -> (u32, u32, MemberKind) {
-    let Member {
-        offset_bytes,
-        size_bytes,
-        kind,
-    } = btf.member(structure, path).unwrap();
+    let Member { offset_bytes, size_bytes, kind } = btf.member(structure, path).unwrap();
     (offset_bytes, size_bytes, kind)
 }
 
 fn array(element_size: u32, count: u32) -> MemberKind {
-    MemberKind::Array {
-        element_size,
-        count,
-    }
+    MemberKind::Array { element_size, count }
 }
 
 /// What a malformed BTF is told to be.
@@ -301,10 +271,7 @@ fn what_is_missing_is_named() {
     assert_eq!(missing("common..low"), "struct sock: common.");
     assert_eq!(missing("common.port\0"), "struct sock: common.port\0");
 
-    let nothing = |name: &str| BtfError::NoSuchType {
-        kind: "struct",
-        name: name.into(),
-    };
+    let nothing = |name: &str| BtfError::NoSuchType { kind: "struct", name: name.into() };
     for name in ["gone", "", "soc", "sock\0", "choice", "state"] {
         assert_eq!(btf.struct_size(name), Err(nothing(name)));
         assert_eq!(btf.member(name, "net"), Err(nothing(name)));
@@ -335,20 +302,12 @@ fn bitfields_are_refused() {
     let mut b = sample(true);
     let narrow = b.add("int", INT, 0, 4, &[3]);
     let moved = b.add("int", INT, 0, 4, &[2 << 16 | 32]);
-    b.of(
-        STRUCT,
-        "old",
-        8,
-        &[("three", narrow, 5), ("moved", moved, 8)],
-    );
+    b.of(STRUCT, "old", 8, &[("three", narrow, 5), ("moved", moved, 8)]);
     let btf = b.btf();
     let refused = |structure, path: &str| match btf.member(structure, path) {
-        Err(BtfError::Bitfield {
-            member,
-            bit_offset,
-            bits,
-            ..
-        }) if member == path => (bit_offset, bits),
+        Err(BtfError::Bitfield { member, bit_offset, bits, .. }) if member == path => {
+            (bit_offset, bits)
+        }
         other => panic!("{other:?}"),
     };
     assert_eq!(refused("bits", "one"), (3, 1));
@@ -374,10 +333,7 @@ fn of_several_structures_the_one_with_the_member_counts() {
     assert_eq!(member(&btf, "twin", "right"), (0, 4, SIGNED));
     assert_eq!(member(&btf, "twin", "same"), (4, 4, SIGNED));
     assert_eq!(btf.struct_size("twin"), Ok(8));
-    let differ = BtfError::Ambiguous {
-        kind: "struct",
-        name: "apart".into(),
-    };
+    let differ = BtfError::Ambiguous { kind: "struct", name: "apart".into() };
     assert_eq!(btf.member("apart", "x"), Err(differ.clone()));
     assert_eq!(btf.struct_size("apart"), Err(differ));
     // The bitfield explains more than that the other structure has nothing of the name.
@@ -419,10 +375,7 @@ fn parameters_are_counted() {
         assert!(matches!(error, BtfError::NotAFunction { .. }), "{error}");
     }
     let error = btf.function_parameters("odd").unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "function odd does not lead to a function"
-    );
+    assert_eq!(error.to_string(), "function odd does not lead to a function");
     let error = btf.function_parameters("u16").unwrap_err();
     assert_eq!(error.to_string(), "the kernel has no function u16");
 }
@@ -496,12 +449,7 @@ fn more_than_16_bits_of_members_are_read() {
 #[test]
 fn names_of_one_hash_are_told_apart() {
     let long = "x".repeat(100);
-    let names = [
-        "costarring",
-        "liquid",
-        &format!("{long}1"),
-        &format!("{long}2"),
-    ];
+    let names = ["costarring", "liquid", &format!("{long}1"), &format!("{long}2")];
     let mut b = Builder::new(false);
     for (size, name) in (1..).zip(names) {
         b.of(STRUCT, name, size, &[]);
@@ -601,10 +549,7 @@ fn headers_are_checked() {
     assert_eq!(with(20, 3).1, unended);
     assert_eq!(with(24, u32::MAX), (24, "name outside the strings"));
     let short = u32::from_le_bytes([whole[12], whole[13], whole[14], whole[15]]) - 1;
-    assert_eq!(
-        with(12, short).1,
-        "type cut short by the end of its section"
-    );
+    assert_eq!(with(12, short).1, "type cut short by the end of its section");
     assert_eq!(fault(Btf::parse(Vec::new())), (0, "no magic number of BTF"));
 }
 

@@ -59,20 +59,14 @@ impl Channel {
         let flags = SocketFlags::CLOEXEC;
         let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol)
             .map_err(|error| match error {
-                Errno::PROTONOSUPPORT => SockDiagError::Unavailable {
-                    source: error.into(),
-                },
+                Errno::PROTONOSUPPORT => SockDiagError::Unavailable { source: error.into() },
                 _ => failed("socket")(error),
             })?;
         sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(TIMEOUT))
             .map_err(failed("setsockopt SO_RCVTIMEO"))?;
         // Connected to the kernel, it takes messages from no one else.
         connect(&socket, &nl::SocketAddrNetlink::new(0, 0)).map_err(failed("connect"))?;
-        Ok(Self {
-            socket,
-            buffer: vec![0; BUFFER],
-            sequence: 0,
-        })
+        Ok(Self { socket, buffer: vec![0; BUFFER], sequence: 0 })
     }
 
     /// Lists the sockets of one address family. After an error the channel is of no more use.
@@ -100,11 +94,7 @@ impl Channel {
             _ => failed("recv")(error),
         })?;
         let have = self.buffer.len();
-        let cut = Malformed {
-            what: "netlink datagram cut off",
-            have,
-            need,
-        };
+        let cut = Malformed { what: "netlink datagram cut off", have, need };
         self.buffer.get(..need).ok_or(SockDiagError::Malformed(cut))
     }
 }
@@ -132,10 +122,7 @@ impl Request {
 
 /// Names the system call that failed.
 fn failed(what: &'static str) -> impl Fn(Errno) -> SockDiagError {
-    move |error| SockDiagError::Call {
-        what,
-        source: io::Error::from(error),
-    }
+    move |error| SockDiagError::Call { what, source: io::Error::from(error) }
 }
 
 /// Whether a dump goes on.
@@ -157,12 +144,7 @@ pub(super) fn take(
     if datagram.is_empty() {
         // Asking on would be answered the same way for ever.
         let (have, need) = (0, size_of::<Header>());
-        return Err(Malformed {
-            what: "netlink datagram",
-            have,
-            need,
-        }
-        .into());
+        return Err(Malformed { what: "netlink datagram", have, need }.into());
     }
     for message in netlink::messages(datagram) {
         let (header, payload) = message?;

@@ -92,28 +92,15 @@ fn split<'a, H: FromBytes>(
 ) -> Result<(H, &'a [u8]), Malformed> {
     let bytes = std::mem::take(rest);
     let have = bytes.len();
-    let (header, _) = H::read_from_prefix(bytes).map_err(|_| Malformed {
-        what,
-        have,
-        need: size_of::<H>(),
-    })?;
+    let (header, _) =
+        H::read_from_prefix(bytes).map_err(|_| Malformed { what, have, need: size_of::<H>() })?;
     let length = length(&header);
     if length < size_of::<H>() {
-        return Err(Malformed {
-            what,
-            have: length,
-            need: size_of::<H>(),
-        });
+        return Err(Malformed { what, have: length, need: size_of::<H>() });
     }
-    let value = bytes.get(size_of::<H>()..length).ok_or(Malformed {
-        what,
-        have,
-        need: length,
-    })?;
+    let value = bytes.get(size_of::<H>()..length).ok_or(Malformed { what, have, need: length })?;
     // The last one may stand without the padding after it.
-    *rest = bytes
-        .get(length.next_multiple_of(ALIGNMENT)..)
-        .unwrap_or_default();
+    *rest = bytes.get(length.next_multiple_of(ALIGNMENT)..).unwrap_or_default();
     Ok((header, value))
 }
 

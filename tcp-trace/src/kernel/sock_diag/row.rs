@@ -114,11 +114,8 @@ struct Attributes<'a> {
 
 /// Reads what follows the netlink header of a `SOCK_DIAG_BY_FAMILY` message.
 pub(super) fn parse(payload: &[u8], stamp: Stamp) -> Result<Found, Malformed> {
-    let short = Malformed {
-        what: "inet_diag_msg",
-        have: payload.len(),
-        need: size_of::<InetDiagMsg>(),
-    };
+    let short =
+        Malformed { what: "inet_diag_msg", have: payload.len(), need: size_of::<InetDiagMsg>() };
     let (row, rest) = InetDiagMsg::read_from_prefix(payload).map_err(|_| short)?;
     let mut attributes = Attributes::default();
     for attribute in netlink::attributes(rest) {
@@ -133,10 +130,7 @@ pub(super) fn parse(payload: &[u8], stamp: Stamp) -> Result<Found, Malformed> {
         (TCP_TIME_WAIT, _) => Found::TimeWait,
         (TCP_SYN_RECV, _) if attributes.is_empty() && row.inode == 0 => Found::SynRecvRequest,
         (state, _) if 1_u32.checked_shl(state.into()).unwrap_or(0) & STATES == 0 => Found::Other,
-        _ => Found::Socket(Row {
-            record: record(&row, attributes, stamp),
-            inode: row.inode,
-        }),
+        _ => Found::Socket(Row { record: record(&row, attributes, stamp), inode: row.inode }),
     })
 }
 

@@ -14,10 +14,7 @@ use super::{
 
 mod live;
 
-const STAMP: Stamp = Stamp {
-    time_ns: 5,
-    netns: Some(9),
-};
+const STAMP: Stamp = Stamp { time_ns: 5, netns: Some(9) };
 const SEQUENCE: u32 = 3;
 
 /// What a test says of a row.
@@ -97,15 +94,7 @@ fn tcp_info() -> Vec<u8> {
 
 fn message(kind: u16, flags: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len() + 16).unwrap();
-    let mut bytes = Header {
-        length,
-        kind,
-        flags,
-        sequence,
-        port: 99,
-    }
-    .as_bytes()
-    .to_vec();
+    let mut bytes = Header { length, kind, flags, sequence, port: 99 }.as_bytes().to_vec();
     bytes.extend(payload);
     bytes.resize(bytes.len().next_multiple_of(4), 0);
     bytes
@@ -135,51 +124,28 @@ fn every_full_state_is_asked_for_and_time_wait_for_counting() {
 fn an_ipv4_row_is_a_seed() {
     let Row { record, inode } = SAMPLE.row(0);
     assert_eq!(inode, 4711);
-    assert_eq!(
-        (record.kind, usize::from(record.len)),
-        (wire::KIND_SEED, wire::STATE_RECORD_LEN)
-    );
+    assert_eq!((record.kind, usize::from(record.len)), (wire::KIND_SEED, wire::STATE_RECORD_LEN));
     let valid = wire::VALID_COOKIE | wire::VALID_TCP | wire::VALID_FLAGS | wire::VALID_NETNS;
     assert_eq!(record.valid, valid);
     assert_eq!((record.protocol, record.family, record.netns), (6, 2, 9));
-    assert_eq!(
-        (record.time_ns, record.cookie, record.sk),
-        (5, 0x66_0000_0055, 0)
-    );
-    assert_eq!(
-        Ipv6Addr::from(record.local_addr).to_string(),
-        "::ffff:10.0.0.1"
-    );
-    assert_eq!(
-        Ipv6Addr::from(record.remote_addr).to_string(),
-        "::ffff:10.0.0.2"
-    );
+    assert_eq!((record.time_ns, record.cookie, record.sk), (5, 0x66_0000_0055, 0));
+    assert_eq!(Ipv6Addr::from(record.local_addr).to_string(), "::ffff:10.0.0.1");
+    assert_eq!(Ipv6Addr::from(record.remote_addr).to_string(), "::ffff:10.0.0.2");
     assert_eq!((record.local_port, record.remote_port), (80, 40_000));
-    assert_eq!(
-        (record.old_state, record.new_state, record.sk_err),
-        (1, 1, 0)
-    );
+    assert_eq!((record.old_state, record.new_state, record.sk_err), (1, 1, 0));
     assert_eq!(record.rcv_nxt - record.copied_seq, 7);
     assert_eq!(record.write_seq - record.snd_una, 11);
     assert_eq!((record.srtt_us_x8, record.retransmits), (12_000, 2));
     assert_eq!((record.bytes_acked, record.bytes_received), (1 << 40, 77));
     assert_eq!((record.pid, record.tid, record.comm), (0, 0, [0; 16]));
-    assert_eq!(
-        (record.shutdown, record.sock_flags),
-        (0, wire::SOCK_ATTACHED)
-    );
+    assert_eq!((record.shutdown, record.sock_flags), (0, wire::SOCK_ATTACHED));
 }
 
 #[test]
 fn an_ipv6_address_stays_as_it_is() {
     let local = "2001:db8::1".parse::<Ipv6Addr>().unwrap();
     let remote = "::ffff:192.0.2.1".parse::<Ipv6Addr>().unwrap();
-    let v6 = Diag {
-        family: AF_INET6,
-        local: local.octets(),
-        remote: remote.octets(),
-        ..SAMPLE
-    };
+    let v6 = Diag { family: AF_INET6, local: local.octets(), remote: remote.octets(), ..SAMPLE };
     let record = v6.row(0).record;
     assert_eq!(record.family, 10);
     assert_eq!(record.local_addr, local.octets());
@@ -190,13 +156,7 @@ fn an_ipv6_address_stays_as_it_is() {
 fn what_was_not_told_is_not_valid() {
     let mut bytes = SAMPLE.bytes();
     bytes[44..52].fill(0);
-    let Ok(Found::Socket(row)) = parse(
-        &bytes,
-        Stamp {
-            time_ns: 0,
-            netns: None,
-        },
-    ) else {
+    let Ok(Found::Socket(row)) = parse(&bytes, Stamp { time_ns: 0, netns: None }) else {
         panic!("a socket")
     };
     assert_eq!(row.record.valid, wire::VALID_FLAGS);
@@ -204,14 +164,7 @@ fn what_was_not_told_is_not_valid() {
 
 #[test]
 fn a_listener_has_no_sequence_numbers() {
-    let record = Diag {
-        state: 10,
-        rqueue: 3,
-        wqueue: 128,
-        ..SAMPLE
-    }
-    .row(0)
-    .record;
+    let record = Diag { state: 10, rqueue: 3, wqueue: 128, ..SAMPLE }.row(0).record;
     assert_eq!((record.rcv_nxt, record.copied_seq), (0, 0));
     assert_eq!((record.snd_una, record.write_seq), (0, 0));
 }
@@ -226,14 +179,8 @@ fn tcp_info_may_have_any_length() {
         let record = row(&bytes).record;
         assert_ne!(record.valid & wire::VALID_TCP, 0);
         let from = |end, value: u64| if length >= end { value } else { 0 };
-        assert_eq!(
-            u64::from(record.srtt_us_x8),
-            from(72, whole.srtt_us_x8.into())
-        );
-        assert_eq!(
-            u64::from(record.retransmits),
-            from(104, whole.retransmits.into())
-        );
+        assert_eq!(u64::from(record.srtt_us_x8), from(72, whole.srtt_us_x8.into()));
+        assert_eq!(u64::from(record.retransmits), from(104, whole.retransmits.into()));
         assert_eq!(record.bytes_acked, from(128, whole.bytes_acked));
         assert_eq!(record.bytes_received, from(136, whole.bytes_received));
     }
@@ -242,13 +189,7 @@ fn tcp_info_may_have_any_length() {
 #[test]
 fn flags_follow_from_state_file_and_shutdown() {
     let flags = |state, inode, shutdown| {
-        let record = Diag {
-            state,
-            inode,
-            ..SAMPLE
-        }
-        .row(shutdown)
-        .record;
+        let record = Diag { state, inode, ..SAMPLE }.row(shutdown).record;
         assert_eq!(record.shutdown, shutdown);
         record.sock_flags
     };
@@ -265,57 +206,30 @@ fn flags_follow_from_state_file_and_shutdown() {
 
 #[test]
 fn mini_sockets_and_requests_are_counted_and_full_sockets_in_their_states_are_not() {
-    let bare = |state, timer| {
-        Diag {
-            state,
-            timer,
-            inode: 0,
-            ..SAMPLE
-        }
-        .bytes()
-    };
+    let bare = |state, timer| Diag { state, timer, inode: 0, ..SAMPLE }.bytes();
     assert_eq!(parse(&bare(6, 3), STAMP), Ok(Found::TimeWait));
     assert_eq!(parse(&bare(5, 3), STAMP), Ok(Found::FinWait2Mini));
     assert_eq!(parse(&bare(3, 1), STAMP), Ok(Found::SynRecvRequest));
     for state in [0, 7, 12, 13, 31, 32, 255] {
         assert_eq!(parse(&bare(state, 0), STAMP), Ok(Found::Other));
     }
-    let orphan = Diag {
-        state: 5,
-        timer: 2,
-        inode: 0,
-        ..SAMPLE
-    };
+    let orphan = Diag { state: 5, timer: 2, inode: 0, ..SAMPLE };
     assert_eq!(orphan.row(3).record.new_state, 5);
-    let fast_open_child = Diag {
-        state: 3,
-        timer: 1,
-        inode: 0,
-        ..SAMPLE
-    };
+    let fast_open_child = Diag { state: 3, timer: 1, inode: 0, ..SAMPLE };
     assert_eq!(fast_open_child.row(0).record.new_state, 3);
 }
 
 #[test]
 fn a_dump_is_all_its_datagrams_until_done() {
     let bare = |state| {
-        let row = Diag {
-            state,
-            timer: 3,
-            inode: 0,
-            ..SAMPLE
-        };
+        let row = Diag { state, timer: 3, inode: 0, ..SAMPLE };
         message(SOCK_DIAG_BY_FAMILY, 2, SEQUENCE, &row.bytes())
     };
     let stranger = message(SOCK_DIAG_BY_FAMILY, 2, SEQUENCE - 1, &SAMPLE.full(0));
     let (progress, found) = taken(&[socket_message(), bare(6), stranger, bare(5)].concat());
     assert_eq!(progress.unwrap(), Progress::More);
     assert_eq!(found.rows, [SAMPLE.row(0)]);
-    let counted = Skipped {
-        time_wait: 1,
-        fin_wait2_mini: 1,
-        ..Skipped::default()
-    };
+    let counted = Skipped { time_wait: 1, fin_wait2_mini: 1, ..Skipped::default() };
     assert_eq!((found.skipped, found.interrupted), (counted, false));
 
     let (progress, found) = taken(&[socket_message(), done(), socket_message()].concat());
@@ -327,32 +241,15 @@ fn a_dump_is_all_its_datagrams_until_done() {
 fn a_change_during_the_dump_is_noted_wherever_the_kernel_says_it() {
     let flagged = |kind| message(kind, 2 | NLM_F_DUMP_INTR, SEQUENCE, &SAMPLE.full(0));
     assert!(taken(&flagged(SOCK_DIAG_BY_FAMILY)).1.interrupted);
-    assert!(
-        taken(&message(NLMSG_DONE, NLM_F_DUMP_INTR, SEQUENCE, &[]))
-            .1
-            .interrupted
-    );
-    assert!(
-        taken(&message(NLMSG_OVERRUN, 0, SEQUENCE, &[]))
-            .1
-            .interrupted
-    );
-    assert!(
-        !taken(&message(NLMSG_DONE, NLM_F_DUMP_INTR, 0, &[]))
-            .1
-            .interrupted,
-        "not ours"
-    );
+    assert!(taken(&message(NLMSG_DONE, NLM_F_DUMP_INTR, SEQUENCE, &[])).1.interrupted);
+    assert!(taken(&message(NLMSG_OVERRUN, 0, SEQUENCE, &[])).1.interrupted);
+    assert!(!taken(&message(NLMSG_DONE, NLM_F_DUMP_INTR, 0, &[])).1.interrupted, "not ours");
 }
 
 #[test]
 fn errors_come_as_error_or_as_done() {
     let answer = |kind, errno: i32| taken(&message(kind, 0, SEQUENCE, &errno.to_ne_bytes())).0;
-    assert_eq!(
-        answer(NLMSG_ERROR, 0).unwrap(),
-        Progress::More,
-        "an acknowledgement"
-    );
+    assert_eq!(answer(NLMSG_ERROR, 0).unwrap(), Progress::More, "an acknowledgement");
     assert_eq!(answer(NLMSG_DONE, 9).unwrap(), Progress::Done);
     for kind in [NLMSG_ERROR, NLMSG_DONE] {
         let text = answer(kind, -2).unwrap_err().to_string();
@@ -374,10 +271,7 @@ fn every_cut_is_an_error_or_a_message_less() {
                 assert_eq!(progress.unwrap(), Progress::More);
                 assert_eq!(found.rows.len(), before + 1);
             }
-            None => assert!(
-                matches!(progress, Err(SockDiagError::Malformed(_))),
-                "{end}"
-            ),
+            None => assert!(matches!(progress, Err(SockDiagError::Malformed(_))), "{end}"),
         }
     }
     assert_eq!(taken(&whole).0.unwrap(), Progress::Done);
@@ -389,11 +283,7 @@ fn every_cut_row_is_an_error_or_an_attribute_less() {
     // After the fixed part, and after the one byte of INET_DIAG_SHUTDOWN with any of its padding.
     let boundaries = [72, 77, 78, 79, 80];
     for end in 0..whole.len() {
-        assert_eq!(
-            parse(&whole[..end], STAMP).is_ok(),
-            boundaries.contains(&end),
-            "{end}"
-        );
+        assert_eq!(parse(&whole[..end], STAMP).is_ok(), boundaries.contains(&end), "{end}");
     }
 }
 
@@ -417,11 +307,7 @@ fn an_interrupted_dump_is_tried_again_and_then_taken_as_it_is() {
         let mut left: VecDeque<bool> = interrupted.iter().copied().collect();
         let found = steady(|| {
             let interrupted = left.pop_front().unwrap();
-            Ok(Snapshot {
-                interrupted,
-                rows: vec![SAMPLE.row(0)],
-                ..Snapshot::default()
-            })
+            Ok(Snapshot { interrupted, rows: vec![SAMPLE.row(0)], ..Snapshot::default() })
         });
         let found = found.unwrap();
         assert_eq!(found.rows.len(), 1, "an earlier try's rows are not kept");
@@ -435,18 +321,8 @@ fn an_interrupted_dump_is_tried_again_and_then_taken_as_it_is() {
 
 #[test]
 fn a_listeners_inode_is_not_its_childs() {
-    let listener = Diag {
-        state: 10,
-        inode: 5,
-        ..SAMPLE
-    }
-    .row(0);
-    let child = Diag {
-        state: 8,
-        inode: 5,
-        ..SAMPLE
-    }
-    .row(1);
+    let listener = Diag { state: 10, inode: 5, ..SAMPLE }.row(0);
+    let child = Diag { state: 8, inode: 5, ..SAMPLE }.row(1);
     let other = Diag { inode: 6, ..SAMPLE }.row(0);
     let mut rows = [child, listener, other];
     drop_inherited_inodes(&mut rows);

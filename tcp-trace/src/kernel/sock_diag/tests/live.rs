@@ -24,9 +24,7 @@ const CLOSE_WAIT: u8 = 8;
 
 fn find(rows: &[Row], local: SocketAddr, remote_port: u16) -> Option<Row> {
     let ports = (local.port(), remote_port);
-    rows.iter()
-        .copied()
-        .find(|row| (row.record.local_port, row.record.remote_port) == ports)
+    rows.iter().copied().find(|row| (row.record.local_port, row.record.remote_port) == ports)
 }
 
 /// Snapshots until one suits: what a peer does arrives in its own time.
@@ -89,17 +87,9 @@ fn a_half_closed_pair_and_its_listener_are_told_as_they_are() {
     let record = server_row.record;
     assert_eq!(record.local_addr, LOOPBACK);
     assert_eq!(record.remote_addr, LOOPBACK);
-    assert_eq!(
-        record.rcv_nxt - record.copied_seq,
-        5 + 1,
-        "five bytes and the FIN"
-    );
+    assert_eq!(record.rcv_nxt - record.copied_seq, 5 + 1, "five bytes and the FIN");
     assert_eq!(record.write_seq - record.snd_una, 0);
-    assert_eq!(
-        record.bytes_received,
-        5 + 1,
-        "the kernel counts the FIN here as well"
-    );
+    assert_eq!(record.bytes_received, 5 + 1, "the kernel counts the FIN here as well");
     assert_ne!(record.srtt_us_x8, 0);
     assert_eq!(record.shutdown, 1);
     assert_ne!(record.sock_flags & wire::SOCK_FLAG_FIN_RECEIVED, 0);

@@ -1,0 +1,356 @@
+//! The command line, as `clap` reads it.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    core::{address::AddressFilter, tcp_state::TcpState},
+    kernel::plan::BackendChoice,
+    serve::span,
+};
+
+/// Tells why a server is stuck in `CLOSE_WAIT`, drowning in `TIME_WAIT` or losing connections.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tcp-trace",
+    version,
+    about,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
+#[command(
+    after_help = "Exit codes: 0 fine, 1 failed, 2 wrong usage, 4 missing privilege or kernel support."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Global {
+    /// The daemon's Unix socket [default: /run/tcp-trace.sock]
+    #[arg(long, global = true, env = "TCP_TRACE_SOCKET", value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+    /// Settings file [default: /etc/tcp-trace.toml, if it is there]
+    #[arg(long, global = true, env = "TCP_TRACE_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// What to write to the log on standard error: error, warn, info, debug, trace
+    #[arg(long, global = true, env = "TCP_TRACE_LOG_LEVEL", value_name = "LEVEL")]
+    pub(crate) log_level: Option<tracing::level_filters::LevelFilter>,
+    /// Colour the output
+    #[arg(
+        long,
+        global = true,
+        env = "TCP_TRACE_COLOR",
+        value_name = "WHEN",
+        default_value = "auto"
+    )]
+    pub(crate) color: When,
+}
+
+/// Whether to do something that suits a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum When {
+    /// On a terminal, unless `NO_COLOR` is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the daemon: trace, and serve metrics and the API (root)
+    Serve(Serve),
+    /// Stream state changes and finished connections as they happen
+    Watch(Watch),
+    /// List the connections of this moment
+    List(List),
+    /// Show one connection's timeline
+    Show(Show),
+    /// Say how the tracer stands: hooks, losses, what is reduced
+    Status(Status),
+    /// Say what this host allows, hook by hook, and what is lost without it
+    Doctor(Doctor),
+    /// Save the raw records to a file (root)
+    Record(Record),
+    /// Watch, list and show from a saved file; needs no root
+    Replay(Replay),
+}
+
+/// How to trace. A daemon's own settings hold where one is asked.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Tracing {
+    /// How to hook state changes: auto, tracepoint, fentry, kprobe [default: auto]
+    #[arg(long, env = "TCP_TRACE_BACKEND", value_name = "HOW")]
+    pub(crate) backend: Option<BackendChoice>,
+    /// Trace this network namespace only: a name, a path, an inode number or 'self' (up to 4 times)
+    #[arg(long, env = "TCP_TRACE_NETNS", value_name = "NAMESPACE", value_delimiter = ',')]
+    pub(crate) netns: Vec<String>,
+    /// BTF file of this very kernel, where the kernel has none of its own
+    #[arg(long, env = "TCP_TRACE_BTF", value_name = "FILE")]
+    pub(crate) btf: Option<PathBuf>,
+    /// Perf buffer for each CPU, in bytes [default: 64 MiB shared out, 256 KiB to 4 MiB each]
+    #[arg(long, env = "TCP_TRACE_BUFFER_SIZE", value_name = "BYTES")]
+    pub(crate) buffer_size: Option<usize>,
+    /// Open connections held at most [default: 1000000]
+    #[arg(long, env = "TCP_TRACE_MAX_CONNECTIONS", value_name = "N")]
+    pub(crate) max_connections: Option<usize>,
+    /// Closed connections kept for questions [default: 10000]
+    #[arg(long, env = "TCP_TRACE_MAX_CLOSED", value_name = "N")]
+    pub(crate) max_closed: Option<usize>,
+}
+
+/// Which connections.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Filter {
+    /// In this state, e.g. `close_wait` (repeatable, or separated by commas)
+    #[arg(long, value_name = "STATE", value_delimiter = ',')]
+    pub(crate) state: Vec<TcpState>,
+    /// In its state for at least this long, e.g. 60s, 5m, 1h30m
+    #[arg(long, value_name = "AGE", value_parser = parse_span)]
+    pub(crate) older_than: Option<Duration>,
+    /// Owned by this process
+    #[arg(long, value_name = "PID")]
+    pub(crate) pid: Option<u32>,
+    /// Owned by a process of this name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) process: Option<String>,
+    /// This host's end: 10.0.0.1, 10.0.0.0/8, 10.0.0.0/8:443, `[::1]:443`, :443 or 443
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) local: Option<AddressText>,
+    /// The other end, written likewise
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) remote: Option<AddressText>,
+    /// Either end has this port
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Option<u16>,
+    /// In the network namespace with this inode
+    #[arg(long = "in-netns", value_name = "INODE")]
+    pub(crate) in_netns: Option<u32>,
+}
+
+/// An address filter, checked here and sent on as it was written.
+#[derive(Clone, Debug)]
+pub(crate) struct AddressText(pub(crate) String);
+
+impl std::str::FromStr for AddressText {
+    type Err = crate::core::address::BadFilter;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse::<AddressFilter>().map(|_| Self(text.to_owned()))
+    }
+}
+
+fn parse_span(text: &str) -> Result<Duration, String> {
+    span::parse(text).ok_or_else(|| format!("it takes {}", span::ACCEPTED))
+}
+
+/// `serve`.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Where Prometheus finds the metrics (repeatable) [default: 127.0.0.1:10435]
+    #[arg(
+        long = "web.listen-address",
+        env = "TCP_TRACE_LISTEN_ADDRESS",
+        value_name = "ADDRESS",
+        value_delimiter = ','
+    )]
+    pub(crate) listen: Vec<String>,
+    /// Process names with metrics of their own; the rest is one series, 'other' [default: 50]
+    #[arg(long, env = "TCP_TRACE_PROCESS_SERIES", value_name = "N")]
+    pub(crate) process_series: Option<usize>,
+    #[command(flatten)]
+    pub(crate) tracing: Tracing,
+}
+
+/// What `watch` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Aligned columns for a person.
+    Text,
+    /// One object of the API a line.
+    Json,
+    /// The columns of libbpf-tools' tcpstates.
+    Tcpstates,
+    /// The columns of libbpf-tools' tcplife.
+    Tcplife,
+}
+
+/// How `watch` prints and when it ends.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Output {
+    /// What to print
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: Format,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) json: bool,
+    /// Wide columns (tcpstates: addresses of 39 characters)
+    #[arg(short, long)]
+    pub(crate) wide: bool,
+    /// A time before each line (tcpstates, tcplife)
+    #[arg(short = 'T', long)]
+    pub(crate) timestamp: bool,
+    /// End after this many lines
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<u64>,
+    /// End after this long, e.g. 30s
+    #[arg(long = "for", value_name = "SPAN", value_parser = parse_span)]
+    pub(crate) span: Option<Duration>,
+}
+
+/// `watch`.
+#[derive(Debug, Args)]
+pub(crate) struct Watch {
+    #[command(flatten)]
+    pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) filter: Filter,
+    #[command(flatten)]
+    pub(crate) tracing: Tracing,
+}
+
+/// What `list` shows.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Rows {
+    #[command(flatten)]
+    pub(crate) filter: Filter,
+    /// Those closed not long ago as well
+    #[arg(long)]
+    pub(crate) closed: bool,
+    /// Rows at most, 0 for all
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub(crate) limit: usize,
+    /// Print the API's object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `list`.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    #[command(flatten)]
+    pub(crate) rows: Rows,
+    #[command(flatten)]
+    pub(crate) tracing: Tracing,
+}
+
+/// Which connection `show` shows.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct One {
+    /// Its number, as list and watch --json print it
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+    /// Print the API's object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `show`.
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    #[command(flatten)]
+    pub(crate) one: One,
+    #[command(flatten)]
+    pub(crate) tracing: Tracing,
+}
+
+/// `status`.
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Print the API's object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Print the report as JSON; its 'facts' can be judged elsewhere with --facts
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Judge facts saved from another host's doctor --json; nothing is tried
+    #[arg(long, value_name = "FILE")]
+    pub(crate) facts: Option<PathBuf>,
+    /// BTF file of this very kernel, where the kernel has none of its own
+    #[arg(long, env = "TCP_TRACE_BTF", value_name = "FILE")]
+    pub(crate) btf: Option<PathBuf>,
+}
+
+/// `record`.
+#[derive(Debug, Args)]
+pub(crate) struct Record {
+    /// The file to write; it must not be there yet
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Write over a file that is there
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// End after this long, e.g. 30s; without it, Ctrl-C ends
+    #[arg(long = "for", value_name = "SPAN", value_parser = parse_span)]
+    pub(crate) span: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) tracing: Tracing,
+}
+
+/// `replay`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = false)]
+pub(crate) struct Replay {
+    /// The recording
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    #[command(subcommand)]
+    pub(crate) command: Option<ReplayCommand>,
+}
+
+/// What to do with a recording; without one, watch it.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ReplayCommand {
+    /// Stream state changes and finished connections
+    Watch {
+        #[command(flatten)]
+        output: Output,
+        #[command(flatten)]
+        filter: Filter,
+    },
+    /// List the connections of the recording's last moment
+    List(Rows),
+    /// Show one connection's timeline
+    Show(One),
+    /// Say how the tracer stood
+    Status(Status),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn filters_are_checked_where_they_are_typed() {
+        let parse = |flag, value| Cli::try_parse_from(["tcp-trace", "list", flag, value]);
+        for (flag, good, bad) in [
+            ("--state", "close_wait,FIN-WAIT1", "closewait"),
+            ("--older-than", "1h30m", "soon"),
+            ("--remote", "10.0.0.0/8:443", "10.0.0.0/40"),
+            ("--port", "443", "65536"),
+        ] {
+            assert!(parse(flag, good).is_ok(), "{flag} {good}");
+            assert_eq!(parse(flag, bad).map(drop).unwrap_err().exit_code(), 2, "{flag} {bad}");
+        }
+    }
+}

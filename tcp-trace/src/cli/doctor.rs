@@ -1,0 +1,35 @@
+//! `tcp-trace doctor`.
+
+use std::{fs, path::Path, process::ExitCode};
+
+use anyhow::Context as _;
+
+use super::{Context, args::Doctor, print, text};
+use crate::kernel::{doctor, host::HostFacts};
+
+/// What a host that cannot trace exits with.
+const UNSUPPORTED: u8 = 4;
+
+/// Examines this host, or judges another's facts.
+pub(super) fn run(context: &Context, args: &Doctor) -> anyhow::Result<ExitCode> {
+    let report = match &args.facts {
+        Some(file) => doctor::judge_facts(facts(file)?, args.btf.as_deref()),
+        None => doctor::examine(args.btf.as_deref()),
+    };
+    if args.json {
+        print::json(&report)?;
+    } else {
+        print::line(&text::doctor::report(&report, &context.style))?;
+    }
+    Ok(if report.works { ExitCode::SUCCESS } else { ExitCode::from(UNSUPPORTED) })
+}
+
+/// Facts alone, or a whole report of `doctor --json`, which holds them.
+fn facts(file: &Path) -> anyhow::Result<HostFacts> {
+    let text = fs::read_to_string(file)
+        .with_context(|| format!("reading the facts in {} failed", file.display()))?;
+    let wrong = || format!("{} holds no facts of 'tcp-trace doctor --json'", file.display());
+    let json: serde_json::Value = serde_json::from_str(&text).with_context(wrong)?;
+    let facts = json.get("facts").cloned().unwrap_or(json);
+    serde_json::from_value(facts).with_context(wrong)
+}

@@ -1,0 +1,60 @@
+//! Exit codes, and the last words on standard error.
+
+use std::{io, process::ExitCode};
+
+use crate::kernel::{load::LoadError, plan::PlanError, selfcheck::CheckError};
+
+/// Something failed.
+const FAILED: u8 = 1;
+/// Privileges or kernel support are missing.
+const UNSUPPORTED: u8 = 4;
+
+/// Says on standard error what failed, with its causes, and which code that is.
+pub(super) fn report(error: &anyhow::Error) -> ExitCode {
+    if is_broken_pipe(error) {
+        // Whoever read our output has seen enough.
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("tcp-trace: {error:#}");
+    ExitCode::from(code(error))
+}
+
+fn code(error: &anyhow::Error) -> u8 {
+    let unsupported = error.chain().any(|cause| {
+        cause.downcast_ref().is_some_and(|plan| !matches!(plan, PlanError::TooManyNamespaces))
+            || cause.is::<LoadError>()
+            || cause.is::<CheckError>()
+            || cause.is::<NeedsRoot>()
+    });
+    if unsupported { UNSUPPORTED } else { FAILED }
+}
+
+/// The daemon's socket belongs to root.
+#[derive(Debug, thiserror::Error)]
+#[error("a daemon serves on {0}, but only root may ask it; use sudo")]
+pub(super) struct NeedsRoot(pub(super) String);
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[test]
+    fn missing_privileges_have_a_code_of_their_own() {
+        let privilege = anyhow::Error::from(PlanError::Privilege { missing: vec!["CAP_BPF"] });
+        assert_eq!(code(&privilege), UNSUPPORTED);
+        let wrapped = Err::<(), _>(privilege).context("while starting").unwrap_err();
+        assert_eq!(code(&wrapped), UNSUPPORTED);
+        assert_eq!(code(&PlanError::TooManyNamespaces.into()), FAILED);
+        assert_eq!(code(&anyhow::anyhow!("anything else")), FAILED);
+    }
+}

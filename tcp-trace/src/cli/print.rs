@@ -1,0 +1,23 @@
+//! Standard output.
+
+use std::io::{self, Write as _};
+
+use serde::Serialize;
+
+/// Prints a line, now.
+pub(super) fn line(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.write_all(b"\n")?;
+    out.flush()
+}
+
+/// Prints an object of the API, for people and programs alike.
+pub(super) fn json(object: &impl Serialize) -> anyhow::Result<()> {
+    Ok(line(&serde_json::to_string_pretty(object)?)?)
+}
+
+/// Prints an object of the API on a line of its own.
+pub(super) fn json_line(object: &impl Serialize) -> anyhow::Result<()> {
+    Ok(line(&serde_json::to_string(object)?)?)
+}

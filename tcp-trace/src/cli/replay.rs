@@ -1,0 +1,87 @@
+//! `tcp-trace replay`.
+
+use std::{process::ExitCode, time::Duration};
+
+use anyhow::Context as _;
+
+use super::{
+    Context,
+    args::{Output, Replay, ReplayCommand, Tracing},
+    list, show,
+    source::{Events, Source},
+    status,
+    watch::Printer,
+};
+use crate::{
+    engine::replay::{self, Opened, Replayed},
+    serve::filter::FilterArgs,
+};
+
+/// Events that may wait for the printer.
+const BACKLOG: usize = 4096;
+
+/// Replays a recording; a damaged one up to the damage, which is then the error.
+pub(super) async fn run(context: &Context, args: &Replay) -> anyhow::Result<ExitCode> {
+    let config = context.settings.tracing(&Tracing::default(), None)?;
+    let opened = replay::open(&args.file, &config)?;
+    let (code, damage) = match &args.command {
+        None => {
+            let output = Output::text();
+            watch(context, opened, &output, &FilterArgs::default()).await?
+        }
+        Some(ReplayCommand::Watch { output, filter }) => {
+            watch(context, opened, output, &filter.to_args()).await?
+        }
+        Some(command) => {
+            let Replayed { engine, damage, .. } = play(opened, || {}).await?;
+            let source = Source::Local(engine);
+            let code = match command {
+                ReplayCommand::List(rows) => list::from(&source, rows, &context.style).await?,
+                ReplayCommand::Show(one) => show::from(&source, one, &context.style).await?,
+                ReplayCommand::Status(args) => status::from(&source, args, &context.style).await?,
+                ReplayCommand::Watch { .. } => ExitCode::SUCCESS,
+            };
+            (code, damage)
+        }
+    };
+    match damage {
+        None => Ok(code),
+        Some(damage) => Err(damage).with_context(|| {
+            format!("{}: what came before the damage is above", args.file.display())
+        }),
+    }
+}
+
+type Damage = Option<crate::core::recording::RecordingError>;
+
+async fn watch(
+    context: &Context,
+    opened: Opened,
+    output: &Output,
+    filter: &FilterArgs,
+) -> anyhow::Result<(ExitCode, Damage)> {
+    let receiver = opened.events();
+    let waiting = opened.backlog();
+    let events = Events::local(receiver, filter.to_query()?);
+    let mut printer = Printer::new(output, &context.style);
+    printer.begin()?;
+    let playing = tokio::spawn(play(opened, move || {
+        while waiting() > BACKLOG {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }));
+    // The stream ends when the player, which alone sends, is done and dropped.
+    let printing = async {
+        let played = playing.await.context("the player died")??;
+        let Replayed { engine, damage, .. } = played;
+        engine.stop();
+        anyhow::Ok(damage)
+    };
+    let (streamed, damage) = tokio::join!(printer.stream(events), printing);
+    streamed?;
+    Ok((ExitCode::SUCCESS, damage?))
+}
+
+async fn play(opened: Opened, pause: impl FnMut() + Send + 'static) -> anyhow::Result<Replayed> {
+    tokio::task::spawn_blocking(move || opened.play(pause)).await.context("the player died")
+}

@@ -1,0 +1,87 @@
+//! `tcp-trace serve`: the daemon.
+
+use std::{path::Path, process::ExitCode, time::Duration};
+
+use anyhow::Context as _;
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Context, args::Serve};
+use crate::{
+    engine::{Engine, live},
+    serve::listen::{self, Listeners},
+};
+
+/// Binds, attaches, serves until told to end, detaches.
+pub(super) async fn run(context: &Context, args: &Serve) -> anyhow::Result<ExitCode> {
+    let config = context.settings.tracing(&args.tracing, args.process_series)?;
+    let socket = context.settings.socket(&context.global);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    // First what fails without having touched the kernel.
+    let listeners = Listeners::bind(&context.settings.listen(args), Some(&socket)).await?;
+    let engine = tokio::task::spawn_blocking(move || live::start(&config))
+        .await
+        .context("the start-up died")??;
+    announce(&engine, &listeners, &socket).await?;
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let server = tokio::spawn(listen::run(listeners, engine.handle(), stopped));
+    notify(&[NotifyState::Ready]);
+    let watchdog = tokio::spawn(watchdog(engine.handle()));
+    let reason = tokio::select! {
+        _ = terminate.recv() => Ok("SIGTERM"),
+        _ = interrupt.recv() => Ok("SIGINT"),
+        () = died(&engine) => Err(anyhow::anyhow!("the tracer has died; see the log above")),
+    };
+    notify(&[NotifyState::Stopping]);
+    watchdog.abort();
+    let _ = stop.send(true);
+    server.await.context("the server died")?;
+    tokio::task::spawn_blocking(move || engine.stop()).await.context("detaching failed")?;
+    tracing::info!(reason = reason?, "stopped; everything is detached");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says where things are and what is given up.
+async fn announce(engine: &Engine, listeners: &Listeners, socket: &Path) -> anyhow::Result<()> {
+    let status = engine.handle().status().await?;
+    for lost in &status.degradations {
+        tracing::info!(reason = lost.reason, effect = lost.effect, "reduced: {}", lost.feature);
+    }
+    for address in listeners.addresses() {
+        tracing::info!("metrics on http://{address}/metrics");
+    }
+    tracing::info!(
+        "tracing kernel {} by {}; ask on {}",
+        status.kernel,
+        status.backend,
+        socket.display()
+    );
+    Ok(())
+}
+
+/// Ends when the tracer's thread has ended by itself.
+async fn died(engine: &Engine) {
+    while engine.is_running() {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// Tells systemd's watchdog that the tracer still answers.
+async fn watchdog(handle: crate::engine::Handle) {
+    let Some(period) = sd_notify::watchdog_enabled() else { return };
+    let mut tick = tokio::time::interval(period / 3);
+    loop {
+        tick.tick().await;
+        // A tracer that does not answer is exactly what the watchdog is for.
+        if tokio::time::timeout(period / 3, handle.status()).await.is_ok_and(|s| s.is_ok()) {
+            notify(&[NotifyState::Watchdog]);
+        }
+    }
+}
+
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "systemd cannot be told");
+    }
+}

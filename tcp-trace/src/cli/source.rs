@@ -1,0 +1,189 @@
+//! Where answers come from: the daemon, a trace of one's own, or a recording.
+
+use std::{pin::Pin, sync::Arc};
+
+use anyhow::Context as _;
+use futures_util::{Stream, StreamExt as _};
+use tokio::sync::broadcast;
+
+use super::{
+    Context,
+    args::{Filter, Output, Tracing},
+    client::{Client, ClientError},
+    exit::NeedsRoot,
+};
+use crate::{
+    api,
+    core::query::Query,
+    engine::{Engine, live},
+    serve::{event_filter, filter::FilterArgs},
+};
+
+/// A place to ask.
+pub(super) enum Source {
+    /// The daemon.
+    Daemon(Client),
+    /// A tracer within this process.
+    Local(Engine),
+}
+
+impl Source {
+    /// The daemon, or where none runs, a tracer for the life of this command.
+    pub(super) async fn open(context: &Context, tracing: &Tracing) -> anyhow::Result<Self> {
+        let socket = context.settings.socket(&context.global);
+        match Client::connect(&socket).await {
+            Ok(client) => Ok(Self::Daemon(client)),
+            Err(ClientError::Permission { .. }) => {
+                Err(NeedsRoot(socket.display().to_string()).into())
+            }
+            Err(ClientError::NoDaemon { .. }) => {
+                let config = context.settings.tracing(tracing, None)?;
+                let engine = live::start(&config).with_context(|| {
+                    format!(
+                        "no daemon answers on {}, and tracing from here is not possible",
+                        socket.display()
+                    )
+                })?;
+                Ok(Self::Local(engine))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The daemon alone.
+    pub(super) async fn daemon(context: &Context) -> anyhow::Result<Self> {
+        let socket = context.settings.socket(&context.global);
+        match Client::connect(&socket).await {
+            Ok(client) => Ok(Self::Daemon(client)),
+            Err(ClientError::Permission { .. }) => {
+                Err(NeedsRoot(socket.display().to_string()).into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// How the tracer stands.
+    pub(super) async fn status(&self) -> anyhow::Result<api::Status> {
+        match self {
+            Self::Daemon(client) => Ok(client.status().await?),
+            Self::Local(engine) => Ok(engine.handle().status().await?),
+        }
+    }
+
+    /// Connections that pass `filter`.
+    pub(super) async fn connections(
+        &self,
+        filter: &FilterArgs,
+    ) -> anyhow::Result<api::ConnectionList> {
+        match self {
+            Self::Daemon(client) => Ok(client.connections(filter).await?),
+            Self::Local(engine) => {
+                let limit = filter.limit.unwrap_or(0);
+                Ok(engine.handle().connections(filter.to_query()?, limit, filter.closed).await?)
+            }
+        }
+    }
+
+    /// One connection with its timeline.
+    pub(super) async fn connection(&self, id: &str) -> anyhow::Result<Option<api::Connection>> {
+        match self {
+            Self::Daemon(client) => match client.connection(id).await {
+                Ok(connection) => Ok(Some(connection)),
+                Err(ClientError::Refused { status: 404, .. }) => Ok(None),
+                Err(error) => Err(error.into()),
+            },
+            Self::Local(engine) => {
+                let id = id.parse().with_context(|| {
+                    format!("'{id}' is no connection's number (they are hexadecimal, such as 3f9c)")
+                })?;
+                Ok(engine.handle().connection(id).await?)
+            }
+        }
+    }
+
+    /// What happens from now on and passes `filter`.
+    pub(super) async fn events(&self, filter: &FilterArgs) -> anyhow::Result<Events> {
+        match self {
+            Self::Daemon(client) => Ok(Events::Daemon(Box::pin(client.events(filter).await?))),
+            Self::Local(engine) => Ok(Events::local(engine.handle().events(), filter.to_query()?)),
+        }
+    }
+}
+
+/// A stream of events.
+pub(super) enum Events {
+    /// From the daemon, which has filtered them.
+    Daemon(Pin<Box<dyn Stream<Item = Result<api::Event, ClientError>> + Send>>),
+    /// From a tracer within this process.
+    Local { receiver: broadcast::Receiver<Arc<api::Event>>, query: Query },
+}
+
+impl Events {
+    /// Those of `receiver` that pass `query`.
+    pub(super) fn local(receiver: broadcast::Receiver<Arc<api::Event>>, query: Query) -> Self {
+        Self::Local { receiver, query }
+    }
+
+    /// The next one; `None` where the stream has ended.
+    pub(super) async fn next(&mut self) -> Option<anyhow::Result<api::Event>> {
+        match self {
+            Self::Daemon(events) => {
+                let event = events.next().await?;
+                Some(event.map_err(Into::into))
+            }
+            Self::Local { receiver, query } => loop {
+                match receiver.recv().await {
+                    Ok(event) if event_filter::passes(query, &event) => {
+                        return Some(Ok((*event).clone()));
+                    }
+                    Ok(_) => {}
+                    Err(broadcast::error::RecvError::Closed) => return None,
+                    Err(broadcast::error::RecvError::Lagged(missed)) => {
+                        return Some(Ok(lagged(missed)));
+                    }
+                }
+            },
+        }
+    }
+}
+
+fn lagged(count: u64) -> api::Event {
+    let at = jiff::Timestamp::now();
+    api::Event::Lost(api::LostEvent {
+        at: format!("{at:.9}"),
+        stage: "subscriber".to_owned(),
+        count,
+    })
+}
+
+impl Filter {
+    /// As the API takes it.
+    pub(super) fn to_args(&self) -> FilterArgs {
+        FilterArgs {
+            state: self.state.iter().map(|state| state.name().to_owned()).collect(),
+            older_than: self.older_than.map(|age| age.as_secs_f64().to_string()),
+            pid: self.pid.map(|pid| pid.to_string()),
+            process: self.process.clone(),
+            local: self.local.as_ref().map(|text| text.0.clone()),
+            remote: self.remote.as_ref().map(|text| text.0.clone()),
+            port: self.port.map(|port| port.to_string()),
+            netns: self.in_netns.map(|inode| inode.to_string()),
+            closed: false,
+            limit: None,
+        }
+    }
+}
+
+impl Output {
+    /// Text, without end.
+    pub(super) fn text() -> Self {
+        Self {
+            format: super::args::Format::Text,
+            json: false,
+            wide: false,
+            timestamp: false,
+            count: None,
+            span: None,
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! `status`: how the tracer itself is doing.
+
+use super::{
+    page::Page,
+    style::{Paint, Style},
+    words,
+};
+use crate::api::Status;
+
+/// A few lines: who traces what since when, what was lost, what is reduced.
+pub(crate) fn status(status: &Status, style: &Style) -> String {
+    let mut page = Page::new(style);
+    page.parts(&head(status, style), "   ", 2).newline();
+    page.parts(&held(status), " · ", 2).newline();
+    let (paint, losses) = losses(status);
+    page.wrap(paint, &losses, 2).newline();
+    hooks(&mut page, status);
+    for lack in &status.degradations {
+        let text = format!("reduced: {}: {}; {}", lack.feature, lack.reason, lack.effect);
+        page.at(2).wrap(Paint::Yellow, &text, 4).newline();
+    }
+    page.finish()
+}
+
+fn head(status: &Status, style: &Style) -> Vec<(Paint, String)> {
+    let since = words::moment(&status.tracing_since, "%Y-%m-%d %H:%M:%S", style);
+    let source = match status.source.as_str() {
+        "live" => "tracing".to_owned(),
+        "recording" => "replaying".to_owned(),
+        other => other.to_owned(),
+    };
+    vec![
+        (Paint::Bold, format!("tcp-trace {}", status.version)),
+        (Paint::Plain, format!("pid {}", status.pid)),
+        (Paint::Plain, format!("kernel {}", status.kernel)),
+        (
+            Paint::Plain,
+            format!("{source} for {} (since {since})", words::span(status.uptime_seconds)),
+        ),
+    ]
+}
+
+fn held(status: &Status) -> Vec<(Paint, String)> {
+    let full = status.connections_limit > 0 && status.connections >= status.connections_limit;
+    let limit = words::count(status.connections_limit);
+    let room = if full { format!("FULL at {limit}") } else { format!("room for {limit}") };
+    let mut parts = vec![(
+        if full { Paint::Red } else { Paint::Plain },
+        format!("{} held, {room}", words::counted(status.connections, "connection")),
+    )];
+    if status.gaps > 0 {
+        parts.push((
+            Paint::Yellow,
+            format!("{} incomplete", words::counted(status.gaps, "timeline")),
+        ));
+    }
+    if !status.netns.is_empty() {
+        let inodes: Vec<_> = status.netns.iter().map(u32::to_string).collect();
+        parts.push((Paint::Plain, format!("network namespaces {} only", inodes.join(" "))));
+    }
+    parts
+}
+
+fn losses(status: &Status) -> (Paint, String) {
+    let lost: u64 = status.lost.iter().fold(0, |sum, loss| sum.saturating_add(loss.count));
+    let late = match status.late_records {
+        0 => String::new(),
+        late => format!(", {} too late to be put in order", words::count(late)),
+    };
+    let events = words::counted(status.events, "event");
+    if lost == 0 {
+        return (Paint::Plain, format!("{events}, nothing lost{late}"));
+    }
+    let places: Vec<_> = status
+        .lost
+        .iter()
+        .filter(|loss| loss.count > 0)
+        .map(|loss| format!("{} {}", loss.stage, words::count(loss.count)))
+        .collect();
+    let places = places.join(", ");
+    (Paint::Yellow, format!("{events}, {} lost ({places}){late}", words::count(lost)))
+}
+
+fn hooks(page: &mut Page<'_>, status: &Status) {
+    let attached = status.hooks.iter().filter(|hook| hook.attached).count();
+    let all = status.hooks.len();
+    let backend = if status.backend.is_empty() { words::UNKNOWN } else { &status.backend };
+    let text = format!("state changes by {backend}; {attached} of {all} hooks attached");
+    page.wrap(Paint::Plain, &text, 2).newline();
+    for hook in status.hooks.iter().filter(|hook| !hook.attached) {
+        let why = hook.reason.as_deref().unwrap_or("no reason given");
+        let text = format!("not attached: {} {}: {why}", hook.backend, hook.hook);
+        page.at(2).wrap(Paint::Yellow, &text, 4).newline();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::fixtures::*, *};
+    use crate::{
+        api::{Hook, Loss},
+        kernel::plan::Degradation,
+    };
+
+    fn well() -> Status {
+        let hook = Hook {
+            program: "state_tp_btf".to_owned(),
+            hook: "inet_sock_set_state".to_owned(),
+            backend: "tp_btf".to_owned(),
+            attached: true,
+            reason: None,
+        };
+        Status {
+            version: "0.1.0".to_owned(),
+            pid: 4242,
+            kernel: "6.18.15".to_owned(),
+            source: "live".to_owned(),
+            tracing_since: "2026-03-01T08:46:01Z".to_owned(),
+            uptime_seconds: 11_640.0,
+            backend: "tp_btf".to_owned(),
+            hooks: vec![hook],
+            events: 12_345_678,
+            connections: 812,
+            connections_limit: 1_000_000,
+            ..Status::default()
+        }
+    }
+
+    #[test]
+    fn a_tracer_that_is_well() {
+        let text = "\
+tcp-trace 0.1.0   pid 4242   kernel 6.18.15   tracing for 3 h 14 min (since 2026-03-01 08:46:01)
+812 connections held, room for 1,000,000
+12,345,678 events, nothing lost
+state changes by tp_btf; 1 of 1 hooks attached";
+        assert_eq!(status(&well(), &plain(100)), text);
+    }
+
+    #[test]
+    fn a_tracer_in_trouble_says_where() {
+        let mut troubled = Status {
+            connections_limit: 812,
+            gaps: 3,
+            netns: vec![4_026_531_840],
+            late_records: 2,
+            lost: vec![
+                Loss { stage: "output_enospc".to_owned(), count: 1_204 },
+                Loss { stage: "quiet".to_owned(), count: 0 },
+            ],
+            degradations: vec![Degradation {
+                feature: "owners".to_owned(),
+                reason: "fexit refused\x1b[0m".to_owned(),
+                effect: "accepted sockets are found through /proc".to_owned(),
+            }],
+            ..well()
+        };
+        troubled.hooks.push(Hook {
+            program: "accept".to_owned(),
+            hook: "inet_csk_accept".to_owned(),
+            backend: "fexit".to_owned(),
+            attached: false,
+            reason: Some("EPERM".to_owned()),
+        });
+        let text = "\
+tcp-trace 0.1.0   pid 4242   kernel 6.18.15
+  tracing for 3 h 14 min (since 2026-03-01 08:46:01)
+812 connections held, FULL at 812 - 3 timelines incomplete
+  network namespaces 4026531840 only
+12,345,678 events, 1,204 lost (output_enospc 1,204), 2 too late to be put in
+  order
+state changes by tp_btf; 1 of 2 hooks attached
+  not attached: fexit inet_csk_accept: EPERM
+  reduced: owners: fexit refused[0m; accepted sockets are found through /proc";
+        assert_eq!(status(&troubled, &ascii(80)), text);
+    }
+
+    #[test]
+    fn colour_marks_losses() {
+        let lossy = Status {
+            lost: vec![Loss { stage: "merge".to_owned(), count: 1 }],
+            source: "recording".to_owned(),
+            backend: String::new(),
+            ..well()
+        };
+        let shown = status(&lossy, &colour(120));
+        assert!(shown.contains("\x1b[33m12,345,678 events, 1 lost (merge 1)\x1b[0m"), "{shown:?}");
+        assert!(shown.contains("replaying for 3 h 14 min"), "{shown:?}");
+        assert!(shown.contains("state changes by -; "), "{shown:?}");
+    }
+}

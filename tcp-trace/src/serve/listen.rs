@@ -1,0 +1,175 @@
+//! Where the daemon listens: a Unix socket with everything, TCP addresses with the metrics.
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use thiserror::Error;
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::watch,
+    task::JoinSet,
+};
+
+use super::{
+    Tracer,
+    accept::{self, Listener},
+    metrics::ProcessReader,
+    routes::{self, App},
+    socket_file::{self, SocketError, SocketFile},
+};
+
+/// Why the daemon cannot listen.
+#[derive(Debug, Error)]
+pub(crate) enum ListenError {
+    /// The Unix socket cannot be had.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// Somebody else has the port.
+    #[error(
+        "{address} is in use by another program; choose another with --web.listen-address ADDRESS:PORT"
+    )]
+    InUse {
+        /// The address as given.
+        address: String,
+    },
+    /// The address cannot be had for another reason.
+    #[error(
+        "cannot listen on {address}: {source}; --web.listen-address takes ADDRESS:PORT, such as 127.0.0.1:10435, [::]:10435 or :10435"
+    )]
+    Address {
+        /// The address as given.
+        address: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+/// Sockets that are bound and not yet served.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    tcp: Vec<TcpListener>,
+    unix: Option<(UnixListener, SocketFile)>,
+}
+
+impl Listeners {
+    /// Binds every address of `addresses` (`HOST:PORT`, or `:PORT` for all interfaces) and the Unix
+    /// socket at `socket`.
+    ///
+    /// # Errors
+    /// Names the address or path, and the flag that chooses another; then nothing stays bound.
+    pub(crate) async fn bind(
+        addresses: &[String],
+        socket: Option<&Path>,
+    ) -> Result<Self, ListenError> {
+        // The socket first: that another daemon runs says more than that its port is taken.
+        let unix = match socket {
+            Some(path) => Some(socket_file::bind(path).await?),
+            None => None,
+        };
+        let mut tcp = Vec::new();
+        for address in addresses {
+            tcp.push(bind_tcp(address).await?);
+        }
+        Ok(Self { tcp, unix })
+    }
+
+    /// TCP addresses, with the port that the system chose where 0 was asked for.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        self.tcp.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+}
+
+async fn bind_tcp(address: &str) -> Result<TcpListener, ListenError> {
+    let bound = match address.strip_prefix(':') {
+        // As Prometheus' exporters read it: every address, IPv6 and IPv4, where there is IPv6.
+        Some(port) => match TcpListener::bind(format!("[::]:{port}")).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(error),
+            Err(_) => TcpListener::bind(format!("0.0.0.0:{port}")).await,
+            bound => bound,
+        },
+        None => TcpListener::bind(address).await,
+    };
+    bound.map_err(|source| {
+        let address = address.to_owned();
+        match source.kind() {
+            io::ErrorKind::AddrInUse => ListenError::InUse { address },
+            _ => ListenError::Address { address, source },
+        }
+    })
+}
+
+/// Returns once `shutdown` turns true, or nobody is left who could turn it.
+pub(super) async fn stopped(shutdown: &mut watch::Receiver<bool>) {
+    // An error means that the sender is gone: the daemon is going down without a word.
+    let _ = shutdown.wait_for(|stop| *stop).await;
+}
+
+/// Serves until `shutdown`; then event streams end at once and running requests get a short grace.
+/// The Unix socket's file is removed at the end.
+pub(crate) async fn run<T: Tracer>(
+    listeners: Listeners,
+    tracer: T,
+    shutdown: watch::Receiver<bool>,
+) {
+    let process = Arc::new(ProcessReader::new(&PathBuf::from("/proc")));
+    let app = App { tracer, process, shutdown: shutdown.clone() };
+    let mut servers = JoinSet::new();
+    let network = routes::network(app.clone());
+    for listener in listeners.tcp {
+        servers.spawn(accept::serve(Listener::Tcp(listener), network.clone(), shutdown.clone()));
+    }
+    let mut file = None;
+    if let Some((listener, socket_file)) = listeners.unix {
+        servers.spawn(accept::serve(Listener::Unix(listener), routes::local(app), shutdown));
+        file = Some(socket_file);
+    }
+    while let Some(ended) = servers.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a listener failed");
+        }
+    }
+    drop(file);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_form_of_address_is_bound() {
+        let addresses = ["127.0.0.1:0", ":0", "localhost:0"].map(str::to_owned);
+        let listeners = Listeners::bind(&addresses, None).await.unwrap();
+        assert_eq!(listeners.addresses().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_named_with_the_flag_that_helps() {
+        let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = taken.local_addr().unwrap().to_string();
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("s");
+        let error =
+            Listeners::bind(std::slice::from_ref(&address), Some(&socket)).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "{address} is in use by another program; choose another with \
+                 --web.listen-address ADDRESS:PORT"
+            )
+        );
+        assert!(!socket.exists(), "nothing stays behind");
+    }
+
+    #[tokio::test]
+    async fn nonsense_is_told_apart_from_a_taken_port() {
+        for address in ["", "10435", "127.0.0.1", "127.0.0.1:70000", "[::1:80", ":x", "192.0.2.1:0"]
+        {
+            let error = Listeners::bind(&[address.to_owned()], None).await.unwrap_err();
+            assert!(matches!(error, ListenError::Address { .. }), "{address:?}: {error}");
+        }
+    }
+}

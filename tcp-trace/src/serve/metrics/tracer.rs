@@ -1,0 +1,153 @@
+//! Metrics about the tracing itself: whether the other figures can be trusted.
+
+use std::env::consts;
+
+use prometheus::proto::MetricType;
+
+use super::{Metric, Samples, Scrape};
+use crate::engine::figures::Figures;
+
+/// Metrics of this group.
+pub(super) const METRICS: &[Metric] = &[
+    Metric {
+        name: "tcp_trace_build_info",
+        kind: MetricType::GAUGE,
+        labels: &["version", "target"],
+        help: "Always 1; its labels name the running build.",
+        fill: build_info,
+    },
+    Metric {
+        name: "tcp_trace_events_total",
+        kind: MetricType::COUNTER,
+        labels: &["kind"],
+        help: "Events that reached the tracer, by kind.",
+        fill: |scrape, samples| named(&scrape.figures.events, samples),
+    },
+    Metric {
+        name: "tcp_trace_events_lost_total",
+        kind: MetricType::COUNTER,
+        labels: &["stage"],
+        help: "Events lost, by the place where they died. output_enospc: a perf buffer was full, \
+               raise --buffer-size; table_full: no room for another connection; subscriber: one \
+               reader of /api/v1/events was too slow, which concerns nobody else. Losses leave \
+               gaps in timelines and durations, never in tcp_trace_connections or \
+               tcp_trace_state_transitions_total.",
+        fill: |scrape, samples| named(&scrape.figures.lost, samples),
+    },
+    Metric {
+        name: "tcp_trace_perf_record_lost_total",
+        kind: MetricType::COUNTER,
+        labels: &[],
+        help: "Lost records as the perf buffers report them: the same losses as stage \
+               output_enospc of tcp_trace_events_lost_total, told a second time and later, so \
+               never add the two.",
+        fill: |scrape, samples| samples.count(&[], scrape.figures.perf_record_lost),
+    },
+    Metric {
+        name: "tcp_trace_late_records_total",
+        kind: MetricType::COUNTER,
+        labels: &[],
+        help: "Records that came from their CPU too late to be put in order with the others; they \
+               count, but their step may stand in the wrong place of a timeline.",
+        fill: |scrape, samples| samples.count(&[], scrape.figures.late_records),
+    },
+    Metric {
+        name: "tcp_trace_illegal_transitions_total",
+        kind: MetricType::COUNTER,
+        labels: &[],
+        help: "State changes that Linux does not make: events before them were missed, or the \
+               kernel is stranger than tcp-trace knows. With no loss beside it, please report.",
+        fill: |scrape, samples| {
+            samples.count(&[], scrape.figures.statistics.illegal_transitions);
+        },
+    },
+    Metric {
+        name: "tcp_trace_incomplete_timelines_total",
+        kind: MetricType::COUNTER,
+        labels: &[],
+        help: "Connections whose timeline was found to have steps missing. Gauges are not \
+               affected.",
+        fill: |scrape, samples| samples.count(&[], scrape.figures.statistics.gaps),
+    },
+    Metric {
+        name: "tcp_trace_table_connections",
+        kind: MetricType::GAUGE,
+        labels: &[],
+        help: "Connections and listeners held in memory.",
+        fill: |scrape, samples| samples.count(&[], scrape.figures.connections),
+    },
+    Metric {
+        name: "tcp_trace_table_limit",
+        kind: MetricType::GAUGE,
+        labels: &[],
+        help: "Connections and listeners that can be held; beyond it new ones are counted but have \
+               no timeline.",
+        fill: |scrape, samples| samples.count(&[], scrape.figures.connections_limit),
+    },
+    Metric {
+        name: "tcp_trace_probe_attached",
+        kind: MetricType::GAUGE,
+        labels: &["program", "hook", "backend"],
+        help: "1 where the kernel program is attached to its hook, 0 where it is not: one backend \
+               per feature is enough, the others are its fallbacks. tcp-trace doctor tells why one \
+               is refused.",
+        fill: attached,
+    },
+    Metric {
+        name: "tcp_trace_probe_runs_total",
+        kind: MetricType::COUNTER,
+        labels: &["program"],
+        help: "Runs of the attached kernel program; stays 0 while the kernel keeps no statistics \
+               (sysctl kernel.bpf_stats_enabled).",
+        fill: |scrape, samples| of_attached(scrape.figures, samples, |(runs, _, _)| whole(runs)),
+    },
+    Metric {
+        name: "tcp_trace_probe_run_seconds_total",
+        kind: MetricType::COUNTER,
+        labels: &["program"],
+        help: "CPU time spent in the attached kernel program, which is what tracing costs the \
+               connections themselves; stays 0 while sysctl kernel.bpf_stats_enabled is 0.",
+        fill: |scrape, samples| of_attached(scrape.figures, samples, |(_, ns, _)| whole(ns) / 1e9),
+    },
+    Metric {
+        name: "tcp_trace_probe_misses_total",
+        kind: MetricType::COUNTER,
+        labels: &["program"],
+        help: "Times the kernel skipped the attached program because it was running on that CPU \
+               already. Each is a state change that nothing here has seen.",
+        fill: |scrape, samples| {
+            of_attached(scrape.figures, samples, |(_, _, missed)| whole(missed));
+        },
+    },
+];
+
+fn build_info(_: &Scrape<'_>, samples: &mut Samples) {
+    let libc = if cfg!(target_env = "musl") { "musl" } else { "gnu" };
+    let target = format!("{}-{}-{libc}", consts::ARCH, consts::OS);
+    samples.count(&[env!("CARGO_PKG_VERSION"), &target], 1);
+}
+
+/// Counts that come with their one label's value.
+fn named(counts: &[(&str, u64)], samples: &mut Samples) {
+    for (name, count) in counts {
+        samples.count(&[name], *count);
+    }
+}
+
+fn attached(scrape: &Scrape<'_>, samples: &mut Samples) {
+    for hook in &scrape.figures.hooks {
+        samples.count(&[&hook.program, &hook.hook, &hook.backend], u64::from(hook.attached));
+    }
+}
+
+/// One figure of the program that is attached; of several hooks the first, whose figures they are.
+fn of_attached(figures: &Figures, samples: &mut Samples, figure: fn((u64, u64, u64)) -> f64) {
+    if let Some(hook) = figures.hooks.iter().find(|hook| hook.attached) {
+        samples.value(&[&hook.program], figure(figures.program));
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "the format knows floating point only")]
+fn whole(count: u64) -> f64 {
+    count as f64
+}

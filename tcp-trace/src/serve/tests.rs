@@ -1,0 +1,343 @@
+//! The server as its clients meet it: over sockets, with a made-up tracer behind it.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use futures_util::StreamExt as _;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    net::{TcpStream, UnixStream},
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
+
+use super::{
+    fake::{self, Fake, Mood},
+    filter::FilterArgs,
+    listen::{self, Listeners},
+};
+use crate::{
+    api::{ErrorBody, Event},
+    cli::client::{Client, ClientError},
+};
+
+struct Server {
+    _directory: tempfile::TempDir,
+    socket: PathBuf,
+    address: std::net::SocketAddr,
+    tracer: Fake,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+async fn server(mood: Mood) -> Server {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("t.sock");
+    let listeners = Listeners::bind(&["127.0.0.1:0".to_owned()], Some(&socket)).await.unwrap();
+    let address = listeners.addresses()[0];
+    let tracer = Fake::new(mood);
+    let (stop, shutdown) = watch::channel(false);
+    let task = tokio::spawn(listen::run(listeners, tracer.clone(), shutdown));
+    Server { _directory: directory, socket, address, tracer, stop, task }
+}
+
+impl Server {
+    async fn unix(&self) -> UnixStream {
+        UnixStream::connect(&self.socket).await.unwrap()
+    }
+
+    /// Status, head and body of the answer on the Unix socket.
+    async fn get(&self, target: &str) -> (u16, String, String) {
+        exchange(self.unix().await, &request("GET", target, "")).await
+    }
+
+    async fn get_tcp(&self, target: &str) -> (u16, String, String) {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        exchange(stream, &request("GET", target, "")).await
+    }
+}
+
+fn request(method: &str, target: &str, headers: &str) -> String {
+    format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n")
+}
+
+async fn exchange(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    request: &str,
+) -> (u16, String, String) {
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, head.to_ascii_lowercase(), body.to_owned())
+}
+
+fn error(body: &str) -> String {
+    serde_json::from_str::<ErrorBody>(body).unwrap().error
+}
+
+#[tokio::test]
+async fn the_unix_socket_serves_everything() {
+    let server = server(Mood::Well).await;
+    for target in [
+        "/",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/api/v1/status",
+        "/api/v1/connections",
+        "/api/v1/connections/3f",
+    ] {
+        let (status, head, body) = server.get(target).await;
+        assert_eq!(status, 200, "{target}: {body}");
+        let json = target.starts_with("/api/");
+        assert_eq!(head.contains("content-type: application/json"), json, "{target}: {head}");
+    }
+    let (_, head, body) = server.get("/metrics").await;
+    assert!(head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"), "{head}");
+    assert!(body.contains("\ntcp_trace_connections{state=\"close_wait\"} 3\n"), "{body}");
+}
+
+#[tokio::test]
+async fn tcp_serves_figures_but_no_connections() {
+    let server = server(Mood::Well).await;
+    for target in ["/", "/healthz", "/readyz", "/metrics"] {
+        assert_eq!(server.get_tcp(target).await.0, 200, "{target}");
+    }
+    for target in
+        ["/api/v1/status", "/api/v1/connections", "/api/v1/connections/3f", "/api/v1/events"]
+    {
+        let (status, _, body) = server.get_tcp(target).await;
+        assert_eq!(status, 404, "{target}");
+        assert!(error(&body).contains("Unix socket only"), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn errors_are_json_and_help() {
+    let server = server(Mood::Well).await;
+    let long = format!("/api/v1/connections?process={}", "x".repeat(9000));
+    let rows = [
+        ("/nowhere", 404, "there is nothing at /nowhere"),
+        ("/api/v1/connections?colour=red", 400, "'colour' is no parameter"),
+        ("/api/v1/connections?older_than=soon", 400, "older_than: 'soon' does not fit"),
+        ("/api/v1/connections?process=%ff%fe", 400, "'%ff%fe' is no percent-encoded UTF-8"),
+        ("/api/v1/connections?%ff=1", 400, "'%ff' is no percent-encoded UTF-8"),
+        (&long, 400, "the query string is longer than"),
+        ("/api/v1/connections/40", 404, "no connection has the id 40"),
+        ("/api/v1/connections/xyz", 400, "'xyz' is no connection id"),
+        ("/api/v1/connections/%ff", 400, "'/api/v1/connections/%ff' is no connection id"),
+        ("/api/v1/connections/fffffffffffffffff", 400, "'fffffffffffffffff' is no"),
+        ("/api/v1/connections/", 404, "there is nothing at"),
+        ("/api/v1/events?limit=3", 400, "limit does not apply to a stream of events"),
+    ];
+    for (target, expected, text) in rows {
+        let (status, head, body) = server.get(target).await;
+        assert_eq!(status, expected, "{target}: {body}");
+        assert!(head.contains("content-type: application/json"), "{head}");
+        assert!(error(&body).starts_with(text), "{target}: {body}");
+    }
+    let (status, head, body) =
+        exchange(server.unix().await, &request("DELETE", "/metrics", "")).await;
+    assert_eq!((status, error(&body)), (405, "/metrics can only be read: use GET".to_owned()));
+    assert!(head.contains("allow: get,head"), "{head}");
+}
+
+#[tokio::test]
+async fn what_is_no_http_or_endless_is_refused() {
+    let server = server(Mood::Well).await;
+    for hostile in [
+        "\0\0\0\r\n\r\n".to_owned(),
+        "GET / HTTP/9.9\r\n\r\n".to_owned(),
+        request("GET", &format!("/{}", "a".repeat(200_000)), ""),
+        request("GET", "/", &format!("X: {}\r\n", "b".repeat(200_000))),
+        request("GET", "/", &"X: y\r\n".repeat(200)),
+    ] {
+        let mut stream = server.unix().await;
+        // It may hang up before it has read all.
+        let _ = stream.write_all(hostile.as_bytes()).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        let start = hostile.get(..20).unwrap_or(&hostile);
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{start:?} {answer}");
+    }
+    assert_eq!(server.get("/healthz").await.0, 200);
+}
+
+#[tokio::test]
+async fn the_default_limit_is_a_thousand() {
+    let server = server(Mood::Well).await;
+    for (query, total) in [("", 1000), ("?limit=0", 0), ("?limit=7", 7)] {
+        let (_, _, body) = server.get(&format!("/api/v1/connections{query}")).await;
+        assert!(body.ends_with(&format!("\"total\":{total}}}")), "{query}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn a_tracer_that_has_stopped_is_unavailable() {
+    let server = server(Mood::Gone).await;
+    for target in ["/readyz", "/metrics", "/api/v1/status", "/api/v1/connections/3f"] {
+        let (status, _, body) = server.get(target).await;
+        assert_eq!((status, error(&body).as_str()), (503, "the tracer has stopped"), "{target}");
+    }
+    assert_eq!(server.get("/healthz").await.0, 200, "the process is up all the same");
+}
+
+#[tokio::test]
+async fn a_tracer_that_takes_its_time_is_not_ready() {
+    let server = server(Mood::Slow(Duration::from_mins(1))).await;
+    let (status, _, body) = server.get("/readyz").await;
+    assert_eq!(status, 503);
+    assert_eq!(error(&body), "the tracer did not answer within 1 s; try again");
+}
+
+#[tokio::test]
+async fn a_browser_gets_server_sent_events() {
+    let server = server(Mood::Well).await;
+    let mut stream = server.unix().await;
+    let ask = request("GET", "/api/v1/events?state=close_wait", "Accept: text/event-stream\r\n");
+    stream.write_all(ask.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"keep-alive\n\n\r\n") {
+        assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0);
+    }
+    let head = String::from_utf8(std::mem::take(&mut answer)).unwrap().to_ascii_lowercase();
+    assert!(head.contains("content-type: text/event-stream"), "{head}");
+    assert!(head.contains("cache-control: no-store"), "{head}");
+    let sender = &server.tracer.sender;
+    sender.send(Arc::new(fake::state_event("syn_recv", "established", None))).unwrap();
+    sender.send(Arc::new(fake::state_event("established", "close_wait", None))).unwrap();
+    while !answer.ends_with(b"}\n\n\r\n") {
+        assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0);
+    }
+    let start = Instant::now();
+    server.stop.send(true).unwrap();
+    stream.read_to_end(&mut answer).await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(1), "a stream ends at once");
+    assert!(answer.ends_with(b"\r\n0\r\n\r\n"), "and in order");
+    let text = String::from_utf8(answer).unwrap();
+    let mut events = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    let event: Event = serde_json::from_str(events.next().unwrap()).unwrap();
+    assert_eq!(event, fake::state_event("established", "close_wait", None));
+    assert_eq!(events.next(), None, "the filter holds");
+}
+
+#[tokio::test]
+async fn a_client_asks_and_is_answered() {
+    let server = server(Mood::Well).await;
+    let client = Client::connect(&server.socket).await.unwrap();
+    assert_eq!(client.status().await.unwrap().pid, 812);
+    let filter = FilterArgs {
+        state: vec!["close_wait,listen".to_owned()],
+        process: Some("a&b=c%".to_owned()),
+        limit: Some(2),
+        ..FilterArgs::default()
+    };
+    let list = client.connections(&filter).await.unwrap();
+    assert_eq!((list.connections.len(), list.total), (2, 2));
+    assert_eq!(list.connections[0].state, "close_wait");
+    assert_eq!(client.connection("3f").await.unwrap().id, "3f");
+    for (id, expected) in [("40", 404), ("../../metrics", 400), ("a b%\r\n", 400), ("", 404)] {
+        let error = client.connection(id).await.unwrap_err();
+        let ClientError::Refused { status, .. } = error else { panic!("{id:?}: {error}") };
+        assert_eq!(status, expected, "{id:?}");
+    }
+    let bad = FilterArgs { pid: Some("x".to_owned()), ..FilterArgs::default() };
+    let error = client.connections(&bad).await.unwrap_err().to_string();
+    assert!(error.ends_with("pid: 'x' does not fit; it takes a whole number"), "{error}");
+}
+
+#[tokio::test]
+async fn a_client_follows_events_to_the_end() {
+    let server = server(Mood::Well).await;
+    let client = Client::connect(&server.socket).await.unwrap();
+    let filter = FilterArgs { state: vec!["close_wait".to_owned()], ..FilterArgs::default() };
+    let mut events = client.events(&filter).await.unwrap();
+    let wanted = [
+        fake::state_event("established", "close_wait", Some(1.0)),
+        fake::closed_event(),
+        fake::lost_event(),
+    ];
+    let other = fake::state_event("syn_sent", "established", None);
+    for event in [&other].into_iter().chain(&wanted) {
+        server.tracer.sender.send(Arc::new(event.clone())).unwrap();
+    }
+    for event in wanted {
+        assert_eq!(events.next().await.unwrap().unwrap(), event);
+    }
+    let start = Instant::now();
+    server.stop.send(true).unwrap();
+    assert!(events.next().await.is_none(), "an orderly end is no error");
+    server.task.await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(1), "nobody is waited for");
+    assert!(!server.socket.exists());
+}
+
+#[tokio::test]
+async fn a_client_that_cannot_keep_up_learns_what_it_missed() {
+    let server = server(Mood::Well).await;
+    let client = Client::connect(&server.socket).await.unwrap();
+    let mut events = client.events(&FilterArgs::default()).await.unwrap();
+    // Without an await between them, the server gets no turn, and its queue holds 8.
+    for _ in 0..100 {
+        server.tracer.sender.send(Arc::new(fake::lost_event())).unwrap();
+    }
+    let Event::Lost(lost) = events.next().await.unwrap().unwrap() else { panic!() };
+    assert_eq!((lost.stage.as_str(), lost.count), ("subscriber", 92));
+    assert_eq!(events.next().await.unwrap().unwrap(), fake::lost_event());
+}
+
+#[tokio::test]
+async fn running_requests_get_a_grace_and_no_more() {
+    let server = server(Mood::Slow(Duration::from_millis(300))).await;
+    let mut idle = server.unix().await;
+    idle.write_all(b"GET /").await.unwrap();
+    let socket = server.socket.clone();
+    let slow = tokio::spawn(async move {
+        exchange(UnixStream::connect(&socket).await.unwrap(), &request("GET", "/metrics", "")).await
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    server.stop.send(true).unwrap();
+    assert_eq!(slow.await.unwrap().0, 200);
+    timeout(Duration::from_secs(4), server.task)
+        .await
+        .expect("an idle client holds up nobody")
+        .unwrap();
+    assert!(!server.socket.exists());
+}
+
+#[tokio::test]
+async fn a_stop_that_is_only_a_dropped_sender_is_a_stop() {
+    let server = server(Mood::Well).await;
+    drop(server.stop);
+    timeout(Duration::from_secs(1), server.task).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_crowd_is_served_one_after_the_other() {
+    let server = server(Mood::Well).await;
+    let mut crowd = Vec::new();
+    for _ in 0..128 {
+        crowd.push(server.unix().await);
+    }
+    let patient = server.get("/healthz");
+    let mut patient = std::pin::pin!(patient);
+    assert!(timeout(Duration::from_millis(200), patient.as_mut()).await.is_err(), "no place yet");
+    crowd.pop();
+    assert_eq!(timeout(Duration::from_secs(2), patient).await.unwrap().0, 200);
+}
+
+#[tokio::test]
+async fn without_a_daemon_the_client_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("t.sock");
+    let error = Client::connect(&socket).await.unwrap_err();
+    assert!(matches!(error, ClientError::NoDaemon { .. }), "{error}");
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    let error = Client::connect(&socket).await.unwrap_err();
+    assert!(matches!(error, ClientError::NoDaemon { .. }), "{error}");
+    assert!(error.to_string().contains(&socket.display().to_string()), "{error}");
+}
