@@ -19,6 +19,6 @@ mod tracer;
 pub(crate) use tracer::Tracer;
 
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 #[cfg(test)]
 mod tests;

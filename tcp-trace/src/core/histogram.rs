@@ -75,7 +75,7 @@ mod tests {
         assert_eq!(bucket_of(Duration::from_nanos(1001)), Some(2e-6));
         assert_eq!(bucket_of(Duration::from_micros(2)), Some(2e-6));
         assert_eq!(bucket_of(Duration::from_micros(3)), Some(4e-6));
-        assert_eq!(bucket_of(Duration::from_secs(60)), Some(2f64.powi(26) * 1e-6));
+        assert_eq!(bucket_of(Duration::from_mins(1)), Some(2f64.powi(26) * 1e-6));
         assert_eq!(bucket_of(Duration::MAX), None);
     }
 

@@ -224,7 +224,7 @@ mod tests {
             (Duration::from_millis(1_500), "1.5 s"),
             (Duration::from_secs(42), "42 s"),
             (Duration::from_secs(61), "1 min 1 s"),
-            (Duration::from_secs(11_520), "3 h 12 min"),
+            (Duration::from_mins(192), "3 h 12 min"),
             (Duration::from_secs(200_000), "2 d 7 h"),
         ];
         for (span, text) in rows {

@@ -29,7 +29,7 @@ use crate::{
 
 /// How the tracer behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mood {
+pub(crate) enum Mood {
     /// It answers.
     Well,
     /// It has stopped.
@@ -40,15 +40,15 @@ pub(super) enum Mood {
 
 /// The tracer.
 #[derive(Clone, Debug)]
-pub(super) struct Fake {
-    pub(super) mood: Mood,
-    pub(super) figures: Figures,
-    pub(super) sender: broadcast::Sender<Arc<Event>>,
-    pub(super) lagged: Arc<AtomicU64>,
+pub(crate) struct Fake {
+    pub(crate) mood: Mood,
+    pub(crate) figures: Figures,
+    pub(crate) sender: broadcast::Sender<Arc<Event>>,
+    pub(crate) lagged: Arc<AtomicU64>,
 }
 
 impl Fake {
-    pub(super) fn new(mood: Mood) -> Self {
+    pub(crate) fn new(mood: Mood) -> Self {
         Self { mood, figures: figures(), sender: broadcast::channel(8).0, lagged: Arc::default() }
     }
 
@@ -98,7 +98,7 @@ impl Tracer for Fake {
 }
 
 /// A connection of java, inbound on 8080.
-pub(super) fn connection(state: &str) -> Connection {
+pub(crate) fn connection(state: &str) -> Connection {
     Connection {
         id: "3f".to_owned(),
         netns: Some(4_026_531_840),
@@ -135,8 +135,8 @@ pub(super) fn connection(state: &str) -> Connection {
 }
 
 /// A change of [`connection`]'s state.
-pub(super) fn state_event(from: &str, to: &str, in_state_seconds: Option<f64>) -> Event {
-    Event::State(StateEvent {
+pub(crate) fn state_event(from: &str, to: &str, in_state_seconds: Option<f64>) -> Event {
+    Event::State(Box::new(StateEvent {
         at: "2026-01-01T00:00:00Z".to_owned(),
         connection: connection(to),
         from: from.to_owned(),
@@ -145,11 +145,11 @@ pub(super) fn state_event(from: &str, to: &str, in_state_seconds: Option<f64>) -
         current: None,
         socket: "ffff888000000000".to_owned(),
         text: "The peer closed.\nWe did not.".to_owned(),
-    })
+    }))
 }
 
 /// The end of [`connection`], after 75 s in `CLOSE_WAIT`.
-pub(super) fn closed_event() -> Event {
+pub(crate) fn closed_event() -> Event {
     let step = |offset_us, from: &str, to: &str| Step {
         offset_us,
         from: Some(from.to_owned()),
@@ -169,13 +169,13 @@ pub(super) fn closed_event() -> Event {
 }
 
 /// A loss in the buffers.
-pub(super) fn lost_event() -> Event {
+pub(crate) fn lost_event() -> Event {
     let at = "2026-01-01T00:00:00Z".to_owned();
     Event::Lost(LostEvent { at, stage: "perf_buffer".to_owned(), count: 7 })
 }
 
 /// Figures with something in every place.
-pub(super) fn figures() -> Figures {
+pub(crate) fn figures() -> Figures {
     let mut matrix = Matrix::default();
     matrix.raise(TcpState::Close, TcpState::SynSent);
     matrix.raise(TcpState::Listen, TcpState::SynRecv);
@@ -204,7 +204,7 @@ pub(super) fn figures() -> Figures {
 }
 
 /// Figures of one process name.
-pub(super) fn process(name: &str, close_wait: u64, oldest: Option<u64>) -> ProcessFigures {
+pub(crate) fn process(name: &str, close_wait: u64, oldest: Option<u64>) -> ProcessFigures {
     let mut by_state = [0; 13];
     by_state[TcpState::CloseWait.index()] = close_wait;
     let oldest_close_wait = oldest.map(Duration::from_secs);

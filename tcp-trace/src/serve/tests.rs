@@ -2,7 +2,6 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use futures_util::StreamExt as _;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpStream, UnixStream},
@@ -13,13 +12,9 @@ use tokio::{
 
 use super::{
     fake::{self, Fake, Mood},
-    filter::FilterArgs,
     listen::{self, Listeners},
 };
-use crate::{
-    api::{ErrorBody, Event},
-    cli::client::{Client, ClientError},
-};
+use crate::api::{ErrorBody, Event};
 
 struct Server {
     _directory: tempfile::TempDir,
@@ -226,71 +221,6 @@ async fn a_browser_gets_server_sent_events() {
 }
 
 #[tokio::test]
-async fn a_client_asks_and_is_answered() {
-    let server = server(Mood::Well).await;
-    let client = Client::connect(&server.socket).await.unwrap();
-    assert_eq!(client.status().await.unwrap().pid, 812);
-    let filter = FilterArgs {
-        state: vec!["close_wait,listen".to_owned()],
-        process: Some("a&b=c%".to_owned()),
-        limit: Some(2),
-        ..FilterArgs::default()
-    };
-    let list = client.connections(&filter).await.unwrap();
-    assert_eq!((list.connections.len(), list.total), (2, 2));
-    assert_eq!(list.connections[0].state, "close_wait");
-    assert_eq!(client.connection("3f").await.unwrap().id, "3f");
-    for (id, expected) in [("40", 404), ("../../metrics", 400), ("a b%\r\n", 400), ("", 404)] {
-        let error = client.connection(id).await.unwrap_err();
-        let ClientError::Refused { status, .. } = error else { panic!("{id:?}: {error}") };
-        assert_eq!(status, expected, "{id:?}");
-    }
-    let bad = FilterArgs { pid: Some("x".to_owned()), ..FilterArgs::default() };
-    let error = client.connections(&bad).await.unwrap_err().to_string();
-    assert!(error.ends_with("pid: 'x' does not fit; it takes a whole number"), "{error}");
-}
-
-#[tokio::test]
-async fn a_client_follows_events_to_the_end() {
-    let server = server(Mood::Well).await;
-    let client = Client::connect(&server.socket).await.unwrap();
-    let filter = FilterArgs { state: vec!["close_wait".to_owned()], ..FilterArgs::default() };
-    let mut events = client.events(&filter).await.unwrap();
-    let wanted = [
-        fake::state_event("established", "close_wait", Some(1.0)),
-        fake::closed_event(),
-        fake::lost_event(),
-    ];
-    let other = fake::state_event("syn_sent", "established", None);
-    for event in [&other].into_iter().chain(&wanted) {
-        server.tracer.sender.send(Arc::new(event.clone())).unwrap();
-    }
-    for event in wanted {
-        assert_eq!(events.next().await.unwrap().unwrap(), event);
-    }
-    let start = Instant::now();
-    server.stop.send(true).unwrap();
-    assert!(events.next().await.is_none(), "an orderly end is no error");
-    server.task.await.unwrap();
-    assert!(start.elapsed() < Duration::from_secs(1), "nobody is waited for");
-    assert!(!server.socket.exists());
-}
-
-#[tokio::test]
-async fn a_client_that_cannot_keep_up_learns_what_it_missed() {
-    let server = server(Mood::Well).await;
-    let client = Client::connect(&server.socket).await.unwrap();
-    let mut events = client.events(&FilterArgs::default()).await.unwrap();
-    // Without an await between them, the server gets no turn, and its queue holds 8.
-    for _ in 0..100 {
-        server.tracer.sender.send(Arc::new(fake::lost_event())).unwrap();
-    }
-    let Event::Lost(lost) = events.next().await.unwrap().unwrap() else { panic!() };
-    assert_eq!((lost.stage.as_str(), lost.count), ("subscriber", 92));
-    assert_eq!(events.next().await.unwrap().unwrap(), fake::lost_event());
-}
-
-#[tokio::test]
 async fn running_requests_get_a_grace_and_no_more() {
     let server = server(Mood::Slow(Duration::from_millis(300))).await;
     let mut idle = server.unix().await;
@@ -328,16 +258,4 @@ async fn a_crowd_is_served_one_after_the_other() {
     assert!(timeout(Duration::from_millis(200), patient.as_mut()).await.is_err(), "no place yet");
     crowd.pop();
     assert_eq!(timeout(Duration::from_secs(2), patient).await.unwrap().0, 200);
-}
-
-#[tokio::test]
-async fn without_a_daemon_the_client_says_so() {
-    let directory = tempfile::tempdir().unwrap();
-    let socket = directory.path().join("t.sock");
-    let error = Client::connect(&socket).await.unwrap_err();
-    assert!(matches!(error, ClientError::NoDaemon { .. }), "{error}");
-    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
-    let error = Client::connect(&socket).await.unwrap_err();
-    assert!(matches!(error, ClientError::NoDaemon { .. }), "{error}");
-    assert!(error.to_string().contains(&socket.display().to_string()), "{error}");
 }

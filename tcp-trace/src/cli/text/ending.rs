@@ -102,4 +102,12 @@ mod tests {
             .collect();
         assert_eq!(words.len(), reasons.len());
     }
+
+    #[test]
+    fn what_was_left_unread_is_said() {
+        let mut connection = fixtures::ended("abort_unread_data", Some("local"));
+        connection.recv_queue = Some(crate::api::RecvQueue { unread_bytes: 1, fin_read: None });
+        let words = "aborted: curl closed with 1 B unread, RST sent";
+        assert_eq!(ending(&connection), (Paint::Red, words.to_owned()));
+    }
 }

@@ -327,4 +327,12 @@ No step of it was seen yet.";
             assert!(shown.contains(painted), "{shown:?}");
         }
     }
+
+    #[test]
+    fn offsets_that_would_read_alike_are_told_apart() {
+        let at = |offset_us| step(offset_us, "x", "y", "");
+        let steps = [at(0), at(0), at(61), at(61), at(90_000_000), at(90_000_000), at(90_000_007)];
+        let texts = ["0", "0", "+61 µs", "+61 µs", "+1 min 30 s", "+1 min 30 s", "… +7 µs"];
+        assert_eq!(offsets(&steps), texts);
+    }
 }

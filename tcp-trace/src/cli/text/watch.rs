@@ -152,7 +152,7 @@ mod tests {
     fn eighty_columns_do() {
         let lines = [
             "TIME         PROCESS   LOCAL    REMOTE           STATE                  IN STATE",
-            "12:00:01.490 nginx 812 :443   ← 198.51.100.7:50122 SYN_RECV→ESTABLISHED    61 µs",
+            "12:00:01.490 nginx 812 :443 ← 198.51.100.7:50122 SYN_RECV→ESTABLISHED      61 µs",
             "12:00:01.490 curl 4411 :41822 → 127.0.0.1:8080   ESTABLISHED→FIN_WAIT1    8.1 ms",
             "12:00:01.490 java 2207 :8080  ← 127.0.0.1:41822  ESTABLISHED→CLOSE_WAIT 12min34s",
             "             └ peer closed; waiting for java to close()",
@@ -164,9 +164,9 @@ mod tests {
     fn eighty_columns_of_ascii_do() {
         let lines = [
             "TIME         PROCESS   LOCAL     REMOTE         STATE                   IN STATE",
-            "12:00:01.490 nginx 812 :443   <- 198.51.100.7:50122 SYN_RECV->ESTABLISHED  61 us",
+            "12:00:01.490 nginx 812 :443 <- 198.51.100.7:50122 SYN_RECV->ESTABLISHED    61 us",
             "12:00:01.490 curl 4411 :41822 -> 127.0.0.1:8080 ESTABLISHED->FIN_WAIT1    8.1 ms",
-            "12:00:01.490 java 2207 :8080  <- 127.0.0.1:41822 ESTABLISHED->CLOSE_WAIT 12min34s",
+            "12:00:01.490 java 2207 :8080 <- 127.0.0.1:41822 ESTABLISHED->CLOSE_WAIT 12min34s",
             "             `- peer closed; waiting for java to close()",
         ];
         assert_eq!(shown(&ascii(80)), lines);
@@ -233,12 +233,35 @@ mod tests {
             ),
             (
                 80,
-                "12:00:01.490 ht… 22071 :443   ← [2001:db8::7:1]:50122 SYN_RECV→ESTABLISHED     -",
+                "12:00:01.490 ht… 22071 :443 ← [2001:db8::7:1]:50122 SYN_RECV→ESTABLISHED       -",
             ),
         ];
         for (width, text) in rows {
             assert_eq!(line(&event, &plain(width)), text);
         }
+        let ends = |local: &str, remote: &str| Connection {
+            local: end(local),
+            remote: end(remote),
+            owner: Some(owner("http-nio-8080-e", 2_207)),
+            ..six()
+        };
+        let rows = [
+            (
+                ends("2001:db8::4:443", "2001:db8:0:1::7:1:50122"),
+                "12:00:01.490  http-nio-8080-e 2207 [2001:db8::4]:443  ← [2001:db8:0:1::7:1]:50122 SYN_RECV → ESTABLISHED               -",
+            ),
+            (
+                ends("2001:db8:1:2:3::4:443", "2001:db8::1:50122"),
+                "12:00:01.490  http-nio-808… 2207 [2001:db8:1:2:3::4]:443 ← [2001:db8::1]:50122    SYN_RECV → ESTABLISHED               -",
+            ),
+        ];
+        for (connection, text) in rows {
+            assert_eq!(line(&change(connection, "syn_recv", None), &plain(120)), text);
+        }
+        // Where no name is short enough to keep the columns, a wide terminal need not cut it.
+        let long = Connection { owner: Some(owner("http-nio-8080-e", 4_194_303)), ..six() };
+        let shown = line(&change(long, "syn_recv", None), &plain(200));
+        assert!(shown.contains("  http-nio-8080-e 4194303 [2001:db8:85a3::8a2e"), "{shown}");
         let event = change(six(), "syn_recv", Some(0.5));
         let grown = "12:00:01.490 - [2001:db8:85a3::8a2e:370:7334]:443 ← \
                      [2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:50122 SYN_RECV→ESTABLISHED 500 ms";

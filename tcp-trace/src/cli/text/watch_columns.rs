@@ -88,24 +88,20 @@ impl Layout {
     ) {
         let (local, remote) = (self.local_text(connection), words::endpoint(&connection.remote));
         let arrow_at = self.remote - 1 - style.columns("→");
-        let beyond = |text: &str, from: usize, to: usize| {
-            (style.columns(text) + 1).saturating_sub(to - from)
-        };
-        let remote_excess = beyond(&remote, self.remote, self.state);
-        let excess = beyond(&local, self.local, arrow_at) + remote_excess;
+        // A remote end that is too long starts earlier, in what the local one leaves free or more.
+        let early = (style.columns(&remote) + 1).saturating_sub(self.state - self.remote);
+        let excess = (style.columns(&local) + 1 + early).saturating_sub(arrow_at - self.local);
         let process = self.process_text(connection, excess, style);
-        // The addresses move into what the name gave up or never used.
-        let room = self.local - 1 - self.process;
-        let given = excess.min(room.saturating_sub(style.columns(&process)));
-        let remote_given = given.min(remote_excess);
-        page.put(Paint::Dim, &words::clock(at, style)).at(self.process).put(Paint::Plain, &process);
-        page.at(self.local - given).put(Paint::Plain, &local);
-        page.at(arrow_at - remote_given).put(Paint::Dim, words::arrow(connection));
-        page.at(self.remote - remote_given).put(Paint::Plain, &remote);
+        let free = (self.local - 1 - self.process).saturating_sub(style.columns(&process));
+        page.put(Paint::Dim, &words::clock(at, style));
+        page.at(self.process).put(Paint::Plain, &process);
+        page.at(self.local - excess.min(free)).put(Paint::Plain, &local);
+        page.at(arrow_at.saturating_sub(early)).put(Paint::Dim, words::arrow(connection));
+        page.at(self.remote.saturating_sub(early)).put(Paint::Plain, &remote);
     }
 
-    /// The process, shortened where that makes room for addresses `excess` columns too long: as far as
-    /// it takes to keep the columns, or else to keep the line within the width.
+    /// The process, shortened where that makes room for addresses `excess` columns too long: as
+    /// far as it takes to keep the columns, or else to keep the line within the width.
     fn process_text(&self, connection: &Connection, excess: usize, style: &Style) -> String {
         let room = self.local - 1 - self.process;
         let owner = connection.owner.as_ref();
