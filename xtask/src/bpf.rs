@@ -2,7 +2,6 @@
 //!
 //! | module | has |
 //! |---|---|
-//! | `checkout` | where everything lies |
 //! | `recipe` | the pins and flags |
 //! | `toolchain` | the pinned programs on this machine |
 //! | `process` | how they are started: in an environment of their own |
@@ -16,7 +15,6 @@
 
 mod blessing;
 mod build;
-mod checkout;
 mod compile;
 mod digest;
 mod inputs;
@@ -33,7 +31,8 @@ mod verify;
 use anyhow::Result;
 use clap::Subcommand;
 
-use checkout::Checkout;
+use crate::checkout::Checkout;
+pub(crate) use {recipe::PACKAGE, verify::Rebuild};
 
 /// What to do with the kernel object.
 #[derive(Debug, Subcommand)]
@@ -55,6 +54,11 @@ pub(crate) fn run(command: &Command) -> Result<()> {
     let checkout = Checkout::find()?;
     match command {
         Command::Build => build::run(&checkout),
-        Command::Verify { require_rebuild } => verify::run(&checkout, *require_rebuild),
+        Command::Verify { require_rebuild } => verify(&checkout, *require_rebuild).map(drop),
     }
+}
+
+/// Proves the object, with a rebuild if it must be or can be.
+pub(crate) fn verify(checkout: &Checkout, require_rebuild: bool) -> Result<Rebuild> {
+    verify::run(checkout, require_rebuild)
 }

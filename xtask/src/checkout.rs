@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::recipe::PACKAGE;
+use crate::bpf::PACKAGE;
 
 /// The root of a source tree.
 #[derive(Debug)]
@@ -43,12 +43,7 @@ impl Checkout {
     /// The tree this program was compiled from.
     #[cfg(test)]
     pub(crate) fn own() -> Self {
-        Self(
-            Path::new(env!("CARGO_MANIFEST_DIR"))
-                .parent()
-                .unwrap()
-                .to_owned(),
-        )
+        Self(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned())
     }
 
     /// The tree's root.
@@ -80,8 +75,7 @@ impl Checkout {
     /// A TOML file in the tree.
     pub(crate) fn toml(&self, path: &str) -> Result<toml::Table> {
         let text = self.text(path)?;
-        text.parse()
-            .with_context(|| format!("{path} is not valid TOML"))
+        text.parse().with_context(|| format!("{path} is not valid TOML"))
     }
 }
 

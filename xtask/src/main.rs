@@ -1,11 +1,35 @@
 //! The project's own chores: `cargo xtask <command>`.
 //!
 //! Each command is one module with a `run`; this file only chooses between them.
+//!
+//! | module | has |
+//! |---|---|
+//! | `bpf`, `run`, `test`, `bench` | the commands |
+//! | `checkout` | where everything lies in the source tree |
+//! | `cargo` | cargo, started for one of its commands |
+//! | `tool` | other programs: where they are, and how they are installed |
+//! | `privilege` | whether this is root, and whether sudo can make it so |
+//! | `child` | programs that are ended whatever happens |
+//! | `daemon`, `http` | a `tcp-trace serve` of one's own, and questions to it |
+//! | `house` | tests of the source tree itself |
 
+mod bench;
 mod bpf;
+mod cargo;
+mod checkout;
+mod child;
+mod daemon;
+#[cfg(test)]
+mod house;
+mod http;
+mod privilege;
+mod run;
+mod test;
+mod tool;
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 /// The project's own chores.
@@ -21,14 +45,24 @@ enum Command {
     /// Build the kernel object in `bpf/`, or prove that it is the one these sources give.
     #[command(subcommand)]
     Bpf(bpf::Command),
+    /// Build tcp-trace and run its daemon, as root.
+    Run(run::Args),
+    /// Run every check and every test that this host can run.
+    Test(test::Args),
+    /// Measure what tracing costs.
+    #[command(subcommand)]
+    Bench(bench::Command),
+    /// The load of `bench cps`.
+    #[command(hide = true)]
+    CpsLoad(bench::load::Args),
+    /// A part of `test` that may need sudo: scrape a daemon and let promtool judge its metrics.
+    #[command(hide = true)]
+    CheckMetrics(test::metrics::Args),
 }
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
-        Command::Bpf(command) => bpf::run(&command),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+    match run(Cli::parse().command) {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error}");
             for cause in error.chain().skip(1) {
@@ -37,4 +71,16 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Bpf(command) => bpf::run(&command)?,
+        Command::Run(args) => match run::run(&args)? {},
+        Command::Test(args) => return test::run(&args),
+        Command::Bench(command) => return bench::run(&command),
+        Command::CpsLoad(args) => bench::load::run(args)?,
+        Command::CheckMetrics(args) => test::metrics::run(&args)?,
+    }
+    Ok(ExitCode::SUCCESS)
 }

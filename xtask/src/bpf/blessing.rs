@@ -5,9 +5,8 @@ use std::fs;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    checkout::Checkout, digest::sha256, inputs::Inputs, recipe::Recipe, toolchain::Toolchain,
-};
+use super::{digest::sha256, inputs::Inputs, recipe::Recipe, toolchain::Toolchain};
+use crate::checkout::Checkout;
 
 const HEADER: &str = "\
 # What tcp-trace.bpf.o beside this file was built from, and with what.
@@ -47,10 +46,7 @@ pub(crate) struct Object {
 impl Object {
     /// Of these bytes.
     pub(crate) fn of(bytes: &[u8]) -> Self {
-        Self {
-            sha256: sha256(bytes),
-            size: bytes.len(),
-        }
+        Self { sha256: sha256(bytes), size: bytes.len() }
     }
 }
 
@@ -67,10 +63,7 @@ pub(crate) struct Builder {
 impl Builder {
     /// This machine.
     pub(crate) fn of(toolchain: &Toolchain) -> Self {
-        Self {
-            llvm: toolchain.llvm.clone(),
-            host: toolchain.host.clone(),
-        }
+        Self { llvm: toolchain.llvm.clone(), host: toolchain.host.clone() }
     }
 
     /// In words.
@@ -84,10 +77,7 @@ impl Blessing {
     pub(crate) fn read(checkout: &Checkout) -> Result<Self> {
         let path = checkout.blessing();
         let text = fs::read_to_string(&path).with_context(|| {
-            format!(
-                "cannot read {}; `cargo xtask bpf build` writes it",
-                path.display()
-            )
+            format!("cannot read {}; `cargo xtask bpf build` writes it", path.display())
         })?;
         toml::from_str(&text).with_context(|| {
             format!(
@@ -117,9 +107,6 @@ mod tests {
     fn the_file_in_the_tree_is_as_this_program_writes_it() {
         let checkout = Checkout::own();
         let blessing = Blessing::read(&checkout).unwrap();
-        assert_eq!(
-            blessing.text().unwrap(),
-            checkout.text("bpf/BUILD.toml").unwrap()
-        );
+        assert_eq!(blessing.text().unwrap(), checkout.text("bpf/BUILD.toml").unwrap());
     }
 }

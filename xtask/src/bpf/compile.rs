@@ -5,13 +5,13 @@ use std::{ffi::OsString, fs, path::Path};
 use anyhow::{Context as _, Result, bail};
 
 use super::{
-    checkout::Checkout,
     paths,
     process::words,
     recipe::{CARGO, FLAGS, PACKAGE, TARGET},
     remap, strip,
     toolchain::Toolchain,
 };
+use crate::checkout::Checkout;
 
 /// The object these sources give, free of DWARF and of this machine's paths.
 pub(crate) fn object(checkout: &Checkout, toolchain: &Toolchain, target: &Path) -> Result<Vec<u8>> {
@@ -24,13 +24,8 @@ pub(crate) fn object(checkout: &Checkout, toolchain: &Toolchain, target: &Path) 
         .arg(target)
         // The pinned release takes unstable flags, as it does for the kernel's own Rust.
         .env("RUSTC_BOOTSTRAP", "1")
-        .env(
-            "CARGO_ENCODED_RUSTFLAGS",
-            flags.join(&OsString::from("\x1f")),
-        );
-    let status = cargo
-        .status()
-        .with_context(|| format!("cannot start {}", words(&cargo)))?;
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join(&OsString::from("\x1f")));
+    let status = cargo.status().with_context(|| format!("cannot start {}", words(&cargo)))?;
     if !status.success() {
         bail!("the build of {PACKAGE} failed ({status}); the compiler's own words are above");
     }

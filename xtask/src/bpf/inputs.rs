@@ -6,11 +6,11 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    checkout::Checkout,
     digest::sha256,
     lockfile, manifest,
     recipe::{PACKAGE, Recipe},
 };
+use crate::checkout::Checkout;
 
 /// The inputs, each by its digest or value, and one digest over them all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,23 +33,15 @@ impl Inputs {
         let settings = manifest::settings(checkout, &crates)?;
         let mut files = BTreeMap::new();
         for member in manifest::members(&crates) {
-            let parts: &[&str] = if member == PACKAGE {
-                &[""]
-            } else {
-                &["Cargo.toml", "build.rs", "src"]
-            };
+            let parts: &[&str] =
+                if member == PACKAGE { &[""] } else { &["Cargo.toml", "build.rs", "src"] };
             for part in parts {
                 let path = Path::new(member).join(part);
                 list(checkout.root(), &path, &mut files)
                     .with_context(|| format!("cannot list the sources in {}", path.display()))?;
             }
         }
-        let mut inputs = Self {
-            sha256: String::new(),
-            settings,
-            files,
-            crates,
-        };
+        let mut inputs = Self { sha256: String::new(), settings, files, crates };
         inputs.sha256 = inputs.digest(recipe)?;
         Ok(inputs)
     }
@@ -73,31 +65,22 @@ impl Inputs {
     /// What is not as in `before`, one item each.
     pub(crate) fn changes(&self, before: &Self) -> Vec<String> {
         let (now, before) = (self.entries(), before.entries());
-        let changed = now
-            .iter()
-            .filter_map(|(name, value)| match before.get(name) {
-                None => Some(format!("{name} is new")),
-                Some(old) if old != value => Some(format!("{name} has changed")),
-                Some(_) => None,
-            });
+        let changed = now.iter().filter_map(|(name, value)| match before.get(name) {
+            None => Some(format!("{name} is new")),
+            Some(old) if old != value => Some(format!("{name} has changed")),
+            Some(_) => None,
+        });
         let gone = before.keys().filter(|name| !now.contains_key(*name));
-        changed
-            .chain(gone.map(|name| format!("{name} is gone")))
-            .collect()
+        changed.chain(gone.map(|name| format!("{name} is gone"))).collect()
     }
 
     fn entries(&self) -> BTreeMap<String, &str> {
-        [
-            ("setting", &self.settings),
-            ("file", &self.files),
-            ("crate", &self.crates),
-        ]
-        .into_iter()
-        .flat_map(|(kind, map)| {
-            map.iter()
-                .map(move |(name, value)| (format!("{kind} {name}"), value.as_str()))
-        })
-        .collect()
+        [("setting", &self.settings), ("file", &self.files), ("crate", &self.crates)]
+            .into_iter()
+            .flat_map(|(kind, map)| {
+                map.iter().map(move |(name, value)| (format!("{kind} {name}"), value.as_str()))
+            })
+            .collect()
     }
 }
 
@@ -129,10 +112,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         for (path, text) in [
             ("Cargo.toml", "[profile.release]\ndebug = 1\n"),
-            (
-                "Cargo.lock",
-                "[[package]]\nname = \"tcp-trace-ebpf\"\nversion = \"0.1.0\"\n",
-            ),
+            ("Cargo.lock", "[[package]]\nname = \"tcp-trace-ebpf\"\nversion = \"0.1.0\"\n"),
             ("tcp-trace-ebpf/Cargo.toml", ""),
             ("tcp-trace-ebpf/src/main.rs", "fn main() {}"),
             ("tcp-trace-ebpf/src/.main.rs.swp", "scratch"),
@@ -162,10 +142,7 @@ mod tests {
             "file tcp-trace-ebpf/src/new.rs is new",
         ];
         assert_eq!(after.changes(&before), expected);
-        assert_eq!(
-            before.changes(&after)[1],
-            "file tcp-trace-ebpf/src/new.rs is gone"
-        );
+        assert_eq!(before.changes(&after)[1], "file tcp-trace-ebpf/src/new.rs is gone");
     }
 
     #[test]
@@ -173,11 +150,7 @@ mod tests {
         let (_guard, checkout) = tree();
         let before = read(&checkout);
         fs::write(checkout.root().join("README.md"), "text").unwrap();
-        fs::write(
-            checkout.root().join("tcp-trace-ebpf/src/.main.rs.swp"),
-            "more",
-        )
-        .unwrap();
+        fs::write(checkout.root().join("tcp-trace-ebpf/src/.main.rs.swp"), "more").unwrap();
         assert_eq!(before, read(&checkout));
     }
 }

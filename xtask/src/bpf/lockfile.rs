@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
-use super::{checkout::Checkout, manifest, recipe::PACKAGE};
+use super::{manifest, recipe::PACKAGE};
+use crate::checkout::Checkout;
 
 /// `Cargo.lock`, as far as it matters here.
 #[derive(Debug, Deserialize)]
@@ -34,9 +35,7 @@ pub(crate) fn title(name: &str, version: &str) -> String {
 /// Every package that [`PACKAGE`] is built from or with, and its checksum.
 pub(crate) fn closure(checkout: &Checkout) -> Result<BTreeMap<String, String>> {
     walk(&checkout.text("Cargo.lock")?, |member| {
-        Ok(manifest::dependencies(
-            &checkout.toml(&format!("{member}/Cargo.toml"))?,
-        ))
+        Ok(manifest::dependencies(&checkout.toml(&format!("{member}/Cargo.toml"))?))
     })
 }
 
@@ -63,19 +62,11 @@ fn walk(
         if closure.insert(title, checksum.to_owned()).is_some() {
             continue;
         }
-        let built = (checksum == MEMBER)
-            .then(|| built(&package.name))
-            .transpose()?;
-        queue.extend(
-            package
-                .dependencies
-                .iter()
-                .map(String::as_str)
-                .filter(|dependency| {
-                    let name = dependency.split(' ').next().unwrap_or_default();
-                    built.as_ref().is_none_or(|built| built.contains(name))
-                }),
-        );
+        let built = (checksum == MEMBER).then(|| built(&package.name)).transpose()?;
+        queue.extend(package.dependencies.iter().map(String::as_str).filter(|dependency| {
+            let name = dependency.split(' ').next().unwrap_or_default();
+            built.as_ref().is_none_or(|built| built.contains(name))
+        }));
     }
     Ok(closure)
 }

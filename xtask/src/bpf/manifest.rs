@@ -5,18 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 use toml::{Table, Value};
 
-use super::{checkout::Checkout, lockfile::MEMBER};
+use super::lockfile::MEMBER;
+use crate::checkout::Checkout;
 
 /// The dependencies a member is always built with.
 pub(crate) fn dependencies(manifest: &Table) -> BTreeSet<String> {
     let optional = |value: &Value| value.get("optional").and_then(Value::as_bool) == Some(true);
     // A dependency may be renamed; the lockfile has its own name.
     let package = |key: &String, value: &Value| {
-        value
-            .get("package")
-            .and_then(Value::as_str)
-            .unwrap_or(key)
-            .to_owned()
+        value.get("package").and_then(Value::as_str).unwrap_or(key).to_owned()
     };
     ["dependencies", "build-dependencies"]
         .iter()
@@ -35,9 +32,7 @@ pub(crate) fn settings(
     let root = checkout.toml("Cargo.toml")?;
     let mut inherited = BTreeSet::new();
     for member in members(crates) {
-        inherited.extend(dependencies(
-            &checkout.toml(&format!("{member}/Cargo.toml"))?,
-        ));
+        inherited.extend(dependencies(&checkout.toml(&format!("{member}/Cargo.toml"))?));
     }
     Ok(relevant(&root, &inherited, &members(crates).collect()))
 }
@@ -130,10 +125,7 @@ mod tests {
         let expected = [
             ("profile.release.debug", "1"),
             ("profile.release.package.tcp-trace-ebpf.opt-level", "3"),
-            (
-                "workspace.dependencies.tcp-trace-common.path",
-                "\"tcp-trace-common\"",
-            ),
+            ("workspace.dependencies.tcp-trace-common.path", "\"tcp-trace-common\""),
             ("workspace.package.version", "\"0.1.0\""),
             ("workspace.resolver", "\"3\""),
         ];

@@ -4,17 +4,12 @@ use std::env;
 
 use anyhow::{Result, bail};
 
-use super::{checkout::Checkout, toolchain::Toolchain};
+use super::toolchain::Toolchain;
+use crate::checkout::Checkout;
 
 /// Where people and machines keep their files: in no object at all.
-pub(crate) const ANYWHERE: [&str; 6] = [
-    "/root/",
-    "/home/",
-    "/Users/",
-    "/.cargo/",
-    "/.rustup/",
-    "registry/src/",
-];
+pub(crate) const ANYWHERE: [&str; 6] =
+    ["/root/", "/home/", "/Users/", "/.cargo/", "/.rustup/", "registry/src/"];
 
 /// The directories this build has used.
 pub(crate) fn of_this_machine(checkout: &Checkout, toolchain: &Toolchain) -> Vec<String> {
@@ -25,12 +20,8 @@ pub(crate) fn of_this_machine(checkout: &Checkout, toolchain: &Toolchain) -> Vec
 
 /// The directories this machine is known by without its compiler.
 pub(crate) fn here(checkout: &Checkout) -> Vec<String> {
-    let variables = ["HOME", "CARGO_HOME", "RUSTUP_HOME"]
-        .into_iter()
-        .filter_map(env::var_os);
-    let mut here: Vec<_> = variables
-        .filter_map(|value| value.into_string().ok())
-        .collect();
+    let variables = ["HOME", "CARGO_HOME", "RUSTUP_HOME"].into_iter().filter_map(env::var_os);
+    let mut here: Vec<_> = variables.filter_map(|value| value.into_string().ok()).collect();
     here.push(checkout.root().display().to_string());
     here.push(env::temp_dir().display().to_string());
     here
@@ -43,9 +34,7 @@ pub(crate) fn refuse(object: &[u8], used: &[String]) -> Result<()> {
     let found: Vec<_> = strings(object)
         .filter(|text| {
             ANYWHERE.iter().any(|path| text.contains(path))
-                || used
-                    .clone()
-                    .any(|path| !path.is_empty() && names(text, path))
+                || used.clone().any(|path| !path.is_empty() && names(text, path))
                 || text.split('\0').any(is_absolute)
         })
         .collect();

@@ -9,14 +9,13 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
+pub(crate) use crate::tool::words;
+
 /// `name`, run in `root` with nothing of the caller's environment that could reach the object:
 /// no flags, wrappers, profiles or library paths.
 pub(crate) fn program(name: &str, root: &Path) -> Command {
     let mut command = Command::new(name);
-    command
-        .current_dir(root)
-        .env_clear()
-        .envs(env::vars_os().filter(|(key, _)| is_kept(key)));
+    command.current_dir(root).env_clear().envs(env::vars_os().filter(|(key, _)| is_kept(key)));
     // A missing toolchain is to be named, not to be fetched unasked.
     command.env("RUSTUP_AUTO_INSTALL", "0");
     command
@@ -24,10 +23,7 @@ pub(crate) fn program(name: &str, root: &Path) -> Command {
 
 /// What `command` prints; `None` if it cannot be started or fails.
 pub(crate) fn answer(mut command: Command) -> Option<String> {
-    let output = command
-        .output()
-        .ok()
-        .filter(|output| output.status.success())?;
+    let output = command.output().ok().filter(|output| output.status.success())?;
     String::from_utf8(output.stdout).ok()
 }
 
@@ -35,25 +31,11 @@ pub(crate) fn answer(mut command: Command) -> Option<String> {
 pub(crate) fn output(mut command: Command) -> Result<String> {
     let words = words(&command);
     command.stderr(Stdio::inherit());
-    let output = command
-        .output()
-        .with_context(|| format!("cannot start {words}"))?;
+    let output = command.output().with_context(|| format!("cannot start {words}"))?;
     if !output.status.success() {
-        bail!(
-            "{words} failed ({}); its own words are above",
-            output.status
-        );
+        bail!("{words} failed ({}); its own words are above", output.status);
     }
     String::from_utf8(output.stdout).with_context(|| format!("{words} printed no UTF-8"))
-}
-
-/// `command` as it would be typed, without its environment.
-pub(crate) fn words(command: &Command) -> String {
-    let words = [command.get_program()]
-        .into_iter()
-        .chain(command.get_args());
-    let words: Vec<_> = words.map(OsStr::to_string_lossy).collect();
-    format!("`{}`", words.join(" "))
 }
 
 /// What programs need to be found, to reach the network and to talk to a terminal.
@@ -75,12 +57,7 @@ fn is_kept(key: &OsStr) -> bool {
         "SSL_CERT_DIR",
         "SSH_AUTH_SOCK",
     ];
-    const PREFIXES: [&str; 4] = [
-        "CARGO_HTTP_",
-        "CARGO_NET_",
-        "CARGO_REGISTRIES_",
-        "CARGO_TERM_",
-    ];
+    const PREFIXES: [&str; 4] = ["CARGO_HTTP_", "CARGO_NET_", "CARGO_REGISTRIES_", "CARGO_TERM_"];
     let Some(key) = key.to_str() else {
         return false;
     };
@@ -113,13 +90,7 @@ mod tests {
 
     #[test]
     fn the_network_stays_reachable() {
-        for key in [
-            "PATH",
-            "https_proxy",
-            "HTTPS_PROXY",
-            "CARGO_NET_OFFLINE",
-            "CARGO_HOME",
-        ] {
+        for key in ["PATH", "https_proxy", "HTTPS_PROXY", "CARGO_NET_OFFLINE", "CARGO_HOME"] {
             assert!(is_kept(OsStr::new(key)), "{key}");
         }
     }

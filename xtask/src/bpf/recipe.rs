@@ -17,11 +17,8 @@ pub(crate) const ARCH: &str = "x86_64";
 pub(crate) const STRIPPED: &str = ".debug_";
 
 /// The compiler's flags, less those that rename paths.
-pub(crate) const FLAGS: [&str; 3] = [
-    "-Cdebuginfo=2",
-    "-Clink-arg=--btf",
-    "--cfg=bpf_target_arch=\"x86_64\"",
-];
+pub(crate) const FLAGS: [&str; 3] =
+    ["-Cdebuginfo=2", "-Clink-arg=--btf", "--cfg=bpf_target_arch=\"x86_64\""];
 
 /// What cargo is asked for.
 pub(crate) const CARGO: [&str; 8] = [

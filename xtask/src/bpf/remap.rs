@@ -12,7 +12,8 @@ use std::{
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
-use super::{checkout::Checkout, lockfile, process::output, recipe::TARGET, toolchain::Toolchain};
+use super::{lockfile, process::output, recipe::TARGET, toolchain::Toolchain};
+use crate::checkout::Checkout;
 
 #[derive(Debug, Deserialize)]
 struct Metadata {
@@ -52,13 +53,7 @@ pub(crate) fn flags(
 fn dependencies(checkout: &Checkout, toolchain: &Toolchain) -> Result<Vec<(PathBuf, String)>> {
     let closure = lockfile::closure(checkout)?;
     let mut cargo = toolchain.cargo(checkout.root());
-    cargo.args([
-        "metadata",
-        "--locked",
-        "--format-version=1",
-        "--filter-platform",
-        TARGET,
-    ]);
+    cargo.args(["metadata", "--locked", "--format-version=1", "--filter-platform", TARGET]);
     let metadata: Metadata = serde_json::from_str(&output(cargo)?)
         .context("cargo metadata answered in a form unknown to this program")?;
     let named = |package: Package| {

@@ -27,15 +27,9 @@ pub(crate) fn debug(object: &[u8]) -> Result<Vec<u8>> {
         section.delete = debug.contains(&target.unwrap_or(section.id()));
     }
     for symbol in &mut elf.symbols {
-        symbol.delete = symbol
-            .section
-            .is_some_and(|section| debug.contains(&section));
+        symbol.delete = symbol.section.is_some_and(|section| debug.contains(&section));
     }
-    if !elf
-        .sections
-        .iter()
-        .any(|section| matches!(section.data, SectionData::SectionString))
-    {
+    if !elf.sections.iter().any(|section| matches!(section.data, SectionData::SectionString)) {
         // LLVM keeps sections' names among the symbols'; the writer wants a place of their own.
         let names = elf.sections.add();
         names.name = ".shstrtab".into();
@@ -44,8 +38,7 @@ pub(crate) fn debug(object: &[u8]) -> Result<Vec<u8>> {
         names.data = SectionData::SectionString;
     }
     let mut stripped = Vec::new();
-    elf.write(&mut stripped)
-        .context("cannot write the object without its debug sections")?;
+    elf.write(&mut stripped).context("cannot write the object without its debug sections")?;
     Ok(stripped)
 }
 
@@ -54,32 +47,18 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::bpf::checkout::Checkout;
+    use crate::checkout::Checkout;
 
     #[test]
     fn the_blessed_object_keeps_what_loaders_read_and_nothing_of_dwarf() {
         let object = fs::read(Checkout::own().object()).unwrap();
         let elf = Builder::read(object.as_slice()).unwrap();
-        let names: Vec<_> = elf
-            .sections
-            .iter()
-            .map(|section| section.name.to_string())
-            .collect();
+        let names: Vec<_> = elf.sections.iter().map(|section| section.name.to_string()).collect();
         for kept in [".BTF", ".BTF.ext", ".symtab", ".rodata", "maps", "license"] {
-            assert!(
-                names.iter().any(|name| name == kept),
-                "{kept} is missing from {names:?}"
-            );
+            assert!(names.iter().any(|name| name == kept), "{kept} is missing from {names:?}");
         }
-        assert!(
-            !names.iter().any(|name| name.contains(STRIPPED)),
-            "{names:?}"
-        );
-        assert_eq!(
-            debug(&object).unwrap(),
-            object,
-            "there was something left to strip"
-        );
+        assert!(!names.iter().any(|name| name.contains(STRIPPED)), "{names:?}");
+        assert_eq!(debug(&object).unwrap(), object, "there was something left to strip");
     }
 
     #[test]

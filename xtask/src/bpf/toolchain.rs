@@ -46,9 +46,8 @@ impl Toolchain {
         }
         let linker = linker(root);
         if linker.as_deref() != Some(LINKER) {
-            let instead = linker
-                .map(|version| format!(", not {version} as here"))
-                .unwrap_or_default();
+            let instead =
+                linker.map(|version| format!(", not {version} as here")).unwrap_or_default();
             missing.push(format!(
                 "bpf-linker {LINKER}{instead} (cargo install bpf-linker --version {LINKER} --locked)"
             ));
@@ -92,40 +91,28 @@ impl std::error::Error for Missing {}
 
 /// A rustc of the pinned release: rustup's by name, else the default one if it is that release.
 fn compiler(root: &Path) -> Option<Toolchain> {
-    [Some(format!("+{RUSTC}")), None]
-        .into_iter()
-        .find_map(|select| {
-            let rustc = |args: &[&str]| {
-                let mut rustc = program("rustc", root);
-                rustc.args(select.as_deref()).args(args);
-                answer(rustc)
-            };
-            let version = rustc(&["-vV"])?;
-            if field(&version, "release: ")? != RUSTC {
-                return None;
-            }
-            let llvm = field(&version, "LLVM version: ")?.to_owned();
-            let host = field(&version, "host: ")?.to_owned();
-            let sysroot = PathBuf::from(rustc(&["--print", "sysroot"])?.trim());
-            Some(Toolchain {
-                select: select.clone(),
-                sysroot,
-                llvm,
-                host,
-            })
-        })
+    [Some(format!("+{RUSTC}")), None].into_iter().find_map(|select| {
+        let rustc = |args: &[&str]| {
+            let mut rustc = program("rustc", root);
+            rustc.args(select.as_deref()).args(args);
+            answer(rustc)
+        };
+        let version = rustc(&["-vV"])?;
+        if field(&version, "release: ")? != RUSTC {
+            return None;
+        }
+        let llvm = field(&version, "LLVM version: ")?.to_owned();
+        let host = field(&version, "host: ")?.to_owned();
+        let sysroot = PathBuf::from(rustc(&["--print", "sysroot"])?.trim());
+        Some(Toolchain { select: select.clone(), sysroot, llvm, host })
+    })
 }
 
 /// The version of the bpf-linker that rustc would start.
 fn linker(root: &Path) -> Option<String> {
     let mut linker = program("bpf-linker", root);
     linker.arg("--version");
-    Some(
-        answer(linker)?
-            .trim()
-            .strip_prefix("bpf-linker ")?
-            .to_owned(),
-    )
+    Some(answer(linker)?.trim().strip_prefix("bpf-linker ")?.to_owned())
 }
 
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {

@@ -6,27 +6,24 @@ use anyhow::{Context as _, Result, bail};
 
 use super::{
     blessing::{Blessing, Builder, Object},
-    checkout::Checkout,
     compile,
     inputs::Inputs,
     paths,
     recipe::Recipe,
     toolchain::Toolchain,
 };
+use crate::checkout::Checkout;
 
 /// How many changed inputs are named before the rest is only counted.
 const NAMED: usize = 10;
 
 /// Prints one line for each check; fails if one does, or if `require_rebuild` and the object could
 /// not be rebuilt.
-pub(crate) fn run(checkout: &Checkout, require_rebuild: bool) -> Result<()> {
+pub(crate) fn run(checkout: &Checkout, require_rebuild: bool) -> Result<Rebuild> {
     let blessing = Blessing::read(checkout)?;
     let path = checkout.object();
     let object = fs::read(&path).with_context(|| {
-        format!(
-            "cannot read {}; `cargo xtask bpf build` writes it",
-            path.display()
-        )
+        format!("cannot read {}; `cargo xtask bpf build` writes it", path.display())
     })?;
     let recipe = Recipe::current();
     let inputs = Inputs::read(checkout, &recipe)?;
@@ -45,17 +42,11 @@ pub(crate) fn run(checkout: &Checkout, require_rebuild: bool) -> Result<()> {
     let rebuild = if failed.is_empty() {
         rebuild(checkout, &blessing, &object)
     } else {
-        Ok(Rebuild::NotDone(
-            "the checks above failed, so it could only differ".into(),
-        ))
+        Ok(Rebuild::NotDone("the checks above failed, so it could only differ".into()))
     };
-    let mut not_done = false;
-    match rebuild {
+    match &rebuild {
         Ok(Rebuild::Same) => println!("rebuild: identical, all {} bytes", object.len()),
-        Ok(Rebuild::NotDone(why)) => {
-            println!("rebuild: not done, {why}");
-            not_done = true;
-        }
+        Ok(Rebuild::NotDone(why)) => println!("rebuild: not done, {why}"),
         Err(problem) => {
             println!("rebuild: FAILED, {problem:#}");
             failed.push("rebuild");
@@ -69,10 +60,11 @@ pub(crate) fn run(checkout: &Checkout, require_rebuild: bool) -> Result<()> {
             failed.join(", ")
         );
     }
-    if not_done && require_rebuild {
-        bail!("--require-rebuild was given, and the object was not rebuilt; see above for why");
+    let rebuild = rebuild?;
+    if require_rebuild && let Rebuild::NotDone(why) = &rebuild {
+        bail!("the object had to be rebuilt for comparison, and was not: {why}");
     }
-    Ok(())
+    Ok(rebuild)
 }
 
 fn check_inputs(inputs: &Inputs, recipe: &Recipe, blessing: &Blessing) -> Result<String> {
@@ -80,28 +72,18 @@ fn check_inputs(inputs: &Inputs, recipe: &Recipe, blessing: &Blessing) -> Result
         bail!("bpf/BUILD.toml contradicts itself: its digest is not that of what it lists");
     }
     if inputs.sha256 == blessing.inputs.sha256 {
-        return Ok(format!(
-            "as blessed, {} ({})",
-            inputs.sha256,
-            inputs.summary()
-        ));
+        return Ok(format!("as blessed, {} ({})", inputs.sha256, inputs.summary()));
     }
     let mut changes = inputs.changes(&blessing.inputs);
     if *recipe != blessing.recipe {
-        changes.insert(
-            0,
-            "the recipe in xtask/src/bpf/recipe.rs has changed".into(),
-        );
+        changes.insert(0, "the recipe in xtask/src/bpf/recipe.rs has changed".into());
     }
     let more = changes.len().saturating_sub(NAMED);
     changes.truncate(NAMED);
     if more > 0 {
         changes.push(format!("and {more} more"));
     }
-    bail!(
-        "the sources are not those the object was built from: {}",
-        changes.join(", ")
-    )
+    bail!("the sources are not those the object was built from: {}", changes.join(", "))
 }
 
 fn check_object(object: &[u8], blessing: &Blessing) -> Result<String> {
@@ -116,10 +98,7 @@ fn check_object(object: &[u8], blessing: &Blessing) -> Result<String> {
             blessing.object.size
         );
     }
-    Ok(format!(
-        "as blessed, {} ({} bytes)",
-        found.sha256, found.size
-    ))
+    Ok(format!("as blessed, {} ({} bytes)", found.sha256, found.size))
 }
 
 fn check_paths(object: &[u8], checkout: &Checkout) -> Result<String> {
@@ -128,8 +107,11 @@ fn check_paths(object: &[u8], checkout: &Checkout) -> Result<String> {
 }
 
 /// What became of the comparison with a rebuilt object.
-enum Rebuild {
+#[derive(Debug)]
+pub(crate) enum Rebuild {
+    /// The same bytes.
     Same,
+    /// There was none, and why.
     NotDone(String),
 }
 
@@ -158,11 +140,7 @@ fn rebuild(checkout: &Checkout, blessing: &Blessing, object: &[u8]) -> Result<Re
     fs::create_dir_all(checkout.target())
         .and_then(|()| fs::write(&kept, &rebuilt))
         .with_context(|| format!("cannot keep the differing object at {}", kept.display()))?;
-    let same = rebuilt
-        .iter()
-        .zip(object)
-        .take_while(|(one, other)| one == other)
-        .count();
+    let same = rebuilt.iter().zip(object).take_while(|(one, other)| one == other).count();
     let found = Object::of(&rebuilt);
     bail!(
         "the same sources gave other bytes: {} ({} bytes), differing from byte {same} on; it is \

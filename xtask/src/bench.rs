@@ -1,0 +1,40 @@
+//! `cargo xtask bench`: what tracing costs, measured beside what else one could run.
+//!
+//! | module | has |
+//! |---|---|
+//! | `cps` | the command: connections per second, with and without each tracer |
+//! | `load`, `namespace` | the connections, made by a process with a network of its own |
+//! | `rival` | tcpstates and tcplife of libbpf-tools |
+//! | `tracer` | everything that can run beside the load |
+//! | `rounds` | who runs when |
+//! | `statistics`, `table` | what the figures say |
+//! | `machine` | what they were measured on |
+
+mod cps;
+pub(crate) mod load;
+mod machine;
+mod namespace;
+mod rival;
+mod rounds;
+mod statistics;
+mod table;
+mod tracer;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// New connections per second on loopback: with nothing, tcp-trace, tcpstates and tcplife.
+    Cps(cps::Args),
+}
+
+/// Measures it.
+pub(crate) fn run(command: &Command) -> Result<ExitCode> {
+    match command {
+        Command::Cps(args) => cps::run(args),
+    }
+}

@@ -1,0 +1,167 @@
+//! `cargo xtask bench cps`: new connections per second, with and without each tracer.
+
+use std::{
+    env, fs,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::json;
+
+use super::{
+    load::Close,
+    machine::Machine,
+    namespace,
+    rounds::{self, Load, Round},
+    table::{self, Line},
+    tracer::Tracer,
+};
+use crate::{
+    cargo::{Profile, build},
+    checkout::Checkout,
+    privilege,
+};
+
+/// How to measure it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Connections in each run
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..))]
+    count: u32,
+    /// Rounds, each of them one run with every tracer and two with none
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// How the client closes
+    #[arg(long, value_name = "HOW", value_enum, default_value = "rst")]
+    close: Close,
+    /// Write every figure to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Measure this tcp-trace and build none
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
+}
+
+/// Builds, becomes root, measures, prints; fails if tcp-trace lost events.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let program = match &args.program {
+        Some(program) => program.clone(),
+        None => build(&Checkout::find()?, Profile::Release)?,
+    };
+    if !privilege::is_root() {
+        become_root(args, &program)?;
+    }
+    // Without it the rivals say themselves what is missing.
+    if let Err(error) = namespace::provide_tracefs() {
+        eprintln!("note: {error:#}");
+    }
+    let tracers = Tracer::all(&program);
+    let obstacles: Vec<_> = tracers.iter().map(Tracer::obstacle).collect();
+    let ready: Vec<_> = tracers
+        .iter()
+        .zip(&obstacles)
+        .filter(|(_, obstacle)| obstacle.is_none())
+        .map(|(tracer, _)| tracer)
+        .collect();
+    let rounds = measure(args, &ready)?;
+
+    let mut lines = vec![Line {
+        name: "nothing",
+        verdict: rounds::nothing(&rounds)
+            .context("there were no rounds")
+            .map_err(|error| error.to_string()),
+    }];
+    lines.extend(tracers.iter().zip(obstacles).map(|(tracer, obstacle)| {
+        let missing = || obstacle.unwrap_or_else(|| "not measured".into());
+        Line {
+            name: tracer.name(),
+            verdict: rounds::verdict(&rounds, tracer.name()).ok_or_else(missing),
+        }
+    }));
+    println!("\n{}", heading(args));
+    print!("{}", table::text(&lines));
+    if let Some(path) = &args.json {
+        write(path, args, &rounds, &lines)?;
+    }
+    let lost: u64 = lines
+        .iter()
+        .filter_map(|line| line.verdict.as_ref().ok()?.events)
+        .map(|events| events.lost)
+        .sum();
+    if lost > 0 {
+        bail!("tcp-trace lost {lost} events; it must lose none under this load");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn measure(args: &Args, tracers: &[&Tracer]) -> Result<Vec<Round>> {
+    let load = Load { count: args.count, close: args.close };
+    // The first run on a machine at rest is not like those after it.
+    rounds::alone(load)?;
+    let mut done = Vec::new();
+    for number in 0..args.rounds {
+        let round = rounds::run(load, tracers, number.try_into()?)?;
+        let runs: Vec<_> =
+            round.runs.iter().map(|run| format!("{} {:.0}", run.tracer, run.rate)).collect();
+        println!(
+            "round {} of {}: nothing {:.0}, {}, nothing {:.0}",
+            number + 1,
+            args.rounds,
+            round.nothing[0],
+            runs.join(", "),
+            round.nothing[1]
+        );
+        done.push(round);
+    }
+    Ok(done)
+}
+
+fn heading(args: &Args) -> String {
+    let Args { count, rounds, close, .. } = args;
+    let close = if *close == Close::Rst { "RST" } else { "FIN" };
+    format!(
+        "machine: {}\n\
+         load:    {count} connections a run, one after the other, on the loopback of a network \
+         namespace of its own: connect, 2 bytes, 1 byte back, {close}\n\
+         rounds:  {rounds}, each with every tracer once between two runs of nothing; kept is the \
+         rate against the mean of those two\n\
+         tracers: the whole host, all defaults; output of tcpstates and tcplife to /dev/null\n\
+         figures: medians; events and losses of all rounds together\n",
+        Machine::here()
+    )
+}
+
+fn write(path: &Path, args: &Args, rounds: &[Round], lines: &[Line]) -> Result<()> {
+    let verdicts: serde_json::Map<_, _> = lines
+        .iter()
+        .map(|line| {
+            let verdict = match &line.verdict {
+                Ok(verdict) => json!(verdict),
+                Err(why) => json!({ "not_measured": why }),
+            };
+            (line.name.to_owned(), verdict)
+        })
+        .collect();
+    let all = json!({
+        "machine": Machine::here(),
+        "load": { "count": args.count, "close": args.close, "network": "namespace of its own" },
+        "rounds": rounds,
+        "verdicts": verdicts,
+    });
+    let text = serde_json::to_string_pretty(&all).context("cannot write the figures as JSON")?;
+    fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Starts over with sudo and what has been built.
+fn become_root(args: &Args, program: &Path) -> Result<()> {
+    let this = env::current_exe().context("cannot tell where this program is")?;
+    let mut command = privilege::as_root(&this, &[])?;
+    command.args(env::args_os().skip(1));
+    if args.program.is_none() {
+        command.arg("--program").arg(program);
+    }
+    let error = command.exec();
+    Err(error).with_context(|| format!("cannot start {}", crate::tool::words(&command)))
+}
