@@ -195,15 +195,14 @@ pub fn bytes_text(bytes: impl Into<u64>) -> String {
 /// A duration as a person says it: two figures at the most, no scientific noise.
 #[must_use]
 pub fn span_text(span: Duration) -> String {
-    let seconds = span.as_secs();
+    let (seconds, exact) = (span.as_secs(), span.as_secs_f64());
+    // 9.95 rounds to 10.0, which a person would write without its zero.
     match seconds {
-        0 => match span.as_micros() {
-            0..1_000 => format!("{} µs", span.as_micros()),
-            1_000..10_000 => format!("{:.1} ms", span.as_secs_f64() * 1e3),
-            _ => format!("{} ms", span.as_millis()),
-        },
-        1..10 => format!("{:.1} s", span.as_secs_f64()),
-        10..60 => format!("{seconds} s"),
+        0 if span.as_micros() < 1_000 => format!("{} µs", span.as_micros()),
+        0 if exact < 0.009_95 => format!("{:.1} ms", exact * 1e3),
+        0 => format!("{} ms", span.as_millis().max(10)),
+        1..10 if exact < 9.95 => format!("{exact:.1} s"),
+        1..60 => format!("{} s", seconds.max(10)),
         60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
         3_600..86_400 => format!("{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
         _ => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3_600),
@@ -220,7 +219,9 @@ mod tests {
             (Duration::from_nanos(500), "0 µs"),
             (Duration::from_micros(61), "61 µs"),
             (Duration::from_micros(8_100), "8.1 ms"),
+            (Duration::from_micros(9_970), "10 ms"),
             (Duration::from_millis(44), "44 ms"),
+            (Duration::from_millis(9_970), "10 s"),
             (Duration::from_millis(1_500), "1.5 s"),
             (Duration::from_secs(42), "42 s"),
             (Duration::from_secs(61), "1 min 1 s"),
