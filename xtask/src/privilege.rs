@@ -15,17 +15,24 @@ pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// Fails where no program can be run as root: better before a build than after it.
+pub(crate) fn expect_a_way_to_root() -> Result<()> {
+    if is_root() {
+        return Ok(());
+    }
+    let sudo = SUDO.required().context("this must run as root: log in as root, or install sudo");
+    sudo.map(drop)
+}
+
 /// `program`, to be run as root: by sudo, which may ask for the password, unless this is root.
 ///
 /// The variables `keep` get through to it.
 pub(crate) fn as_root(program: &Path, keep: &[OsString]) -> Result<Command> {
+    expect_a_way_to_root()?;
     if is_root() {
         return Ok(Command::new(program));
     }
-    let sudo = SUDO.required().with_context(|| {
-        format!("{} must run as root; log in as root, or install sudo", program.display())
-    })?;
-    let mut command = Command::new(sudo);
+    let mut command = Command::new(SUDO.name);
     if !keep.is_empty() {
         let mut argument = OsString::from("--preserve-env=");
         argument.push(keep.join(OsStr::new(",")));

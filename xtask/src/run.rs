@@ -31,6 +31,7 @@ pub(crate) struct Args {
 /// Builds, says what to try, and becomes the daemon: its exit code is this command's, and Ctrl-C
 /// reaches it.
 pub(crate) fn run(args: &Args) -> Result<Infallible> {
+    privilege::expect_a_way_to_root()?;
     let program = build(&Checkout::find()?, Profile::Release)?;
     let keep: Vec<_> = env::vars_os()
         .map(|(name, _)| name)

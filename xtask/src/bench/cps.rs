@@ -46,6 +46,7 @@ pub(crate) struct Args {
 
 /// Builds, becomes root, measures, prints; fails if tcp-trace lost events.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    privilege::expect_a_way_to_root()?;
     let program = match &args.program {
         Some(program) => program.clone(),
         None => build(&Checkout::find()?, Profile::Release)?,

@@ -30,6 +30,7 @@ pub(super) fn run(
         command.arg("--").args(harness);
     }
     let words = words(&command);
+    println!("{words}");
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -46,7 +47,6 @@ pub(super) fn run(
     }
     let status = child.wait().with_context(|| format!("cannot wait for {words}"))?;
     verdict(tally, status.success(), setting.args.filter.as_deref())
-        .with_context(|| format!("{words} ended with {status}"))
 }
 
 fn verdict(tally: Tally, success: bool, filter: Option<&str>) -> Result<Outcome> {
