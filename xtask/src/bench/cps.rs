@@ -15,6 +15,7 @@ use super::{
     machine::Machine,
     namespace,
     rounds::{self, Load, Round},
+    statistics::Spread,
     table::{self, Line},
     tracer::Tracer,
 };
@@ -23,6 +24,9 @@ use crate::{
     checkout::Checkout,
     privilege,
 };
+
+/// How far apart the runs of nothing may be, against their mean, for the figures to be believed.
+const UNREST: f64 = 0.2;
 
 /// How to measure it.
 #[derive(Debug, clap::Args)]
@@ -83,6 +87,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }));
     println!("\n{}", heading(args));
     print!("{}", table::text(&lines));
+    if let Some(note) = rounds::nothing(&rounds).and_then(|nothing| unrest(nothing.kept)) {
+        println!("\n{note}");
+    }
     if let Some(path) = &args.json {
         write(path, args, &rounds, &lines)?;
     }
@@ -117,6 +124,19 @@ fn measure(args: &Args, tracers: &[&Tracer]) -> Result<Vec<Round>> {
         done.push(round);
     }
     Ok(done)
+}
+
+/// A warning, if nothing alone was so uneven that the figures say little.
+fn unrest(nothing: Spread) -> Option<String> {
+    let Spread { min, max, .. } = nothing;
+    (max - min > UNREST).then(|| {
+        format!(
+            "Something else was running: with no tracer at all, the rate moved between {:.0} % and \
+             {:.0} % within a round. Measure again on a machine at rest.",
+            min * 100.0,
+            max * 100.0
+        )
+    })
 }
 
 fn heading(args: &Args) -> String {
@@ -165,4 +185,16 @@ fn become_root(args: &Args, program: &Path) -> Result<()> {
     }
     let error = command.exec();
     Err(error).with_context(|| format!("cannot start {}", crate::tool::words(&command)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_uneven_yardstick_is_named() {
+        assert_eq!(unrest(Spread { median: 1.0, min: 0.95, max: 1.05 }), None);
+        let note = unrest(Spread { median: 1.0, min: 0.3, max: 1.7 }).unwrap();
+        assert!(note.contains("between 30 % and 170 %"), "{note}");
+    }
 }
