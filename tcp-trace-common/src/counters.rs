@@ -10,14 +10,12 @@ pub const COUNTER_TRANSITIONS: usize = 0;
 pub const COUNTER_OUTPUT_ERRORS: usize = STATE_SLOTS * STATE_SLOTS;
 /// Slots for failed outputs; see [`output_error_slot`].
 pub const OUTPUT_ERROR_SLOTS: usize = 8;
-/// Records handed to the perf buffer, failed ones included.
-pub const COUNTER_OUTPUTS: usize = COUNTER_OUTPUT_ERRORS + OUTPUT_ERROR_SLOTS;
 /// State changes of namespaces that the filter leaves out.
-pub const COUNTER_FILTERED: usize = COUNTER_OUTPUTS + 1;
+pub const COUNTER_FILTERED: usize = COUNTER_OUTPUT_ERRORS + OUTPUT_ERROR_SLOTS;
 /// State numbers outside the matrix: none is known, so any is worth a look.
-pub const COUNTER_STRANGE_STATE: usize = COUNTER_OUTPUTS + 2;
+pub const COUNTER_STRANGE_STATE: usize = COUNTER_FILTERED + 1;
 /// Length of the block.
-pub const COUNTER_SLOTS: usize = COUNTER_OUTPUTS + 8;
+pub const COUNTER_SLOTS: usize = COUNTER_FILTERED + 8;
 
 /// Names of the slots of failed outputs, in order.
 pub const OUTPUT_ERROR_NAMES: [&str; OUTPUT_ERROR_SLOTS] =

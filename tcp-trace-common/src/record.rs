@@ -94,7 +94,7 @@ pub struct StateRecord {
     /// `SOCK_*` bits.
     pub sock_flags: u8,
     /// Always zero.
-    pub reserved: [u8; 6],
+    pub reserved: [u16; 3],
 }
 
 /// Size of a [`StateRecord`] in bytes.

@@ -3,9 +3,7 @@
 use core::{ffi::c_void, ptr};
 
 use aya_ebpf::helpers::generated::bpf_perf_event_output;
-use tcp_trace_common::{
-    COUNTER_OUTPUT_ERRORS, COUNTER_OUTPUTS, STATE_RECORD_LEN, StateRecord, output_error_slot,
-};
+use tcp_trace_common::{COUNTER_OUTPUT_ERRORS, STATE_RECORD_LEN, StateRecord, output_error_slot};
 
 use crate::{counter::Counters, maps::EVENTS, note};
 
@@ -15,7 +13,6 @@ const CURRENT_CPU: u64 = 0xffff_ffff;
 /// Sends `record`. aya's own `output` drops the helper's answer, which is what tells a full buffer.
 #[inline(always)]
 pub(crate) fn emit(ctx: *mut c_void, counters: &Counters, record: &StateRecord) {
-    counters.raise(COUNTER_OUTPUTS);
     // SAFETY: the map is a perf event array, the record is initialised, and its length is its own.
     let result = unsafe {
         bpf_perf_event_output(

@@ -16,12 +16,13 @@ const AF_INET6: u16 = 10;
 /// What stands before an IPv4 address in its IPv6 form, as the word holding bytes 8 to 11.
 const V4_MAPPED: u32 = u32::from_be(0x0000_ffff);
 
-/// All that can be read off `sk` itself; time, states and namespace are the caller's.
+/// All that can be read off `sk` itself; time, states and namespace are the caller's. Asking for the
+/// cookie makes the kernel choose one, so it is asked for only `with_cookie`.
 ///
 /// # Safety
 /// `sk` points to a live `struct sock`.
 #[inline(always)]
-pub(crate) unsafe fn of_socket<F: Fields>(sk: Base) -> StateRecord {
+pub(crate) unsafe fn of_socket<F: Fields>(sk: Base, with_cookie: bool) -> StateRecord {
     let mut valid = 0;
     // SAFETY: the offsets are those of `struct sock` in the running kernel.
     let (family, protocol) = unsafe {
@@ -72,10 +73,11 @@ pub(crate) unsafe fn of_socket<F: Fields>(sk: Base) -> StateRecord {
             bytes_received: 0,
             pid: 0,
             tid: 0,
-            comm: [0; 16],
+            // As words: the compiler would call a byte-wise memset for an array of bytes.
+            comm: core::mem::transmute::<[u64; 2], [u8; 16]>([0; 2]),
             shutdown: field::<F, u8>(sk, global!(OFFSETS.shutdown)),
             sock_flags: 0,
-            reserved: [0; 6],
+            reserved: [0; 3],
         }
     };
     if global!(OFFSETS.flags) != ABSENT && global!(OFFSETS.socket) != ABSENT {
@@ -83,7 +85,7 @@ pub(crate) unsafe fn of_socket<F: Fields>(sk: Base) -> StateRecord {
         record.sock_flags = unsafe { sock_flags::<F>(sk) };
         valid |= VALID_FLAGS;
     }
-    if F::COOKIE_HELPER && global!(SETTINGS.cookie_helper) != 0 {
+    if F::COOKIE_HELPER && with_cookie && global!(SETTINGS.cookie_helper) != 0 {
         // SAFETY: the helper takes the hook's own socket pointer.
         record.cookie = unsafe { generated::bpf_get_socket_cookie(sk.cast_mut().cast()) };
         valid |= VALID_COOKIE;

@@ -28,6 +28,11 @@ use crate::{
     netns, note, record,
 };
 
+/// `TCP_LISTEN` of the kernel's `tcp_states.h`.
+const TCP_LISTEN: u32 = 10;
+/// `TCP_SYN_RECV`, likewise.
+const TCP_SYN_RECV: u32 = 3;
+
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn state_tp_btf(ctx: BtfTracePointContext) -> i32 {
     let (sk, old, new): (Base, i32, i32) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
@@ -78,8 +83,10 @@ fn state_change<F: Fields>(ctx: *mut c_void, sk: Base, old: u32, new: u32) {
         counters.raise(COUNTER_STRANGE_STATE);
         note::strange_state(ctx, old, new);
     }
+    // A newborn child is given the cookie it keeps only after this change.
+    let newborn = old == TCP_LISTEN && new == TCP_SYN_RECV;
     // SAFETY: `sk` is the live socket of the hook.
-    let mut record = unsafe { record::of_socket::<F>(sk) };
+    let mut record = unsafe { record::of_socket::<F>(sk, !newborn) };
     record.time_ns = time_ns;
     record.old_state = old as u8;
     record.new_state = new as u8;

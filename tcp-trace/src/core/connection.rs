@@ -87,7 +87,11 @@ impl Connection {
         let snapshot = change.origin == Origin::Snapshot;
         Self {
             id,
-            socket: change.socket,
+            socket: SocketId {
+                // The kernel gives a newborn child the cookie it will keep only after this change.
+                cookie: change.socket.cookie.filter(|_| !is_birth_of_child(change)),
+                ..change.socket
+            },
             netns: change.netns,
             flow: change.flow,
             protocol: change.protocol,
@@ -151,7 +155,7 @@ impl Connection {
                 self.flow = change.flow;
             }
         }
-        if change.socket.cookie.is_some() {
+        if change.socket.cookie.is_some() && !is_birth_of_child(change) {
             self.socket = change.socket;
         }
         self.netns = change.netns.or(self.netns);
@@ -237,6 +241,10 @@ impl Connection {
                 )
             })
     }
+}
+
+fn is_birth_of_child(change: &StateChange) -> bool {
+    change.old == TcpState::Listen && change.new == TcpState::SynRecv
 }
 
 fn direction(change: &StateChange) -> Direction {

@@ -100,7 +100,7 @@ pub fn event(record: &wire::StateRecord) -> Result<Event, DecodeError> {
             comm: Comm(record.comm),
         }),
     };
-    Ok(Event { at: Ts(record.time_ns), body: Body::State(Box::new(change)) })
+    Ok(Event { at: Ts(record.time_ns), body: Body::State(change) })
 }
 
 /// One end; `::ffff:a.b.c.d` is IPv4, whichever kind of socket it came from.

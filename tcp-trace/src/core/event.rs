@@ -18,7 +18,7 @@ pub struct Event {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
     /// A socket changed its state, or was found in one at start.
-    State(Box<StateChange>),
+    State(StateChange),
     /// Events of one CPU were lost before this moment.
     Lost {
         /// The CPU whose buffer was full.

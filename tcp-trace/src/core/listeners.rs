@@ -1,16 +1,15 @@
 //! Which process listens where: the owner of what comes in through a listener.
 
-use std::{
-    collections::HashMap,
-    net::{IpAddr, SocketAddr},
-};
+use std::net::{IpAddr, SocketAddr};
+
+use rustc_hash::FxHashMap;
 
 use super::owner::{Owner, OwnerSource};
 
 /// Listening sockets by namespace and port.
 #[derive(Debug, Default)]
 pub struct Listeners {
-    by_port: HashMap<(Option<u32>, u16), Vec<Listener>>,
+    by_port: FxHashMap<(Option<u32>, u16), Vec<Listener>>,
 }
 
 #[derive(Debug)]

@@ -19,6 +19,13 @@ pub struct Merge<T> {
     hurried: u64,
 }
 
+impl<T> Default for Merge<T> {
+    /// Holds nothing back: a stand-in for one that is at work elsewhere.
+    fn default() -> Self {
+        Self::new(Duration::ZERO, 0)
+    }
+}
+
 impl<T> Merge<T> {
     /// Holds items back for `window`, at most `limit` of them.
     #[must_use]

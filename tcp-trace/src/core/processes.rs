@@ -19,6 +19,7 @@ pub type Named<'a> = (&'a Comm, &'a Process);
 /// All process names that hold a connection now.
 #[derive(Debug, Default)]
 pub struct Processes {
+    // Names are chosen by whoever runs a process: a hash that resists attack.
     by_name: HashMap<Comm, Process>,
 }
 

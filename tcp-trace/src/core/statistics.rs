@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use super::{
-    close::{CloseReason, ClosedBy, Verdict},
+    clock::Ts,
+    close::{CloseReason, ClosedBy},
+    connection::{Closed, Connection},
     errno,
+    event::StateChange,
     histogram::Histogram,
     tcp_state::TcpState,
 };
@@ -64,34 +67,51 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// A connection stood in `state` for `span`.
-    pub fn stood(&mut self, state: TcpState, span: Duration) {
-        if let Some(histogram) = self.state_durations.get_mut(state.index()) {
-            histogram.observe(span);
+    /// `connection` has taken a step; it had stood in the state before for `stood`, where known.
+    pub fn stepped(
+        &mut self,
+        connection: &Connection,
+        at: Ts,
+        change: &StateChange,
+        stood: Option<Duration>,
+    ) {
+        if let Some(stood) = stood.filter(|_| change.old != change.new)
+            && let Some(histogram) = self.state_durations.get_mut(change.old.index())
+        {
+            histogram.observe(stood);
+        }
+        let connected = change.old == TcpState::SynSent && change.new == TcpState::Established;
+        if connected && !connection.gap {
+            self.outbound_handshakes.observe(at.since(connection.opened_at));
         }
     }
 
-    /// A connection ended from `old`.
-    pub fn ended(&mut self, old: TcpState, verdict: Verdict) {
+    /// `connection` ended from `from`. The end of a listener is no end of a connection.
+    pub fn ended(&mut self, connection: &Connection, from: TcpState) {
+        let Some(Closed { at, verdict }) = connection.closed else { return };
+        if from == TcpState::Listen || connection.is_listener() {
+            return;
+        }
         let by = verdict.by.map_or(ClosedBy::ALL.len(), |by| by as usize);
         let row = self.closed.get_mut(verdict.reason as usize);
         if let Some(count) = row.and_then(|row| row.get_mut(by)) {
             *count += 1;
         }
-        if old == TcpState::SynSent && verdict.error != 0 {
-            let known =
-                errno::CONNECT_ERRORS.iter().position(|(number, _)| *number == verdict.error);
-            let slot = known.unwrap_or(errno::CONNECT_ERRORS.len());
-            if let Some(count) = self.connect_errors.get_mut(slot) {
-                *count += 1;
-            }
+        if from == TcpState::SynSent && verdict.error != 0 {
+            self.connect_failed(verdict.error);
+        }
+        if let (Some((by, since)), false) = (connection.first_fin, connection.gap)
+            && let Some(histogram) = self.teardowns.get_mut(by as usize)
+        {
+            histogram.observe(at.since(since));
         }
     }
 
-    /// A teardown that `by` began took `span`.
-    pub fn tore_down(&mut self, by: ClosedBy, span: Duration) {
-        if let Some(histogram) = self.teardowns.get_mut(by as usize) {
-            histogram.observe(span);
+    fn connect_failed(&mut self, error: i32) {
+        let known = errno::CONNECT_ERRORS.iter().position(|(number, _)| *number == error);
+        let slot = known.unwrap_or(errno::CONNECT_ERRORS.len());
+        if let Some(count) = self.connect_errors.get_mut(slot) {
+            *count += 1;
         }
     }
 
@@ -120,10 +140,8 @@ mod tests {
     #[test]
     fn a_failed_connect_is_counted_under_its_error() {
         let mut statistics = Statistics::default();
-        let refused = |error| Verdict { reason: CloseReason::Refused, by: None, error };
-        statistics.ended(TcpState::SynSent, refused(errno::ECONNREFUSED));
-        statistics.ended(TcpState::SynSent, refused(4711));
-        statistics.ended(TcpState::Established, refused(errno::ECONNREFUSED));
+        statistics.connect_failed(errno::ECONNREFUSED);
+        statistics.connect_failed(4711);
         let index = errno::CONNECT_ERRORS.iter().position(|(_, n)| *n == "ECONNREFUSED").unwrap();
         assert_eq!(statistics.connect_errors[index], 1);
         assert_eq!(statistics.connect_errors.last(), Some(&1));

@@ -1,13 +1,16 @@
 //! Every connection that is open, and the last ones that were; bounded by configuration.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+
+use rustc_hash::FxHashMap;
+use slab::Slab;
 
 use super::{
+    census::Census,
     clock::Ts,
     close::{self, CloseReason, Verdict},
     connection::{Connection, ConnectionId},
     event::{Body, Event, Origin, SocketId, StateChange},
-    listeners::Listeners,
     owner::{Owner, OwnerSource},
     population::Population,
     processes::Processes,
@@ -45,8 +48,8 @@ pub enum Outcome {
 /// A step that a connection took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stepped {
-    /// Which connection.
-    pub id: ConnectionId,
+    /// Where it stands now; `None` where this was its end. See [`Table::after`].
+    slot: Option<usize>,
     /// State before.
     pub from: TcpState,
     /// State after.
@@ -66,12 +69,11 @@ enum Key {
 #[derive(Debug)]
 pub struct Table {
     limits: Limits,
-    live: HashMap<Key, Connection>,
-    keys: HashMap<ConnectionId, Key>,
+    live: Slab<Connection>,
+    // Keys are the kernel's numbers, which nobody chooses: no need for a hash that resists attack.
+    slots: FxHashMap<Key, usize>,
     closed: VecDeque<Connection>,
-    listeners: Listeners,
-    processes: Processes,
-    population: Population,
+    census: Census,
     statistics: Statistics,
     last_id: u64,
     loss_epoch: u64,
@@ -83,12 +85,10 @@ impl Table {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
-            live: HashMap::new(),
-            keys: HashMap::new(),
+            live: Slab::new(),
+            slots: FxHashMap::default(),
             closed: VecDeque::new(),
-            listeners: Listeners::default(),
-            processes: Processes::default(),
-            population: Population::default(),
+            census: Census::default(),
             statistics: Statistics::default(),
             last_id: 0,
             loss_epoch: 0,
@@ -115,57 +115,61 @@ impl Table {
             return Outcome::Nothing;
         }
         let transition = change.old.transition(change.new);
-        self.forget_double(change.socket);
         match self.locate(change.socket) {
-            Some(key) if transition == Transition::Birth && self.is_only_found(key) => {
+            Some(slot)
+                if self.holds(slot, Connection::is_only_found)
+                    && transition == Transition::Birth =>
+            {
                 // The snapshot met it a moment after its birth: the birth knows more.
-                self.forget(key);
+                self.take_out(slot);
                 self.first_sight(at, change, transition)
             }
-            Some(key) if self.is_another_life(key, change, transition) => {
-                self.end_unseen(key, at, Mark::Reused);
+            Some(slot) if self.is_another_life(slot, change, transition) => {
+                self.end_unseen(slot, at, Mark::Reused);
                 self.first_sight(at, change, transition)
             }
-            Some(key) => self.advance(key, at, change, transition),
+            Some(slot) => self.advance(slot, at, change, transition),
             None => self.first_sight(at, change, transition),
         }
     }
 
-    /// A snapshot may have met a newborn child by cookie while the child's own birth, which carries
-    /// none, was still on its way: the one that saw the birth stays.
-    fn forget_double(&mut self, socket: SocketId) {
-        let Some(cookie) = socket.cookie.filter(|_| socket.sk != 0) else { return };
-        let (by_cookie, by_address) = (Key::Cookie(cookie.get()), Key::Address(socket.sk));
-        if self.is_only_found(by_cookie) && self.live.contains_key(&by_address) {
-            self.forget(by_cookie);
+    /// Where the table holds this socket. A child is born without a cookie of its own, so its
+    /// first event with one is found by address.
+    fn locate(&mut self, socket: SocketId) -> Option<usize> {
+        let slot_of = |slots: &FxHashMap<Key, usize>, key| slots.get(&key).copied();
+        let by_cookie =
+            socket.cookie.and_then(|cookie| slot_of(&self.slots, Key::Cookie(cookie.get())));
+        // An entry without a cookie of its own stays under its address.
+        if by_cookie.is_some_and(|slot| !self.holds(slot, Connection::is_only_found)) {
+            return by_cookie;
         }
-    }
-
-    /// Whether all that is known under `key` comes from a snapshot.
-    fn is_only_found(&self, key: Key) -> bool {
-        self.live.get(&key).is_some_and(Connection::is_only_found)
-    }
-
-    /// Takes an entry out as if it had never been.
-    fn forget(&mut self, key: Key) {
-        if let Some(connection) = self.detach(key) {
-            self.keys.remove(&connection.id);
+        let by_address =
+            (socket.sk != 0).then(|| slot_of(&self.slots, Key::Address(socket.sk))).flatten();
+        if let (Some(double), Some(_)) = (by_cookie, by_address) {
+            // The snapshot met a newborn child by cookie while the child's own birth, which carries
+            // none, was still on its way: the one that saw the birth stays.
+            self.take_out(double);
         }
+        by_address.or(by_cookie)
     }
 
-    /// Whether the socket held under `key` must have ended before `change`: it is born again, or
-    /// was a listener, which never becomes anything else.
-    fn is_another_life(&self, key: Key, change: &StateChange, transition: Transition) -> bool {
-        let known = self.live.get(&key).map(|connection| connection.state);
+    fn holds(&self, slot: usize, what: impl Fn(&Connection) -> bool) -> bool {
+        self.live.get(slot).is_some_and(what)
+    }
+
+    /// Whether the socket in `slot` must have ended before `change`: it is born again, or was a
+    /// listener, which never becomes anything else.
+    fn is_another_life(&self, slot: usize, change: &StateChange, transition: Transition) -> bool {
         transition == Transition::Birth
-            || (known == Some(TcpState::Listen) && change.old != TcpState::Listen)
+            || change.old != TcpState::Listen
+                && self.holds(slot, |known| known.state == TcpState::Listen)
     }
 
     /// A change of a socket that the table does not hold.
     fn first_sight(&mut self, at: Ts, change: &StateChange, transition: Transition) -> Outcome {
         if change.old == TcpState::Close && transition != Transition::Birth {
             // close() of a socket that never was a connection, or whose end we have told.
-            self.population.applied(change.old, change.new);
+            self.census.population.applied(change.old, change.new);
             return Outcome::Nothing;
         }
         if self.live.len() >= self.limits.live {
@@ -173,7 +177,7 @@ impl Table {
             return Outcome::Refused;
         }
         if transition != Transition::Birth && self.births_may_be_missing() {
-            self.population.applied(TcpState::Close, change.old);
+            self.census.population.applied(TcpState::Close, change.old);
         }
         let mut connection = Connection::open(self.next_id(), at, change, self.loss_epoch);
         if transition != Transition::Birth {
@@ -183,29 +187,28 @@ impl Table {
             connection.timeline.push(at, StepKind::Mark(Mark::Found(change.old)));
         }
         connection.owner = self.owner_at_birth(change);
-        let key = Self::key_for(change);
-        // Two names of one socket: what stands under the other has ended.
-        self.end_unseen(key, at, Mark::Reused);
-        self.insert(key, connection);
-        self.advance(key, at, change, transition)
+        let slot = self.put_in(connection, at);
+        self.advance(slot, at, change, transition)
     }
 
     /// A change of a socket that the table holds.
     fn advance(
         &mut self,
-        key: Key,
+        slot: usize,
         at: Ts,
         change: &StateChange,
         transition: Transition,
     ) -> Outcome {
-        let Some(mut connection) = self.detach(key) else { return Outcome::Nothing };
+        let Some(connection) = self.live.get_mut(slot) else { return Outcome::Nothing };
+        self.census.leave(connection);
+        let key = Key::of(connection.socket);
         let newborn = transition == Transition::Birth;
         if connection.is_only_found() && self.loss_epoch == 0 {
             // The snapshot met it a moment after this very change.
             connection.state = change.old;
         }
         if !newborn && connection.state != change.old {
-            self.population.applied(connection.state, change.old);
+            self.census.population.applied(connection.state, change.old);
             self.statistics.gaps += u64::from(!connection.gap);
             connection.jump(at, change.old);
         }
@@ -214,29 +217,30 @@ impl Table {
             let mark = Mark::Illegal { from: change.old, to: change.new };
             connection.timeline.push(at, StepKind::Mark(mark));
         }
-        self.population.applied(change.old, change.new);
+        self.census.population.applied(change.old, change.new);
         let age_known =
             !(newborn || connection.found && connection.state_since == connection.opened_at);
         let stood = connection.step(at, change, self.loss_epoch);
-        if age_known && change.old != change.new {
-            self.statistics.stood(change.old, stood);
+        self.statistics.stepped(connection, at, change, age_known.then_some(stood));
+        self.census.enter(connection);
+        let renamed = Key::of(connection.socket);
+        if renamed != key {
+            self.slots.remove(&key);
+            self.slots.insert(renamed, slot);
         }
-        self.note_handshake(&connection, at, change);
-        let stepped = Stepped {
-            id: connection.id,
-            from: change.old,
-            to: change.new,
-            stood_ns: age_known.then(|| u64::try_from(stood.as_nanos()).unwrap_or(u64::MAX)),
-        };
-        if change.new == TcpState::Close && change.old != TcpState::Close {
+        let ended = change.new == TcpState::Close && change.old != TcpState::Close;
+        if ended {
             let first_fin = connection.first_fin.map(|(by, _)| by);
             let inbound = connection.direction != Direction::Outbound;
             let verdict = close::verdict(change, first_fin, inbound);
-            self.bury(connection, at, Some((change.old, verdict)));
-        } else {
-            self.insert(Self::key_of(&connection), connection);
+            self.bury(slot, at, change.old, verdict);
         }
-        Outcome::Stepped(stepped)
+        Outcome::Stepped(Stepped {
+            slot: (!ended).then_some(slot),
+            from: change.old,
+            to: change.new,
+            stood_ns: age_known.then(|| u64::try_from(stood.as_nanos()).unwrap_or(u64::MAX)),
+        })
     }
 
     /// A socket that was there already.
@@ -256,35 +260,8 @@ impl Table {
             comm: task.comm,
             source: OwnerSource::Descriptor,
         });
-        let stepped =
-            Stepped { id: connection.id, from: change.old, to: change.new, stood_ns: None };
-        self.insert(Self::key_of(&connection), connection);
-        Outcome::Stepped(stepped)
-    }
-
-    /// Where the table holds this socket. A child is born without a cookie of its own, so its
-    /// first event with one is found by address.
-    fn locate(&self, socket: SocketId) -> Option<Key> {
-        let by_cookie = socket.cookie.map(|cookie| Key::Cookie(cookie.get()));
-        let by_address = Some(Key::Address(socket.sk)).filter(|_| socket.sk != 0);
-        by_cookie.into_iter().chain(by_address).find(|key| self.live.contains_key(key))
-    }
-
-    fn key_for(change: &StateChange) -> Key {
-        match change.socket.cookie {
-            // The kernel copies the child's cookie in only after this change.
-            Some(cookie) if change.old != TcpState::Listen || change.new == TcpState::Close => {
-                Key::Cookie(cookie.get())
-            }
-            _ => Key::Address(change.socket.sk),
-        }
-    }
-
-    fn key_of(connection: &Connection) -> Key {
-        connection
-            .socket
-            .cookie
-            .map_or(Key::Address(connection.socket.sk), |c| Key::Cookie(c.get()))
+        let slot = Some(self.put_in(connection, at));
+        Outcome::Stepped(Stepped { slot, from: change.old, to: change.new, stood_ns: None })
     }
 
     fn owner_at_birth(&self, change: &StateChange) -> Option<Owner> {
@@ -294,44 +271,29 @@ impl Table {
             (TcpState::Close, TcpState::SynSent) => current(OwnerSource::Connect),
             (TcpState::Close, TcpState::Listen) => current(OwnerSource::Listen),
             (TcpState::Listen, TcpState::SynRecv) => {
-                self.listeners.owner_of(change.netns, change.flow.local)
+                self.census.listeners.owner_of(change.netns, change.flow.local)
             }
             _ => None,
         }
     }
 
-    fn note_handshake(&mut self, connection: &Connection, at: Ts, change: &StateChange) {
-        if change.old == TcpState::SynSent && change.new == TcpState::Established && !connection.gap
-        {
-            self.statistics.outbound_handshakes.observe(at.since(connection.opened_at));
-        }
-    }
-
     /// Ends a life whose end was not seen.
-    fn end_unseen(&mut self, key: Key, at: Ts, mark: Mark) {
-        let Some(mut connection) = self.detach(key) else { return };
-        self.population.applied(connection.state, TcpState::Close);
+    fn end_unseen(&mut self, slot: usize, at: Ts, mark: Mark) {
+        let Some(connection) = self.live.get_mut(slot) else { return };
+        self.census.population.applied(connection.state, TcpState::Close);
         self.statistics.ended_unseen += 1;
         connection.gap = true;
         connection.timeline.push(at, StepKind::Mark(mark));
-        self.bury(connection, at, None);
+        let by = connection.first_fin.map(|(by, _)| by);
+        let (state, reason) = (connection.state, CloseReason::Unknown);
+        self.bury(slot, at, state, Verdict { reason, by, error: 0 });
     }
 
-    /// Moves a connection among the closed ones.
-    fn bury(&mut self, mut connection: Connection, at: Ts, end: Option<(TcpState, Verdict)>) {
-        self.keys.remove(&connection.id);
-        let first_fin = connection.first_fin;
-        let (from, verdict) = end.unwrap_or_else(|| {
-            let by = first_fin.map(|(by, _)| by);
-            (connection.state, Verdict { reason: CloseReason::Unknown, by, error: 0 })
-        });
+    /// Moves a connection, which ended from `from`, among the closed ones.
+    fn bury(&mut self, slot: usize, at: Ts, from: TcpState, verdict: Verdict) {
+        let Some(mut connection) = self.take_out(slot) else { return };
         connection.finish(at, verdict);
-        if !connection.is_listener() && from != TcpState::Listen {
-            self.statistics.ended(from, verdict);
-            if let (Some((by, since)), false) = (first_fin, connection.gap) {
-                self.statistics.tore_down(by, at.since(since));
-            }
-        }
+        self.statistics.ended(&connection, from);
         if self.closed.len() >= self.limits.closed {
             self.closed.pop_front();
         }
@@ -340,31 +302,23 @@ impl Table {
         }
     }
 
-    /// Puts a connection in, and counts it.
-    fn insert(&mut self, key: Key, connection: Connection) {
-        self.population.enter(connection.state);
-        if let Some(owner) = connection.owner {
-            let (name, since) = (owner.comm, connection.state_since);
-            self.processes.add(name, connection.state, since, connection.id);
-            if connection.state == TcpState::Listen {
-                self.listeners.add(connection.netns, connection.flow.local, owner);
-            }
+    /// Puts a connection in, counts it, and ends what stood under the same name.
+    fn put_in(&mut self, connection: Connection, at: Ts) -> usize {
+        let key = Key::of(connection.socket);
+        if let Some(stale) = self.slots.get(&key).copied() {
+            self.end_unseen(stale, at, Mark::Reused);
         }
-        self.keys.insert(connection.id, key);
-        self.live.insert(key, connection);
+        self.census.enter(&connection);
+        let slot = self.live.insert(connection);
+        self.slots.insert(key, slot);
+        slot
     }
 
     /// Takes a connection out, and its counts with it.
-    fn detach(&mut self, key: Key) -> Option<Connection> {
-        let connection = self.live.remove(&key)?;
-        self.population.leave(connection.state);
-        if let Some(owner) = connection.owner {
-            let (name, since) = (owner.comm, connection.state_since);
-            self.processes.remove(name, connection.state, since, connection.id);
-            if connection.state == TcpState::Listen {
-                self.listeners.remove(connection.netns, connection.flow.local, owner);
-            }
-        }
+    fn take_out(&mut self, slot: usize) -> Option<Connection> {
+        let connection = self.live.try_remove(slot)?;
+        self.slots.remove(&Key::of(connection.socket));
+        self.census.leave(&connection);
         Some(connection)
     }
 
@@ -377,18 +331,23 @@ impl Table {
         self.loss_epoch > 0 || self.statistics.refused > 0
     }
 
-    /// The connection with this number, open or closed not long ago.
+    /// The connection with this number, open or closed not long ago. Walks the table: for a person's
+    /// question, not for every event.
     #[must_use]
     pub fn get(&self, id: ConnectionId) -> Option<&Connection> {
-        self.keys
-            .get(&id)
-            .and_then(|key| self.live.get(key))
-            .or_else(|| self.closed.iter().rev().find(|connection| connection.id == id))
+        let mut all = self.live().chain(self.closed());
+        all.find(|connection| connection.id == id)
+    }
+
+    /// The connection that has just taken `step`.
+    #[must_use]
+    pub fn after(&self, step: Stepped) -> Option<&Connection> {
+        step.slot.map_or(self.closed.back(), |slot| self.live.get(slot))
     }
 
     /// Open connections and listeners, in no order.
     pub fn live(&self) -> impl Iterator<Item = &Connection> {
-        self.live.values()
+        self.live.iter().map(|(_, connection)| connection)
     }
 
     /// Closed connections, latest first.
@@ -423,19 +382,25 @@ impl Table {
     /// Sockets by state.
     #[must_use]
     pub fn population(&self) -> &Population {
-        &self.population
+        &self.census.population
     }
 
     /// Connections by process.
     #[must_use]
     pub fn processes(&self) -> &Processes {
-        &self.processes
+        &self.census.processes
     }
 
     /// Counters and histograms.
     #[must_use]
     pub fn statistics(&self) -> &Statistics {
         &self.statistics
+    }
+}
+
+impl Key {
+    fn of(socket: SocketId) -> Self {
+        socket.cookie.map_or(Self::Address(socket.sk), |cookie| Self::Cookie(cookie.get()))
     }
 }
 

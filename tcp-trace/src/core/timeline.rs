@@ -98,6 +98,10 @@ pub enum Mark {
 impl Timeline {
     /// Adds a step, or counts it once [`STEP_LIMIT`] is reached.
     pub fn push(&mut self, at: Ts, kind: StepKind) {
+        if self.steps.capacity() == 0 {
+            // An ordinary life, in one allocation.
+            self.steps.reserve_exact(6);
+        }
         if self.steps.len() < STEP_LIMIT {
             self.steps.push(Step { at, kind });
         } else {

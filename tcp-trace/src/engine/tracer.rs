@@ -146,24 +146,22 @@ impl Tracer {
 
     /// Applies all that happened before `now` less the reorder window.
     pub(crate) fn release(&mut self, now: Ts) {
-        let mut ready = Vec::new();
-        self.merge.release(now, |at, item| ready.push((at, item)));
-        self.apply_all(ready);
+        let mut merge = std::mem::take(&mut self.merge);
+        merge.release(now, |at, item| self.apply_inbound(at, &item));
+        self.merge = merge;
     }
 
     /// Applies all that is left.
     pub(crate) fn flush(&mut self) {
-        let mut ready = Vec::new();
-        self.merge.flush(|at, item| ready.push((at, item)));
-        self.apply_all(ready);
+        let mut merge = std::mem::take(&mut self.merge);
+        merge.flush(|at, item| self.apply_inbound(at, &item));
+        self.merge = merge;
     }
 
-    fn apply_all(&mut self, ready: Vec<(Ts, Inbound)>) {
-        for (at, item) in ready {
-            match item {
-                Inbound::Record(cpu, record) => self.apply_record(cpu, &record),
-                Inbound::Lost(cpu, count) => self.apply_loss(cpu, at, count),
-            }
+    fn apply_inbound(&mut self, at: Ts, item: &Inbound) {
+        match item {
+            Inbound::Record(cpu, record) => self.apply_record(*cpu, record),
+            Inbound::Lost(cpu, count) => self.apply_loss(*cpu, at, *count),
         }
     }
 
@@ -198,7 +196,7 @@ impl Tracer {
         if self.events.receiver_count() == 0 || !live {
             return;
         }
-        let Some(known) = self.table.get(stepped.id) else { return };
+        let Some(known) = self.table.after(stepped) else { return };
         let (at, wall, epoch) = (event.at, self.wall, self.table.loss_epoch());
         let step = api::state_event(known, stepped, change, at, wall, epoch);
         let end = (known.closed.is_some() && !known.is_listener())

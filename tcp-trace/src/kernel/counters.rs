@@ -2,7 +2,7 @@
 
 use aya::maps::{MapData, MapError, PerCpuArray};
 use tcp_trace_common::{
-    COUNTER_FILTERED, COUNTER_OUTPUT_ERRORS, COUNTER_OUTPUTS, COUNTER_SLOTS, COUNTER_STRANGE_STATE,
+    COUNTER_FILTERED, COUNTER_OUTPUT_ERRORS, COUNTER_SLOTS, COUNTER_STRANGE_STATE,
     OUTPUT_ERROR_NAMES, transition_slot,
 };
 
@@ -61,12 +61,6 @@ impl Counters {
             .into_iter()
             .enumerate()
             .map(|(slot, name)| (name, self.slot(COUNTER_OUTPUT_ERRORS + slot)))
-    }
-
-    /// Records handed to the buffers, failed ones included.
-    #[must_use]
-    pub fn outputs(&self) -> u64 {
-        self.slot(COUNTER_OUTPUTS)
     }
 
     /// Changes in namespaces that are not traced.

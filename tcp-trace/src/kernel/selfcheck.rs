@@ -151,7 +151,7 @@ impl Made {
 
 fn change(record: &StateRecord) -> Option<StateChange> {
     match crate::core::decode::event(record) {
-        Ok(Event { body: Body::State(change), .. }) => Some(*change),
+        Ok(Event { body: Body::State(change), .. }) => Some(change),
         _ => None,
     }
 }

@@ -24,8 +24,9 @@ pub(crate) fn default_buffer_bytes(cpus: usize) -> usize {
     ((64 << 20) / cpus.max(1)).clamp(256 << 10, 4 << 20)
 }
 
-/// Waiting bytes that wake the reader at once.
-const WATERMARK: usize = 64 << 10;
+/// A wakeup costs the traced connection an interrupt of its own CPU, so buffers wake the reader only
+/// when a quarter is full; the tick finds the rest.
+const WATERMARK_SHARE: usize = 4;
 /// What the waker is known by among the CPUs.
 const WAKER: u64 = u64::MAX;
 
@@ -90,7 +91,7 @@ impl Transport {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
             .map_err(|error| other("epoll_create")(error.into()))?;
         let bytes = bytes.max(rustix::param::page_size()).next_power_of_two();
-        let watermark = u32::try_from(WATERMARK.min(bytes / 4)).unwrap_or(u32::MAX);
+        let watermark = u32::try_from(bytes / WATERMARK_SHARE).unwrap_or(u32::MAX);
         let mut rings = Vec::with_capacity(cpus.len());
         for &cpu in cpus {
             let event = sys::perf_event_open(cpu, watermark)

@@ -144,3 +144,60 @@ async fn connection(
     connection.as_mut().graceful_shutdown();
     let _ = timeout(GRACE, connection).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
+        time::Instant,
+    };
+
+    use super::*;
+
+    /// A client's end, and the time after which the server has let go of it.
+    fn client(life: Option<Duration>) -> (DuplexStream, impl Future<Output = Duration>) {
+        let (client, server) = duplex(64);
+        let router = Router::new().fallback(async || "#".repeat(100_000));
+        let start = Instant::now();
+        let task = tokio::spawn(async move {
+            let (_stop, shutdown) = watch::channel(false);
+            connection(Box::new(server), router, life, shutdown).await;
+        });
+        (client, async move {
+            task.await.unwrap();
+            start.elapsed()
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_finish_a_request_is_let_go() {
+        let (mut client, served) = client(None);
+        client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n").await.unwrap();
+        let after = served.await;
+        assert!((HEAD..HEAD + GRACE).contains(&after), "{after:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_read_is_let_go() {
+        let (mut client, served) = client(Some(LIFE));
+        client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        assert_eq!(served.await, LIFE + GRACE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_scrapes_every_minute_keeps_its_connection() {
+        let (mut client, served) = client(Some(LIFE));
+        let mut byte = [0];
+        for _ in 0..9 {
+            client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+            let mut read = 0;
+            while read < 100_000 {
+                assert_ne!(client.read(&mut byte).await.unwrap(), 0);
+                read += usize::from(byte == *b"#");
+            }
+            sleep(Duration::from_mins(1)).await;
+        }
+        drop(client);
+        assert!(served.await >= Duration::from_mins(9));
+    }
+}

@@ -29,6 +29,8 @@ use crate::{
 const SUBSCRIBER: &str = "subscriber";
 /// Events that have piled up are written together, up to about this many bytes.
 const CHUNK: usize = 32 * 1024;
+/// Events looked at before other tasks get their turn, however few of them are wanted.
+const TURN: usize = 512;
 /// Silence after which a comment is sent, so that proxies keep the stream open.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -117,7 +119,10 @@ impl<T: Tracer> Subscription<T> {
 
     /// Adds what has piled up: one write for a burst, not one for each event.
     fn write_waiting(&mut self, chunk: &mut Vec<u8>) {
-        while chunk.len() < CHUNK {
+        for _ in 0..TURN {
+            if chunk.len() >= CHUNK {
+                return;
+            }
             match self.events.try_recv() {
                 Ok(event) => self.write(&event, chunk),
                 Err(TryRecvError::Lagged(count)) => self.write(&self.missed(count), chunk),

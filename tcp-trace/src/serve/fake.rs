@@ -181,7 +181,7 @@ pub(crate) fn figures() -> Figures {
     matrix.raise(TcpState::Listen, TcpState::SynRecv);
     matrix.raise(TcpState::LastAck, TcpState::Established);
     let mut statistics = Statistics::default();
-    statistics.stood(TcpState::CloseWait, Duration::from_secs(75));
+    statistics.state_durations[TcpState::CloseWait.index()].observe(Duration::from_secs(75));
     let mut gauges = [0; 13];
     gauges[TcpState::CloseWait.index()] = 3;
     Figures {

@@ -56,12 +56,18 @@ fn process(pid: Option<i32>) -> String {
     pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
 }
 
+/// Device, inode and time of creation: an inode's number may soon be another file's.
+type Identity = (u64, u64, i64, i64);
+
+fn identity(file: &fs::Metadata) -> Identity {
+    (file.dev(), file.ino(), file.mtime(), file.mtime_nsec())
+}
+
 /// The socket's file; removed when dropped, if it is still the one that was made.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
-    /// Device and inode.
-    identity: (u64, u64),
+    identity: Identity,
 }
 
 /// Listens on `path`, in place of a socket there that nobody listens on any more.
@@ -82,7 +88,7 @@ pub(super) async fn bind(path: &Path) -> Result<(UnixListener, SocketFile), Sock
         .map_err(failed("make private"))?;
     socket.bind(path).map_err(failed("serve on"))?;
     let file = fs::symlink_metadata(path)
-        .map(|made| SocketFile { path: path.to_owned(), identity: (made.dev(), made.ino()) })
+        .map(|made| SocketFile { path: path.to_owned(), identity: identity(&made) })
         .map_err(failed("find again"))?;
     let listener = socket.listen(BACKLOG).map_err(failed("listen on"))?;
     Ok((listener, file))
@@ -134,7 +140,7 @@ async fn clear(path: &Path) -> Result<(), SocketError> {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         let found = fs::symlink_metadata(&self.path);
-        if found.is_ok_and(|found| (found.dev(), found.ino()) == self.identity)
+        if found.is_ok_and(|found| identity(&found) == self.identity)
             && let Err(error) = fs::remove_file(&self.path)
         {
             tracing::warn!(path = %self.path.display(), %error, "cannot remove the socket");

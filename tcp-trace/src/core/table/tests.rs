@@ -29,7 +29,7 @@ fn change(sk: u64, old: S, new: S) -> StateChange {
 }
 
 fn event(at: u64, change: StateChange) -> Event {
-    Event { at: Ts(at), body: Body::State(Box::new(change)) }
+    Event { at: Ts(at), body: Body::State(change) }
 }
 
 fn table() -> Table {
@@ -248,7 +248,7 @@ proptest! {
             table.apply(&event(at as u64, change));
             prop_assert!(table.len() <= 5 && table.closed().count() <= 3);
             prop_assert_eq!(table.population().held().iter().sum::<u64>(), table.len() as u64);
-            prop_assert_eq!(table.keys.len(), table.len());
+            prop_assert_eq!(table.slots.len(), table.len());
         }
     }
 }
