@@ -87,14 +87,45 @@ pub struct StateRecord {
     pub pid: u32,
     /// Thread id of `current`.
     pub tid: u32,
-    /// Name of `current`, NUL padded.
-    pub comm: [u8; 16],
+    /// Name of `current`, NUL padded: bytes in their order in memory, held as words because the
+    /// compiler clears an array of bytes one by one. See [`StateRecord::comm_bytes`].
+    pub comm: [u64; 2],
     /// `sk_shutdown`: 1 receive side, 2 send side, 3 both.
     pub shutdown: u8,
     /// `SOCK_*` bits.
     pub sock_flags: u8,
     /// Always zero.
-    pub reserved: [u16; 3],
+    pub reserved: u16,
+    /// Always zero.
+    pub reserved_too: u32,
+}
+
+impl StateRecord {
+    /// The name of `current`.
+    #[must_use]
+    pub const fn comm_bytes(&self) -> [u8; 16] {
+        let (first, second) = (self.comm[0].to_ne_bytes(), self.comm[1].to_ne_bytes());
+        let mut bytes = [0; 16];
+        let mut at = 0;
+        while at < 8 {
+            bytes[at] = first[at];
+            bytes[at + 8] = second[at];
+            at += 1;
+        }
+        bytes
+    }
+
+    /// Sets the name of `current`.
+    pub const fn set_comm(&mut self, bytes: [u8; 16]) {
+        let mut words = [[0; 8]; 2];
+        let mut at = 0;
+        while at < 8 {
+            words[0][at] = bytes[at];
+            words[1][at] = bytes[at + 8];
+            at += 1;
+        }
+        self.comm = [u64::from_ne_bytes(words[0]), u64::from_ne_bytes(words[1])];
+    }
 }
 
 /// Size of a [`StateRecord`] in bytes.

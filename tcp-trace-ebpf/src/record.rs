@@ -73,11 +73,11 @@ pub(crate) unsafe fn of_socket<F: Fields>(sk: Base, with_cookie: bool) -> StateR
             bytes_received: 0,
             pid: 0,
             tid: 0,
-            // As words: the compiler would call a byte-wise memset for an array of bytes.
-            comm: core::mem::transmute::<[u64; 2], [u8; 16]>([0; 2]),
+            comm: [0; 2],
             shutdown: field::<F, u8>(sk, global!(OFFSETS.shutdown)),
             sock_flags: 0,
-            reserved: [0; 3],
+            reserved: 0,
+            reserved_too: 0,
         }
     };
     if global!(OFFSETS.flags) != ABSENT && global!(OFFSETS.socket) != ABSENT {

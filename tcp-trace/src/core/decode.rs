@@ -97,7 +97,7 @@ pub fn event(record: &wire::StateRecord) -> Result<Event, DecodeError> {
         current: has(wire::VALID_CURRENT).then_some(Task {
             pid: record.pid,
             tid: record.tid,
-            comm: Comm(record.comm),
+            comm: Comm(record.comm_bytes()),
         }),
     };
     Ok(Event { at: Ts(record.time_ns), body: Body::State(change) })

@@ -37,7 +37,7 @@ pub(crate) fn name_owners(rows: &mut [Row], holders: &HashMap<u32, Holder>) {
     for row in rows {
         if let Some(holder) = holders.get(&row.inode) {
             (row.record.pid, row.record.tid) = (holder.pid, holder.pid);
-            row.record.comm = holder.comm;
+            row.record.set_comm(holder.comm);
             row.record.valid |= wire::VALID_CURRENT;
         }
     }
@@ -212,7 +212,7 @@ mod tests {
         let holders = HashMap::from([(1, Holder { pid: 7, comm: name("x"), fd: 3, others: 0 })]);
         name_owners(&mut rows, &holders);
         let record = &rows[0].record;
-        assert_eq!((record.pid, record.tid, record.comm), (7, 7, name("x")));
+        assert_eq!((record.pid, record.tid, record.comm_bytes()), (7, 7, name("x")));
         assert_eq!(record.valid, wire::VALID_CURRENT);
         assert_eq!(rows[1..], [row(2), row(0)]);
     }

@@ -137,7 +137,7 @@ fn an_ipv4_row_is_a_seed() {
     assert_eq!(record.write_seq - record.snd_una, 11);
     assert_eq!((record.srtt_us_x8, record.retransmits), (12_000, 2));
     assert_eq!((record.bytes_acked, record.bytes_received), (1 << 40, 77));
-    assert_eq!((record.pid, record.tid, record.comm), (0, 0, [0; 16]));
+    assert_eq!((record.pid, record.tid, record.comm_bytes()), (0, 0, [0; 16]));
     assert_eq!((record.shutdown, record.sock_flags), (0, wire::SOCK_ATTACHED));
 }
 

@@ -112,7 +112,7 @@ fn a_half_closed_pair_and_its_listener_are_told_as_they_are() {
         assert_ne!(row.record.valid & wire::VALID_CURRENT, 0);
         let holder = found[&row.inode];
         assert_eq!(holder.fd, fd);
-        assert_eq!(row.record.comm, holder.comm);
+        assert_eq!(row.record.comm_bytes(), holder.comm);
     }
 }
 
