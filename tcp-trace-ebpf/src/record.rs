@@ -1,4 +1,7 @@
 //! A socket, written down.
+//!
+//! Each field is stored as soon as it is read: a record built as one value would pass through the
+//! stack twice, and the compiler would clear it byte by byte.
 
 use aya_ebpf::helpers::generated;
 use tcp_trace_common::{
@@ -16,155 +19,175 @@ const AF_INET6: u16 = 10;
 /// What stands before an IPv4 address in its IPv6 form, as the word holding bytes 8 to 11.
 const V4_MAPPED: u32 = u32::from_be(0x0000_ffff);
 
-/// All that can be read off `sk` itself; time, states and namespace are the caller's. Asking for the
-/// cookie makes the kernel choose one, so it is asked for only `with_cookie`.
+/// What the hook itself knows of a change.
+pub(crate) struct Change {
+    pub(crate) time_ns: u64,
+    pub(crate) old_state: u8,
+    pub(crate) new_state: u8,
+    pub(crate) netns: u32,
+    /// Whether to ask for the cookie, which makes the kernel choose one.
+    pub(crate) with_cookie: bool,
+}
+
+/// Stores one field of the record.
+macro_rules! put {
+    ($record:ident . $member:ident = $value:expr) => {
+        (&raw mut (*$record).$member).write($value)
+    };
+}
+
+/// Writes all of `record`: the change, and what can be read off `sk`.
 ///
 /// # Safety
-/// `sk` points to a live `struct sock`.
+/// `record` is valid for writes, `sk` points to a live `struct sock`.
 #[inline(always)]
-pub(crate) unsafe fn of_socket<F: Fields>(sk: Base, with_cookie: bool) -> StateRecord {
+pub(crate) unsafe fn write<F: Fields>(record: *mut StateRecord, sk: Base, change: &Change) {
     let mut valid = 0;
-    // SAFETY: the offsets are those of `struct sock` in the running kernel.
-    let (family, protocol) = unsafe {
-        (
-            field::<F, u16>(sk, global!(OFFSETS.family)),
-            field::<F, u16>(sk, global!(OFFSETS.protocol)),
-        )
-    };
     if global!(OFFSETS.net) != ABSENT {
         valid |= VALID_NETNS;
     }
-    // SAFETY: as above; ports and addresses are plain integers.
-    let mut record = unsafe {
-        StateRecord {
-            kind: KIND_STATE,
-            len: STATE_RECORD_LEN as u16,
-            valid: 0,
-            protocol,
-            time_ns: 0,
-            cookie: 0,
-            sk: sk as u64,
-            local_addr: address::<F>(
-                sk,
-                family,
-                global!(OFFSETS.local_v4),
-                global!(OFFSETS.local_v6),
-            ),
-            remote_addr: address::<F>(
-                sk,
-                family,
-                global!(OFFSETS.remote_v4),
-                global!(OFFSETS.remote_v6),
-            ),
-            local_port: field::<F, u16>(sk, global!(OFFSETS.local_port)),
-            remote_port: u16::from_be(field::<F, u16>(sk, global!(OFFSETS.remote_port))),
-            family,
-            old_state: 0,
-            new_state: 0,
-            netns: 0,
-            sk_err: field::<F, i32>(sk, global!(OFFSETS.err)),
-            rcv_nxt: 0,
-            copied_seq: 0,
-            snd_una: 0,
-            write_seq: 0,
-            srtt_us_x8: 0,
-            retransmits: 0,
-            bytes_acked: 0,
-            bytes_received: 0,
-            pid: 0,
-            tid: 0,
-            comm: [0; 2],
-            shutdown: field::<F, u8>(sk, global!(OFFSETS.shutdown)),
-            sock_flags: 0,
-            reserved: 0,
-            reserved_too: 0,
-        }
-    };
-    if global!(OFFSETS.flags) != ABSENT && global!(OFFSETS.socket) != ABSENT {
-        // SAFETY: as above.
-        record.sock_flags = unsafe { sock_flags::<F>(sk) };
-        valid |= VALID_FLAGS;
-    }
-    if F::COOKIE_HELPER && with_cookie && global!(SETTINGS.cookie_helper) != 0 {
-        // SAFETY: the helper takes the hook's own socket pointer.
-        record.cookie = unsafe { generated::bpf_get_socket_cookie(sk.cast_mut().cast()) };
-        valid |= VALID_COOKIE;
-    }
-    // SAFETY: `sk` is live, and a `struct tcp_sock` begins with its `struct sock`.
+    // SAFETY: the caller's promise.
     unsafe {
-        let tcp = F::tcp_sock(sk, protocol);
-        if !tcp.is_null() {
-            transfer::<F>(&mut record, tcp);
-            valid |= VALID_TCP;
-        }
+        put!(record.kind = KIND_STATE);
+        put!(record.len = STATE_RECORD_LEN as u16);
+        put!(record.time_ns = change.time_ns);
+        put!(record.sk = sk as u64);
+        put!(record.old_state = change.old_state);
+        put!(record.new_state = change.new_state);
+        put!(record.netns = change.netns);
+        put!(record.reserved = 0);
+        put!(record.reserved_too = 0);
+        let protocol = common::<F>(record, sk);
+        valid |= flags::<F>(record, sk);
+        valid |= cookie::<F>(record, sk, change.with_cookie);
+        valid |= transfer::<F>(record, F::tcp_sock(sk, protocol));
+        valid |= current(record);
+        put!(record.valid = valid);
     }
-    record.valid = valid;
-    record
 }
 
-/// Notes the task on whose back this runs.
+/// What every `struct sock` has; returns its protocol.
 #[inline(always)]
-pub(crate) fn name_current(record: &mut StateRecord) {
-    // SAFETY: the helpers read the current task; the buffer is as long as stated.
+unsafe fn common<F: Fields>(record: *mut StateRecord, sk: Base) -> u16 {
+    // SAFETY: the offsets are those of `struct sock` in the running kernel.
     unsafe {
-        let id = generated::bpf_get_current_pid_tgid();
-        record.pid = (id >> 32) as u32;
-        record.tid = id as u32;
-        if generated::bpf_get_current_comm(record.comm.as_mut_ptr().cast(), 16) == 0 {
-            record.valid |= VALID_CURRENT;
-        }
+        let family = field::<F, u16>(sk, global!(OFFSETS.family));
+        put!(record.family = family);
+        let (v4, v6) = (global!(OFFSETS.local_v4), global!(OFFSETS.local_v6));
+        address::<F>((&raw mut (*record).local_addr).cast(), sk, family, v4, v6);
+        let (v4, v6) = (global!(OFFSETS.remote_v4), global!(OFFSETS.remote_v6));
+        address::<F>((&raw mut (*record).remote_addr).cast(), sk, family, v4, v6);
+        put!(record.local_port = field::<F, _>(sk, global!(OFFSETS.local_port)));
+        let port = field::<F, u16>(sk, global!(OFFSETS.remote_port));
+        put!(record.remote_port = u16::from_be(port));
+        put!(record.sk_err = field::<F, _>(sk, global!(OFFSETS.err)));
+        put!(record.shutdown = field::<F, _>(sk, global!(OFFSETS.shutdown)));
+        let protocol = field::<F, u16>(sk, global!(OFFSETS.protocol));
+        put!(record.protocol = protocol);
+        protocol
     }
 }
 
 /// One end's address; IPv4 is written in its mapped form.
 #[inline(always)]
-unsafe fn address<F: Fields>(sk: Base, family: u16, v4: u16, v6: u16) -> [u8; 16] {
-    let words: [u32; 4] = if family == AF_INET6 && v6 != ABSENT {
-        // SAFETY: the caller's promise; the field is 16 bytes.
-        unsafe { [F::load(sk, v6), F::load(sk, v6 + 4), F::load(sk, v6 + 8), F::load(sk, v6 + 12)] }
-    } else {
-        // SAFETY: the caller's promise.
-        [0, 0, V4_MAPPED, unsafe { field::<F, u32>(sk, v4) }]
-    };
-    // SAFETY: sixteen bytes either way, and every bit pattern is an address.
-    unsafe { core::mem::transmute(words) }
+unsafe fn address<F: Fields>(into: *mut u32, sk: Base, family: u16, v4: u16, v6: u16) {
+    // SAFETY: the caller's promise; either field fills sixteen bytes.
+    unsafe {
+        if family == AF_INET6 && v6 != ABSENT {
+            into.write(F::load(sk, v6));
+            into.add(1).write(F::load(sk, v6 + 4));
+            into.add(2).write(F::load(sk, v6 + 8));
+            into.add(3).write(F::load(sk, v6 + 12));
+        } else {
+            into.write(0);
+            into.add(1).write(0);
+            into.add(2).write(V4_MAPPED);
+            into.add(3).write(field::<F, u32>(sk, v4));
+        }
+    }
 }
 
 /// Attached, orphaned, FIN received: see `SOCK_*`.
 #[inline(always)]
-unsafe fn sock_flags<F: Fields>(sk: Base) -> u8 {
-    // SAFETY: the caller's promise.
-    let (bits, socket) = unsafe {
-        (F::load::<u64>(sk, global!(OFFSETS.flags)), F::load::<usize>(sk, global!(OFFSETS.socket)))
-    };
+unsafe fn flags<F: Fields>(record: *mut StateRecord, sk: Base) -> u16 {
     let mut flags = 0;
-    if socket != 0 {
-        flags |= SOCK_ATTACHED;
+    let known = global!(OFFSETS.flags) != ABSENT && global!(OFFSETS.socket) != ABSENT;
+    if known {
+        // SAFETY: the caller's promise.
+        let (bits, socket) = unsafe {
+            let bits = F::load::<u64>(sk, global!(OFFSETS.flags));
+            (bits, F::load::<usize>(sk, global!(OFFSETS.socket)))
+        };
+        if socket != 0 {
+            flags |= SOCK_ATTACHED;
+        }
+        if bits >> (global!(SETTINGS.dead_bit) & 63) & 1 != 0 {
+            flags |= SOCK_FLAG_DEAD;
+        }
+        if bits >> (global!(SETTINGS.done_bit) & 63) & 1 != 0 {
+            flags |= SOCK_FLAG_FIN_RECEIVED;
+        }
     }
-    if bits >> (global!(SETTINGS.dead_bit) & 63) & 1 != 0 {
-        flags |= SOCK_FLAG_DEAD;
+    // SAFETY: the caller's promise.
+    unsafe { put!(record.sock_flags = flags) };
+    if known { VALID_FLAGS } else { 0 }
+}
+
+/// The cookie, where this program may ask for it.
+#[inline(always)]
+unsafe fn cookie<F: Fields>(record: *mut StateRecord, sk: Base, wanted: bool) -> u16 {
+    // SAFETY: the caller's promise; the helper takes the hook's own socket pointer.
+    unsafe {
+        if F::COOKIE_HELPER && wanted && global!(SETTINGS.cookie_helper) != 0 {
+            put!(record.cookie = generated::bpf_get_socket_cookie(sk.cast_mut().cast()));
+            return VALID_COOKIE;
+        }
+        put!(record.cookie = 0);
     }
-    if bits >> (global!(SETTINGS.done_bit) & 63) & 1 != 0 {
-        flags |= SOCK_FLAG_FIN_RECEIVED;
-    }
-    flags
+    0
 }
 
 /// What only a `tcp_sock` has: its port, sequence numbers, bytes and timing.
 #[inline(always)]
-unsafe fn transfer<F: Fields>(record: &mut StateRecord, tcp: Base) {
+unsafe fn transfer<F: Fields>(record: *mut StateRecord, tcp: Base) -> u16 {
     // SAFETY: the offsets are those of `struct tcp_sock` in the running kernel.
     unsafe {
-        if record.local_port == 0 {
-            record.local_port = u16::from_be(field::<F, _>(tcp, global!(OFFSETS.local_sport)));
+        if tcp.is_null() {
+            put!(record.rcv_nxt = 0);
+            put!(record.copied_seq = 0);
+            put!(record.snd_una = 0);
+            put!(record.write_seq = 0);
+            put!(record.srtt_us_x8 = 0);
+            put!(record.retransmits = 0);
+            put!(record.bytes_acked = 0);
+            put!(record.bytes_received = 0);
+            return 0;
         }
-        record.rcv_nxt = field::<F, _>(tcp, global!(OFFSETS.rcv_nxt));
-        record.copied_seq = field::<F, _>(tcp, global!(OFFSETS.copied_seq));
-        record.snd_una = field::<F, _>(tcp, global!(OFFSETS.snd_una));
-        record.write_seq = field::<F, _>(tcp, global!(OFFSETS.write_seq));
-        record.srtt_us_x8 = field::<F, _>(tcp, global!(OFFSETS.srtt));
-        record.retransmits = field::<F, _>(tcp, global!(OFFSETS.retransmits));
-        record.bytes_acked = field::<F, _>(tcp, global!(OFFSETS.bytes_acked));
-        record.bytes_received = field::<F, _>(tcp, global!(OFFSETS.bytes_received));
+        if (*record).local_port == 0 {
+            let port = field::<F, u16>(tcp, global!(OFFSETS.local_sport));
+            put!(record.local_port = u16::from_be(port));
+        }
+        put!(record.rcv_nxt = field::<F, _>(tcp, global!(OFFSETS.rcv_nxt)));
+        put!(record.copied_seq = field::<F, _>(tcp, global!(OFFSETS.copied_seq)));
+        put!(record.snd_una = field::<F, _>(tcp, global!(OFFSETS.snd_una)));
+        put!(record.write_seq = field::<F, _>(tcp, global!(OFFSETS.write_seq)));
+        put!(record.srtt_us_x8 = field::<F, _>(tcp, global!(OFFSETS.srtt)));
+        put!(record.retransmits = field::<F, _>(tcp, global!(OFFSETS.retransmits)));
+        put!(record.bytes_acked = field::<F, _>(tcp, global!(OFFSETS.bytes_acked)));
+        put!(record.bytes_received = field::<F, _>(tcp, global!(OFFSETS.bytes_received)));
+    }
+    VALID_TCP
+}
+
+/// The task on whose back this runs. The helper clears the name where it fails.
+#[inline(always)]
+unsafe fn current(record: *mut StateRecord) -> u16 {
+    // SAFETY: the caller's promise; the buffer is as long as stated.
+    unsafe {
+        let id = generated::bpf_get_current_pid_tgid();
+        put!(record.pid = (id >> 32) as u32);
+        put!(record.tid = id as u32);
+        let name = (&raw mut (*record).comm).cast();
+        if generated::bpf_get_current_comm(name, 16) == 0 { VALID_CURRENT } else { 0 }
     }
 }

@@ -10,7 +10,7 @@
 //! At all four the socket still holds its old state, is locked or unpublished, and its `tcp_sock`
 //! is valid. They may run in softirq, where `current` is whoever was interrupted.
 
-use core::ffi::c_void;
+use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -25,7 +25,8 @@ use crate::{
     emit::emit,
     field::{Base, Copied, Direct, Fields, field},
     maps::global,
-    netns, note, record,
+    netns, note,
+    record::{self, Change},
 };
 
 /// `TCP_LISTEN` of the kernel's `tcp_states.h`.
@@ -85,12 +86,18 @@ fn state_change<F: Fields>(ctx: *mut c_void, sk: Base, old: u32, new: u32) {
     }
     // A newborn child is given the cookie it keeps only after this change.
     let newborn = old == TCP_LISTEN && new == TCP_SYN_RECV;
-    // SAFETY: `sk` is the live socket of the hook.
-    let mut record = unsafe { record::of_socket::<F>(sk, !newborn) };
-    record.time_ns = time_ns;
-    record.old_state = old as u8;
-    record.new_state = new as u8;
-    record.netns = netns;
-    record::name_current(&mut record);
-    emit(ctx, &counters, &record);
+    let change = Change {
+        time_ns,
+        old_state: old as u8,
+        new_state: new as u8,
+        netns,
+        with_cookie: !newborn,
+    };
+    let mut record = MaybeUninit::uninit();
+    // SAFETY: the record is ours, `sk` is the live socket of the hook, and all of it is written.
+    let record = unsafe {
+        record::write::<F>(record.as_mut_ptr(), sk, &change);
+        record.assume_init_ref()
+    };
+    emit(ctx, &counters, record);
 }
