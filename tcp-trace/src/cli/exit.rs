@@ -15,8 +15,20 @@ pub(super) fn report(error: &anyhow::Error) -> ExitCode {
         // Whoever read our output has seen enough.
         return ExitCode::SUCCESS;
     }
-    eprintln!("tcp-trace: {error:#}");
+    eprintln!("tcp-trace: {}", story(error));
     ExitCode::from(code(error))
+}
+
+/// The error with its causes, each told once: many of ours name their cause themselves.
+fn story(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |story, cause| {
+        let cause = cause.to_string();
+        match story.as_str() {
+            "" => cause,
+            told if told.contains(&cause) => story,
+            told => format!("{told}: {cause}"),
+        }
+    })
 }
 
 fn code(error: &anyhow::Error) -> u8 {
@@ -47,6 +59,15 @@ mod tests {
     use anyhow::Context as _;
 
     use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let cause = io::Error::other("no such thing");
+        let named = Err::<(), _>(cause).context("it failed: no such thing").unwrap_err();
+        assert_eq!(story(&named), "it failed: no such thing");
+        let apart = Err::<(), _>(io::Error::other("no such thing")).context("it failed");
+        assert_eq!(story(&apart.unwrap_err()), "it failed: no such thing");
+    }
 
     #[test]
     fn missing_privileges_have_a_code_of_their_own() {
