@@ -71,7 +71,7 @@ impl fmt::Display for Report {
         let left_out = self.count(|outcome| matches!(outcome, Ok(Outcome::LeftOut(_))));
         if left_out > 0 {
             let verb = if left_out == 1 { "step was" } else { "steps were" };
-            writeln!(formatter, "\n{left_out} {verb} left out, and prove nothing; see above.")?;
+            writeln!(formatter, "\n{left_out} {verb} left out, which is not a pass.")?;
         }
         let passed = self.count(|outcome| matches!(outcome, Ok(Outcome::Passed(_))));
         let failed = self.count(Result::is_err);
