@@ -9,6 +9,7 @@ pub mod clock;
 pub mod close;
 pub mod connection;
 pub mod decode;
+pub mod direction;
 pub mod errno;
 pub mod event;
 pub mod histogram;

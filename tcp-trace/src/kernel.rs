@@ -5,7 +5,6 @@
 
 pub mod btf;
 pub mod counters;
-pub(crate) mod doctor;
 pub(crate) mod holders;
 pub mod host;
 pub(crate) mod load;

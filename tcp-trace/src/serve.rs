@@ -12,6 +12,7 @@ mod landing;
 pub(crate) mod listen;
 pub(crate) mod metrics;
 mod routes;
+mod shutdown;
 mod socket_file;
 pub(crate) mod span;
 mod tracer;

@@ -5,7 +5,7 @@ use std::{fs, path::Path, process::ExitCode};
 use anyhow::Context as _;
 
 use super::{Context, args::Doctor, print, text};
-use crate::kernel::{doctor, host::HostFacts};
+use crate::{doctor, kernel::host::HostFacts};
 
 /// What a host that cannot trace exits with.
 const UNSUPPORTED: u8 = 4;

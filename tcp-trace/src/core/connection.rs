@@ -5,9 +5,9 @@ use std::{fmt, num::ParseIntError, str::FromStr, time::Duration};
 use super::{
     clock::Ts,
     close::{self, CloseReason, ClosedBy, Verdict},
+    direction::Direction,
     event::{Flow, Origin, Protocol, SockFlags, SocketId, StateChange, Transfer},
     owner::Owner,
-    statistics::Direction,
     tcp_state::TcpState,
     timeline::{Call, Detail, Mark, StepKind, Timeline},
 };

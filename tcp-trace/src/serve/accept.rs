@@ -19,7 +19,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::listen::stopped;
+use super::shutdown::stopped;
 
 /// Connections served at once on one listener; more wait in its backlog.
 const CONNECTIONS: usize = 128;

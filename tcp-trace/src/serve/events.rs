@@ -19,7 +19,7 @@ use tokio::{
     time::{Interval, MissedTickBehavior},
 };
 
-use super::{Tracer, answer::text_of_type, event_filter, listen::stopped};
+use super::{Tracer, answer::text_of_type, event_filter, shutdown::stopped};
 use crate::{
     api::{Event, LostEvent},
     core::query::Query,

@@ -102,12 +102,6 @@ async fn bind_tcp(address: &str) -> Result<TcpListener, ListenError> {
     })
 }
 
-/// Returns once `shutdown` turns true, or nobody is left who could turn it.
-pub(super) async fn stopped(shutdown: &mut watch::Receiver<bool>) {
-    // An error means that the sender is gone: the daemon is going down without a word.
-    let _ = shutdown.wait_for(|stop| *stop).await;
-}
-
 /// Serves until `shutdown`; then event streams end at once and running requests get a short grace.
 /// The Unix socket's file is removed at the end.
 pub(crate) async fn run<T: Tracer>(

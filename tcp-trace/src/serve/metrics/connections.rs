@@ -5,9 +5,9 @@ use prometheus::proto::MetricType;
 use super::{Metric, Samples, Scrape};
 use crate::core::{
     close::{CloseReason, ClosedBy},
+    direction::Direction,
     errno,
     histogram::Histogram,
-    statistics::Direction,
     tcp_state::{TcpState, Transition},
 };
 

@@ -2,13 +2,16 @@
 
 use std::path::Path;
 
-use super::{
-    host::{BtfPresence, HostFacts},
-    load, offsets,
-    plan::{self, Backend, BackendChoice, PlanError},
-    transport,
+use crate::{
+    api::{Check, CheckOutcome, Doctor},
+    kernel::{
+        btf::Btf,
+        host::{BtfPresence, HostFacts},
+        load, offsets,
+        plan::{self, Backend, BackendChoice, PlanError},
+        transport,
+    },
 };
-use crate::api::{Check, CheckOutcome, Doctor};
 
 /// Examines the host this runs on; every hook is really attached for a moment.
 pub(crate) fn examine(btf: Option<&Path>) -> Doctor {
@@ -60,7 +63,7 @@ fn judge(facts: HostFacts, btf: Option<Vec<u8>>, tried: bool) -> Doctor {
 
 /// The fields that the programs read.
 fn field_check(btf: Option<&[u8]>) -> Option<Check> {
-    let btf = super::btf::Btf::parse(btf?).ok()?;
+    let btf = Btf::parse(btf?).ok()?;
     let (outcome, reason, loses) = match offsets::resolve(&btf) {
         Err(error) => (CheckOutcome::Missing, Some(error.to_string()), None),
         Ok((_, missing)) if missing.is_empty() => (CheckOutcome::Ok, None, None),

@@ -1,0 +1,145 @@
+//! Start-up in its order: facts, plan, attach, and the check before anything is believed.
+
+use std::time::Duration;
+
+use tcp_trace_common::StateRecord;
+
+use super::Config;
+use crate::{
+    core::{
+        decode,
+        event::{Body, Event},
+    },
+    engine::{tracer::Tracer, wall},
+    kernel::{
+        host::HostFacts,
+        load::{self, Attached},
+        netns::{self, Netns},
+        plan::{self, Backend, Degradation, Plan},
+        selfcheck::Made,
+        transport::{Sample, default_buffer_bytes},
+    },
+};
+
+/// Longest wait for the self-check's records.
+const CHECK_PATIENCE: Duration = Duration::from_secs(2);
+/// Longest wait between two looks.
+const CHECK_TICK: Duration = Duration::from_millis(5);
+
+/// Attached and checked, with what was learnt on the way.
+pub(super) struct Prepared {
+    pub(super) facts: HostFacts,
+    pub(super) attached: Attached,
+    pub(super) netns: Vec<Netns>,
+    pub(super) degradations: Vec<Degradation>,
+    pub(super) check: Vec<Made>,
+    pub(super) records: Vec<(u32, StateRecord)>,
+}
+
+pub(super) fn prepare(config: &Config) -> anyhow::Result<Prepared> {
+    let facts = HostFacts::gather(config.btf.as_deref());
+    let netns = config.netns.iter().map(|name| netns::find(name)).collect::<Result<Vec<_>, _>>()?;
+    let inodes: Vec<_> = netns.iter().map(|netns| netns.inode).collect();
+    let btf = load::read_btf(config.btf.as_deref()).ok();
+    let plan = plan::plan(&facts, btf, config.backend, &inodes)?;
+    let buffer = config.buffer.unwrap_or_else(|| default_buffer_bytes(facts.cpus.len()));
+    let attached = load::attach(&plan, &facts.cpus, buffer, config.log_level)?;
+    let degradations = degradations(&plan, &attached);
+    let mut prepared =
+        Prepared { facts, attached, netns, degradations, check: Vec::new(), records: Vec::new() };
+    self_check(&mut prepared)?;
+    Ok(prepared)
+}
+
+/// What is given up on this host and in this version.
+fn degradations(plan: &Plan, attached: &Attached) -> Vec<Degradation> {
+    let mut all = plan.degradations.clone();
+    let mut note = |feature: &str, reason: &str, effect: &str| {
+        all.push(Degradation {
+            feature: feature.to_owned(),
+            reason: reason.to_owned(),
+            effect: effect.to_owned(),
+        });
+    };
+    if !attached.cookies {
+        note(
+            "socket identity",
+            "this kernel or hook gives programs no socket cookie",
+            "sockets are told apart by address and birth time; those that were there before cannot be joined",
+        );
+    }
+    if matches!(attached.backend, Backend::Fentry | Backend::Kprobe) {
+        note(
+            "births",
+            "tcp_set_state does not see listen() nor a child's birth",
+            "listeners appear only when they end; inbound connections begin at ESTABLISHED, without owner",
+        );
+    }
+    note(
+        "TIME_WAIT",
+        "a TIME_WAIT is no socket and passes no state change",
+        "its beginning shows as the end of its connection; its own end is not traced",
+    );
+    all
+}
+
+/// Makes a connection of our own and compares what the programs say with what is true.
+fn self_check(prepared: &mut Prepared) -> anyhow::Result<()> {
+    let own = prepared.facts.netns;
+    let inside = match prepared.netns.first() {
+        Some(first) if !prepared.netns.iter().any(|n| Some(n.inode) == own) => {
+            match &first.handle {
+                Some(handle) => netns::inside(handle, Made::connections).and_then(|made| made),
+                None => Err(std::io::Error::other("the namespace cannot be entered")),
+            }
+        }
+        _ => Made::connections(),
+    };
+    let made = match inside {
+        Ok(made) => made,
+        Err(error) => {
+            prepared.degradations.push(Degradation {
+                feature: "self-check".to_owned(),
+                reason: format!("no loopback connection could be made: {error}"),
+                effect:
+                    "the field offsets come from BTF and are not proven by a connection of our own"
+                        .to_owned(),
+            });
+            return Ok(());
+        }
+    };
+    let deadline = wall::now();
+    loop {
+        prepared.attached.transport.wait(CHECK_TICK)?;
+        let records = &mut prepared.records;
+        prepared.attached.transport.drain(|cpu, sample| {
+            if let Sample::Raw(bytes) = sample {
+                records.extend(decode::record(bytes).ok().map(|record| (cpu, record)));
+            }
+        });
+        let plain: Vec<_> = prepared.records.iter().map(|(_, record)| *record).collect();
+        let over = made.iter().all(|made| made.is_over(&plain));
+        if over || wall::now().since(deadline) > CHECK_PATIENCE {
+            let births = matches!(prepared.attached.backend, Backend::TpBtf | Backend::RawTp);
+            for made in &made {
+                made.judge(&plain, births)?;
+            }
+            prepared.check = made;
+            return Ok(());
+        }
+    }
+}
+
+/// What was drained while the self-check waited: its own records are struck from every figure, the
+/// rest is ordinary.
+pub(super) fn hand_over(tracer: &mut Tracer, prepared: &Prepared) {
+    for (cpu, record) in &prepared.records {
+        if !prepared.check.iter().any(|made| made.is_mine(record)) {
+            tracer.take_record(*cpu, *record);
+            continue;
+        }
+        if let Ok(Event { body: Body::State(change), .. }) = decode::event(record) {
+            tracer.exclude(change.old, change.new);
+        }
+    }
+}
