@@ -1,0 +1,74 @@
+//! Tests against the running kernel: real sockets in network namespaces of their own, judged by
+//! what is known of every system call made and by what `/proc` says.
+//!
+//! They need root: `cargo xtask test` runs them, or
+//! `sudo -E cargo test --test kernel -- --ignored --test-threads=1`. With `UPDATE_GOLDEN=1` in the
+//! environment, the scenarios put the recordings they make into `tests/golden`.
+//!
+//! | module | has |
+//! |---|---|
+//! | `actor`, `sock` | processes that make just the system calls they are told to |
+//! | `netns`, `wire` | namespaces, and a wire between two that can hold and lose segments |
+//! | `truth`, `programs` | what the kernel says about sockets and about programs |
+//! | `daemon`, `streams` | `serve`, `watch` and `record`, started and ended |
+//! | `life`, `stage`, `replayed`, `keep` | what must be told of a socket's life, live and replayed |
+//! | `orderly`, `refused`, `reset` | the reference scenarios |
+//! | `counters`, `stopped` | exact figures, also where events are lost |
+//! | `snapshot` | sockets that were there before |
+//! | `lifecycle`, `denied` | beginnings and ends, and what a host does not give |
+//! | `tcpstates` | the same rows as another tool |
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what goes wrong in a test's own machinery is a failure of the test"
+)]
+
+#[path = "support/deadline.rs"]
+mod deadline;
+#[path = "support/program.rs"]
+mod program;
+
+#[path = "kernel/actor.rs"]
+mod actor;
+#[path = "kernel/counters.rs"]
+mod counters;
+#[path = "kernel/daemon.rs"]
+mod daemon;
+#[path = "kernel/denied.rs"]
+mod denied;
+#[path = "kernel/keep.rs"]
+mod keep;
+#[path = "kernel/life.rs"]
+mod life;
+#[path = "kernel/lifecycle.rs"]
+mod lifecycle;
+#[path = "kernel/netns.rs"]
+mod netns;
+#[path = "kernel/orderly.rs"]
+mod orderly;
+#[path = "kernel/programs.rs"]
+mod programs;
+#[path = "kernel/refused.rs"]
+mod refused;
+#[path = "kernel/replayed.rs"]
+mod replayed;
+#[path = "kernel/reset.rs"]
+mod reset;
+#[path = "kernel/snapshot.rs"]
+mod snapshot;
+#[path = "kernel/sock.rs"]
+mod sock;
+#[path = "kernel/stage.rs"]
+mod stage;
+#[path = "kernel/stopped.rs"]
+mod stopped;
+#[path = "kernel/streams.rs"]
+mod streams;
+#[path = "kernel/tcpstates.rs"]
+mod tcpstates;
+#[path = "kernel/truth.rs"]
+mod truth;
+#[path = "kernel/wire.rs"]
+mod wire;

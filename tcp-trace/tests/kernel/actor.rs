@@ -1,0 +1,234 @@
+//! A process that makes exactly the system calls it is told to, and no other.
+//!
+//! The kernel names the process of each call, so a client and a server that are to be told apart
+//! must be processes of their own; and what a test claims about a sequence of calls is only as good
+//! as its knowledge of every one of them. An [`Actor`] is forked, takes orders over a socket pair,
+//! and answers with what the kernel said.
+
+use std::{
+    ffi::CString,
+    io,
+    mem::size_of,
+    os::fd::{IntoRawFd as _, OwnedFd},
+    time::Duration,
+};
+
+use rustix::{
+    net::{AddressFamily, SendFlags, SocketFlags, SocketType},
+    process::{Pid, Signal, WaitOptions},
+};
+use zerocopy::{FromBytes, FromZeros as _, Immutable, IntoBytes};
+
+/// Bytes of arguments that an order can carry, and an answer bring back.
+const PAYLOAD: usize = 512;
+/// Longest that a call may block; the tests' own time-outs are far shorter.
+const LONGEST_CALL: Duration = Duration::from_mins(1);
+
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+struct Order {
+    number: i64,
+    arguments: [u64; 6],
+    /// Bit for each argument that is an offset into the payload.
+    pointers: u64,
+    payload: [u8; PAYLOAD],
+}
+
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+struct Answer {
+    /// What the call returned, or its errno, negative.
+    result: i64,
+    payload: [u8; PAYLOAD],
+}
+
+/// An argument of a system call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Arg<'a> {
+    /// A number.
+    Number(i64),
+    /// A pointer to these bytes.
+    Bytes(&'a [u8]),
+    /// A pointer to this many zeros, which the call may overwrite.
+    Room(usize),
+}
+
+/// What a call came to.
+#[derive(Clone, Debug)]
+pub(crate) struct Answered {
+    /// What it returned.
+    pub(crate) value: i64,
+    /// Its pointers' memory after the call, one behind the other in steps of eight bytes.
+    pub(crate) memory: Vec<u8>,
+}
+
+/// The process. Dropping it ends it.
+#[derive(Debug)]
+pub(crate) struct Actor {
+    name: String,
+    pid: Pid,
+    orders: OwnedFd,
+}
+
+impl Actor {
+    /// Starts one called `name`, which is its `comm`.
+    pub(crate) fn start(name: &str) -> Self {
+        let (ours, theirs) = rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .unwrap();
+        rustix::net::sockopt::set_socket_timeout(
+            &ours,
+            rustix::net::sockopt::Timeout::Recv,
+            Some(LONGEST_CALL),
+        )
+        .unwrap();
+        let comm = CString::new(name).unwrap();
+        // SAFETY: the child calls only functions that are async-signal-safe, allocates nothing and
+        // never returns, so no lock that another thread held can matter to it.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            // SAFETY: this is the child, and `theirs` is open in it; it never returns.
+            unsafe { obey(theirs.into_raw_fd(), &comm) }
+        }
+        let pid = Pid::from_raw(pid).expect("fork() gives a process");
+        Self { name: name.to_owned(), pid, orders: ours }
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid.as_raw_pid().unsigned_abs()
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Makes a call and waits for its end.
+    pub(crate) fn call(&self, number: i64, arguments: &[Arg<'_>]) -> io::Result<Answered> {
+        self.begin(number, arguments);
+        self.finish()
+    }
+
+    /// Begins a call that may block.
+    pub(crate) fn begin(&self, number: i64, arguments: &[Arg<'_>]) {
+        let mut order = Order::new_zeroed();
+        order.number = number;
+        let mut used = 0;
+        for (index, argument) in arguments.iter().enumerate() {
+            let length = match argument {
+                Arg::Number(number) => {
+                    order.arguments[index] = number.cast_unsigned();
+                    continue;
+                }
+                Arg::Bytes(bytes) => {
+                    order.payload[used..used + bytes.len()].copy_from_slice(bytes);
+                    bytes.len()
+                }
+                Arg::Room(length) => *length,
+            };
+            order.arguments[index] = used as u64;
+            order.pointers |= 1 << index;
+            used += length.next_multiple_of(8);
+        }
+        assert!(used <= PAYLOAD, "the arguments are too long");
+        rustix::net::send(&self.orders, order.as_bytes(), SendFlags::NOSIGNAL)
+            .unwrap_or_else(|error| panic!("{} takes no orders: {error}", self.name));
+    }
+
+    /// Waits for the end of the call that was begun.
+    pub(crate) fn finish(&self) -> io::Result<Answered> {
+        let mut answer = Answer::new_zeroed();
+        let (got, _) =
+            rustix::net::recv(&self.orders, answer.as_mut_bytes(), rustix::net::RecvFlags::empty())
+                .unwrap_or_else(|error| panic!("{} does not answer: {error}", self.name));
+        assert_eq!(got, size_of::<Answer>(), "{} has died", self.name);
+        match i32::try_from(answer.result) {
+            Ok(errno) if (-4095..0).contains(&errno) => Err(io::Error::from_raw_os_error(-errno)),
+            _ => Ok(Answered { value: answer.result, memory: answer.payload.to_vec() }),
+        }
+    }
+
+    /// Lets it run on one CPU only.
+    pub(crate) fn pin(&self, cpu: usize) {
+        let mut mask = [0; 128];
+        mask[cpu / 8] = 1 << (cpu % 8);
+        let arguments = [Arg::Number(0), Arg::Number(128), Arg::Bytes(&mask)];
+        self.call(libc::SYS_sched_setaffinity, &arguments).unwrap();
+    }
+
+    /// A descriptor of the actor's, in this process.
+    pub(crate) fn take_descriptor(&self, number: i64) -> OwnedFd {
+        let process = rustix::process::pidfd_open(self.pid, rustix::process::PidfdFlags::empty());
+        rustix::process::pidfd_getfd(
+            process.unwrap(),
+            i32::try_from(number).unwrap(),
+            rustix::process::PidfdGetfdFlags::empty(),
+        )
+        .unwrap()
+    }
+
+    /// Ends the process as the kernel would: everything it holds is closed on its behalf.
+    pub(crate) fn kill(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Actor {
+    fn drop(&mut self) {
+        // It is our child and not yet waited for, so its number cannot have passed to another.
+        let _ = rustix::process::kill_process(self.pid, Signal::KILL);
+        let _ = rustix::process::waitpid(Some(self.pid), WaitOptions::empty());
+    }
+}
+
+/// The child: takes orders until nobody is left to give them.
+///
+/// # Safety
+/// Runs in a process just forked, in which `orders` is an open socket.
+unsafe fn obey(orders: i32, comm: &CString) -> ! {
+    const CONTROL: i32 = 3;
+    // SAFETY: all of these take numbers, or memory of this very stack frame, and are
+    // async-signal-safe. `dup2` leaves `orders` alone where it is `CONTROL` already.
+    unsafe {
+        libc::prctl(libc::PR_SET_NAME, comm.as_ptr());
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        libc::dup2(orders, CONTROL);
+        libc::syscall(libc::SYS_close_range, CONTROL + 1, u32::MAX, 0);
+    }
+    let mut order = Order::new_zeroed();
+    let mut answer = Answer::new_zeroed();
+    loop {
+        // SAFETY: the buffer is as long as stated, and any bytes are an order.
+        let got = unsafe { libc::recv(CONTROL, (&raw mut order).cast(), size_of::<Order>(), 0) };
+        if got.cast_unsigned() != size_of::<Order>() {
+            // SAFETY: ends the process without running anything of the parent's.
+            unsafe { libc::_exit(0) }
+        }
+        let payload = order.payload.as_mut_ptr().expose_provenance() as u64;
+        let mut arguments = order.arguments;
+        for (index, argument) in arguments.iter_mut().enumerate() {
+            if order.pointers >> index & 1 == 1 {
+                *argument = argument.wrapping_add(payload);
+            }
+        }
+        let [one, two, three, four, five, six] = arguments;
+        // SAFETY: pointers lie within the payload, whose owner knows what the call does with them;
+        // `errno` is this thread's own.
+        unsafe {
+            answer.result = libc::syscall(order.number, one, two, three, four, five, six);
+            if answer.result == -1 {
+                answer.result = -i64::from(*libc::__errno_location());
+            }
+        }
+        answer.payload = order.payload;
+        // SAFETY: the buffer is as long as stated.
+        unsafe {
+            libc::send(CONTROL, (&raw const answer).cast(), size_of::<Answer>(), libc::MSG_NOSIGNAL)
+        };
+    }
+}

@@ -1,0 +1,231 @@
+//! The daemon, and what it answers.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File},
+    io::{Read as _, Write as _},
+    net::SocketAddr,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::{Child, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tcp_trace::{
+    api::{Connection, ConnectionList},
+    core::tcp_state::TcpState,
+};
+use tempfile::TempDir;
+
+use super::{
+    deadline::until,
+    netns::Netns,
+    program::{open_directory, program},
+    truth::Row,
+};
+
+/// Longest wait for an answer.
+const ANSWER: Duration = Duration::from_secs(20);
+
+/// A daemon of the test's own; dropping it ends it.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    child: Child,
+    directory: TempDir,
+}
+
+impl Daemon {
+    /// One that traces just these namespaces, with further `arguments`; ready.
+    pub(crate) fn start(netns: &[&Netns], arguments: &[&str]) -> Self {
+        let directory = open_directory();
+        let mut daemon = Self { child: spawn(directory.path(), netns, arguments), directory };
+        daemon.until_ready();
+        daemon
+    }
+
+    /// Starts it again on the same socket, after its end.
+    pub(crate) fn restart(&mut self, netns: &[&Netns]) {
+        assert!(self.child.try_wait().unwrap().is_some(), "it still runs");
+        self.child = spawn(self.directory.path(), netns, &[]);
+        self.until_ready();
+    }
+
+    fn until_ready(&mut self) {
+        let log = self.directory.path().join("log");
+        until(
+            || format!("the daemon does not get ready:\n{}", read(&log)),
+            || {
+                if let Some(status) = self.child.try_wait().unwrap() {
+                    panic!("the daemon ended with {status}:\n{}", read(&log));
+                }
+                matches!(self.try_get("/readyz"), Some((200, _))).then_some(())
+            },
+        );
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        socket(self.directory.path())
+    }
+
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        read(&self.directory.path().join("log"))
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let log = self.directory.path().join("log");
+        let Self { child, .. } = self;
+        until(|| format!("the daemon does not end:\n{}", read(&log)), || child.try_wait().unwrap())
+    }
+
+    /// The body of what it answers with 200.
+    pub(crate) fn get(&self, path: &str) -> String {
+        match self.try_get(path) {
+            Some((200, body)) => body,
+            other => panic!("GET {path} gave {other:?}:\n{}", self.log()),
+        }
+    }
+
+    fn try_get(&self, path: &str) -> Option<(u16, String)> {
+        let mut stream = UnixStream::connect(self.socket()).ok()?;
+        stream.set_read_timeout(Some(ANSWER)).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        let status = head.split(' ').nth(1)?.parse().ok()?;
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        assert_eq!(length, Some(body.len().to_string().as_str()), "a whole answer to {path}");
+        Some((status, body.to_owned()))
+    }
+
+    /// Connections and listeners that are open.
+    pub(crate) fn open(&self) -> Vec<Connection> {
+        let states: Vec<_> =
+            TcpState::ALL.iter().map(|state| format!("state={}", state.name())).collect();
+        let body = self.get(&format!("/api/v1/connections?limit=0&{}", states.join("&")));
+        let list: ConnectionList = serde_json::from_str(&body).unwrap();
+        assert_eq!(list.total, list.connections.len() as u64);
+        list.connections
+    }
+
+    /// The same as `/proc` tells it.
+    pub(crate) fn rows(&self) -> BTreeSet<Row> {
+        let row = |connection: Connection| Row {
+            local: SocketAddr::new(connection.local.addr, connection.local.port),
+            remote: SocketAddr::new(connection.remote.addr, connection.remote.port),
+            state: connection.state.parse().unwrap(),
+        };
+        self.open().into_iter().map(row).collect()
+    }
+
+    /// Every sample of `/metrics`.
+    pub(crate) fn metrics(&self) -> Metrics {
+        let text = self.get("/metrics");
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        Metrics(
+            samples
+                .map(|line| {
+                    let (series, value) = line.rsplit_once(' ').unwrap();
+                    (series.to_owned(), value.parse().unwrap())
+                })
+                .collect(),
+        )
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the daemon's log:\n{}", self.log());
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn socket(directory: &Path) -> PathBuf {
+    directory.join("socket")
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+fn spawn(directory: &Path, netns: &[&Netns], arguments: &[&str]) -> Child {
+    let log = File::options().create(true).append(true).open(directory.join("log")).unwrap();
+    program()
+        .arg("--socket")
+        .arg(socket(directory))
+        // A port of its own choice: others may trace on this host, too.
+        .args(["serve", "--web.listen-address", "127.0.0.1:0"])
+        .args(netns.iter().map(|netns| format!("--netns={}", netns.path())))
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
+
+/// The samples of one scrape, by name with labels.
+#[derive(Clone, Debug)]
+pub(crate) struct Metrics(BTreeMap<String, f64>);
+
+impl Metrics {
+    /// A whole number.
+    #[track_caller]
+    pub(crate) fn count(&self, series: &str) -> u64 {
+        let value = *self.0.get(series).unwrap_or_else(|| panic!("there is no {series}"));
+        whole(value)
+    }
+
+    /// All samples of a metric with one label or more that are not 0, by their labels' text.
+    pub(crate) fn nonzero(&self, name: &str) -> BTreeMap<String, u64> {
+        let prefix = format!("{name}{{");
+        let of_name = |(series, value): (&String, &f64)| {
+            let labels = series.strip_prefix(&prefix)?.strip_suffix('}')?;
+            (*value != 0.0).then(|| (labels.to_owned(), whole(*value)))
+        };
+        self.0.iter().filter_map(of_name).collect()
+    }
+
+    /// The transition matrix: cells that are not 0, as `from>to`.
+    pub(crate) fn matrix(&self) -> BTreeMap<String, u64> {
+        let cell = |labels: &str| {
+            labels.trim_start_matches("from=\"").trim_end_matches('"').replace("\",to=\"", ">")
+        };
+        let cells = self.nonzero("tcp_trace_state_transitions_total");
+        cells.into_iter().map(|(labels, count)| (cell(&labels), count)).collect()
+    }
+
+    /// The gauges by state that are not 0.
+    pub(crate) fn gauges(&self) -> BTreeMap<String, u64> {
+        let gauges = self.nonzero("tcp_trace_connections");
+        let state = |labels: &str| labels.trim_start_matches("state=").trim_matches('"').to_owned();
+        gauges.into_iter().map(|(labels, count)| (state(&labels), count)).collect()
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counters are whole numbers far below 2^53"
+)]
+fn whole(value: f64) -> u64 {
+    assert!(value >= 0.0 && value.fract() == 0.0, "{value} is no count");
+    value as u64
+}

@@ -1,0 +1,136 @@
+//! Sockets that were there before tracing began.
+
+use std::net::SocketAddr;
+
+use tcp_trace::{
+    api::{Connection, ConnectionList},
+    core::tcp_state::TcpState as S,
+};
+
+use super::{
+    counters::{Caused, judge_gauges, until_counted},
+    daemon::Daemon,
+    deadline::until,
+    life::by_connection,
+    netns::Netns,
+    program::{program, run},
+    sock::loopback,
+    streams::Watch,
+    truth,
+};
+
+type Ends = (SocketAddr, SocketAddr);
+
+/// The open connection between these ends, as `tcp-trace list` shows it.
+fn listed(daemon: &Daemon, (local, remote): Ends, state: S) -> Connection {
+    let mut command = program();
+    command.arg("--socket").arg(daemon.socket());
+    command.args(["list", "--json", "--limit=0", "--state", state.name()]);
+    let list: ConnectionList = serde_json::from_str(&run(&mut command).good()).unwrap();
+    let address = |end: &tcp_trace::api::Endpoint| SocketAddr::new(end.addr, end.port);
+    let mut found = list
+        .connections
+        .iter()
+        .filter(|c| (address(&c.local), address(&c.remote)) == (local, remote));
+    found.next().unwrap_or_else(|| panic!("no {local} {remote} {state} in {list:#?}")).clone()
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_was_there_is_found_and_goes_on() {
+    for v4 in [true, false] {
+        found_and_goes_on(v4);
+    }
+}
+
+fn found_and_goes_on(v4: bool) {
+    let netns = Netns::new();
+    let (client, server) = (netns.actor("kt-client"), netns.actor("kt-server"));
+    let listener = server.listen(loopback(v4));
+    let at = listener.local();
+    let open = (client.connect(at), listener.accept());
+    let half = (client.connect(at), listener.accept());
+    half.0.send(b"12345");
+    half.0.shutdown();
+    half.1.wait_for(5);
+    let queued = client.connect(at);
+    let nobody = SocketAddr::new(if v4 { "0.0.0.0" } else { "::" }.parse().unwrap(), 0);
+    let (opened, halved, waiting) = (open.0.local(), half.0.local(), queued.local());
+    until(
+        || format!("{:#?}", truth::sockets(&netns)),
+        || (truth::gauges(&netns).get("fin_wait2") == Some(&1)).then_some(()),
+    );
+
+    let daemon = Daemon::start(&[&netns], &[]);
+    assert_eq!(daemon.rows(), truth::sockets(&netns));
+    judge_gauges(&daemon.metrics(), &netns);
+    assert!(daemon.metrics().matrix().is_empty(), "what was there already is no change");
+
+    let rows = [
+        ((at, nobody), S::Listen, Some(&server), None),
+        ((opened, at), S::Established, Some(&client), Some((0, None))),
+        ((at, opened), S::Established, Some(&server), Some((0, None))),
+        ((halved, at), S::FinWait2, Some(&client), None),
+        ((at, halved), S::CloseWait, Some(&server), Some((5, Some(false)))),
+        ((waiting, at), S::Established, Some(&client), Some((0, None))),
+        // In the accept queue: no descriptor refers to it, so no process holds it.
+        ((at, waiting), S::Established, None, Some((0, None))),
+    ];
+    for (ends, state, owner, unread) in rows {
+        let found = listed(&daemon, ends, state);
+        let told = found.owner.map(|owner| (owner.pid, owner.comm, owner.source));
+        let held =
+            owner.map(|actor| (actor.pid(), actor.name().to_owned(), "descriptor".to_owned()));
+        assert_eq!(told, held, "{ends:?}");
+        assert!(found.age_is_lower_bound, "{ends:?}");
+        assert!(!found.complete, "{ends:?}");
+        let queue = found.recv_queue.map(|queue| (queue.unread_bytes, queue.fin_read));
+        assert!(unread.is_none() || queue == unread, "{ends:?}: {queue:?}, not {unread:?}");
+    }
+
+    let watch = Watch::start(&daemon.socket(), &[&netns]);
+    let mut caused = Caused { matrix: daemon.metrics().matrix(), ..Caused::default() };
+    open.0.close();
+    open.1.read_to_end(b"");
+    open.1.close();
+    half.1.read_to_end(b"12345");
+    half.1.close();
+    let late = listener.accept();
+    queued.abort();
+    assert!(late.receive().is_err());
+    listener.close();
+    let paths = [
+        ((opened, at), "established fin_wait1 fin_wait2 close", Some("fin_active")),
+        ((at, opened), "established close_wait last_ack close", Some("fin_passive")),
+        ((halved, at), "fin_wait2 close", Some("fin_active")),
+        ((at, halved), "close_wait last_ack close", Some("fin_passive")),
+        ((waiting, at), "established close", Some("abort_linger")),
+        ((at, waiting), "established close", Some("rst_received")),
+        ((at, nobody), "listen close", None),
+    ];
+    // Before `watch` says anything more about the listeners that only signal.
+    for (_, path, _) in paths {
+        caused.lives(1, path);
+    }
+    let metrics = until_counted(&daemon, &caused);
+    judge_gauges(&metrics, &netns);
+    watch.catch_up(&netns);
+
+    let told = by_connection(watch.events());
+    assert_eq!(told.len(), paths.len(), "{told:#?}");
+    for told in told.values() {
+        let last = told.last();
+        let ends = (
+            SocketAddr::new(last.local.addr, last.local.port),
+            SocketAddr::new(last.remote.addr, last.remote.port),
+        );
+        let (_, path, reason) = paths.iter().find(|(known, ..)| *known == ends).unwrap();
+        let states: Vec<_> = path.split(' ').collect();
+        let changes: Vec<_> = told.changes.iter().map(|e| (&*e.from, &*e.to)).collect();
+        assert_eq!(changes, states.windows(2).map(|pair| (pair[0], pair[1])).collect::<Vec<_>>());
+        assert_eq!(last.close_reason.as_deref(), *reason, "{last:#?}");
+        assert!(!last.complete, "its beginning was not seen: {last:#?}");
+        // How long it had stood there before tracing began, nobody knows.
+        assert_eq!(told.changes[0].in_state_seconds, None, "{last:#?}");
+    }
+}

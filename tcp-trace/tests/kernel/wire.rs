@@ -1,0 +1,200 @@
+//! Two namespaces and the wire between them, which the test itself is: it can let segments pass,
+//! hold them, deliver what it holds and no more, or lose them.
+
+use std::{
+    fs::File,
+    io::{Read as _, Write as _},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    os::fd::AsFd as _,
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
+};
+
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::{
+    actor::Arg,
+    deadline::until,
+    netns::{Netns, interface_request},
+    sock::sockaddr,
+};
+
+/// The interface at each end.
+const INTERFACE: &str = "wire";
+/// Longest packet.
+const PACKET: usize = 2048;
+/// FIN among the TCP flags.
+const FIN: u8 = 1;
+
+/// What happens to a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Passes,
+    IsHeld,
+    IsLost,
+    /// The test is over.
+    Ends,
+}
+
+#[derive(Debug)]
+struct State {
+    mode: Mode,
+    /// Packets held, with the end they are for.
+    held: Vec<(usize, Vec<u8>)>,
+}
+
+/// The wire and its ends. The left one is where `.1` and `::1` are, the right one `.2` and `::2`.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    /// The left end.
+    pub(crate) left: Netns,
+    /// The right end.
+    pub(crate) right: Netns,
+    state: Arc<Mutex<State>>,
+    ends: Arc<[File; 2]>,
+    forwarder: Option<JoinHandle<()>>,
+}
+
+impl Wire {
+    /// A wire through which everything passes.
+    pub(crate) fn new() -> Self {
+        let (left, right) = (Netns::new(), Netns::new());
+        let ends = Arc::new([plug(&left, 1), plug(&right, 2)]);
+        let state = Arc::new(Mutex::new(State { mode: Mode::Passes, held: Vec::new() }));
+        let forwarder = std::thread::spawn({
+            let (ends, state) = (Arc::clone(&ends), Arc::clone(&state));
+            move || forward(&ends, &state)
+        });
+        Self { left, right, state, ends, forwarder: Some(forwarder) }
+    }
+
+    /// The address of the right end.
+    pub(crate) fn right_address(v4: bool) -> IpAddr {
+        address(v4, 2)
+    }
+
+    /// Holds what comes from now on.
+    pub(crate) fn hold(&self) {
+        self.state.lock().unwrap().mode = Mode::IsHeld;
+    }
+
+    /// Loses what comes from now on.
+    pub(crate) fn lose(&self) {
+        self.state.lock().unwrap().mode = Mode::IsLost;
+    }
+
+    /// Waits until both ends have sent a FIN that is held.
+    pub(crate) fn until_fins_are_held(&self) {
+        until(
+            || format!("two FINs should be held: {:?}", self.state),
+            || {
+                let state = self.state.lock().unwrap();
+                let from = |end| state.held.iter().any(|(to, packet)| *to == end && is_fin(packet));
+                (from(0) && from(1)).then_some(())
+            },
+        );
+    }
+
+    /// Delivers what is held, and goes on holding what that gives rise to.
+    pub(crate) fn deliver(&self) {
+        let mut state = self.state.lock().unwrap();
+        for (to, packet) in std::mem::take(&mut state.held) {
+            write(&self.ends[to], &packet);
+        }
+    }
+
+    /// Delivers what is held and lets everything pass again.
+    pub(crate) fn release(&self) {
+        self.deliver();
+        let mut state = self.state.lock().unwrap();
+        for (to, packet) in std::mem::take(&mut state.held) {
+            write(&self.ends[to], &packet);
+        }
+        state.mode = Mode::Passes;
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        if let Ok(mut state) = self.state.lock() {
+            state.mode = Mode::Ends;
+        }
+        if let Some(forwarder) = self.forwarder.take() {
+            let _ = forwarder.join();
+        }
+    }
+}
+
+fn address(v4: bool, host: u8) -> IpAddr {
+    if v4 {
+        Ipv4Addr::new(10, 99, 0, host).into()
+    } else {
+        Ipv6Addr::new(0xfd99, 0, 0, 0, 0, 0, 0, host.into()).into()
+    }
+}
+
+/// Makes the interface in `netns`; what is sent there can be read from the file, and vice versa.
+fn plug(netns: &Netns, host: u8) -> File {
+    let home = netns.home();
+    let (path, flags) = (b"/dev/net/tun\0", Arg::Number(libc::O_RDWR.into()));
+    let open = [Arg::Number(libc::AT_FDCWD.into()), Arg::Bytes(path), flags];
+    let tun = home.call(libc::SYS_openat, &open).expect("/dev/net/tun opens (CONFIG_TUN)").value;
+    let kind = i16::try_from(libc::IFF_TUN | libc::IFF_NO_PI).unwrap();
+    let request = interface_request(INTERFACE, &kind.to_ne_bytes());
+    let number = Arg::Number(libc::TUNSETIFF.cast_signed());
+    home.call(libc::SYS_ioctl, &[Arg::Number(tun), number, Arg::Bytes(&request)]).unwrap();
+    let file = File::from(home.take_descriptor(tun));
+
+    let v4 = sockaddr((address(true, host), 0).into());
+    netns.ioctl(libc::AF_INET, libc::SIOCSIFADDR, &interface_request(INTERFACE, &v4));
+    let mask = sockaddr((Ipv4Addr::new(255, 255, 255, 0), 0).into());
+    netns.ioctl(libc::AF_INET, libc::SIOCSIFNETMASK, &interface_request(INTERFACE, &mask));
+    let index = netns.ioctl(libc::AF_INET, libc::SIOCGIFINDEX, &interface_request(INTERFACE, &[]));
+    let IpAddr::V6(v6) = address(false, host) else { unreachable!() };
+    // A `struct in6_ifreq`: address, length of the prefix, number of the interface.
+    let request = [&v6.octets()[..], &64u32.to_ne_bytes(), &index[16..20]].concat();
+    netns.raise(INTERFACE);
+    netns.ioctl(libc::AF_INET6, libc::SIOCSIFADDR, &request);
+    file
+}
+
+fn forward(ends: &[File; 2], state: &Mutex<State>) {
+    let tick = rustix::event::Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+    loop {
+        let mut polled =
+            ends.each_ref().map(|end| PollFd::from_borrowed_fd(end.as_fd(), PollFlags::IN));
+        poll(&mut polled, Some(&tick)).unwrap();
+        let ready = polled.each_ref().map(|end| end.revents().contains(PollFlags::IN));
+        // From reading to writing, nobody can change the mode.
+        let mut state = state.lock().unwrap();
+        if state.mode == Mode::Ends {
+            return;
+        }
+        for from in [0, 1].into_iter().filter(|&end| ready[end]) {
+            let mut packet = vec![0; PACKET];
+            let length = (&ends[from]).read(&mut packet).unwrap();
+            packet.truncate(length);
+            let to = 1 - from;
+            match state.mode {
+                Mode::Passes => write(&ends[to], &packet),
+                Mode::IsHeld => state.held.push((to, packet)),
+                Mode::IsLost | Mode::Ends => {}
+            }
+        }
+    }
+}
+
+fn write(mut end: &File, packet: &[u8]) {
+    let written = end.write(packet).expect("the interface takes packets");
+    assert_eq!(written, packet.len());
+}
+
+/// Whether this is a TCP segment with a FIN.
+fn is_fin(packet: &[u8]) -> bool {
+    let tcp = match packet.first().map(|byte| byte >> 4) {
+        Some(4) if packet[9] == 6 => usize::from(packet[0] & 15) * 4,
+        Some(6) if packet[6] == 6 => 40,
+        _ => return false,
+    };
+    packet.get(tcp + 13).is_some_and(|flags| flags & FIN != 0)
+}
