@@ -3,7 +3,8 @@
 //! | module | has |
 //! |---|---|
 //! | `cps` | the command: connections per second, with and without each tracer |
-//! | `load`, `namespace` | the connections, made by a process with a network of its own |
+//! | `load` | the connections, made by a process of their own |
+//! | `namespace`, `placement` | its network, and its CPUs |
 //! | `rival` | tcpstates and tcplife of libbpf-tools |
 //! | `tracer` | everything that can run beside the load |
 //! | `rounds` | who runs when |
@@ -14,6 +15,7 @@ mod cps;
 pub(crate) mod load;
 mod machine;
 mod namespace;
+mod placement;
 mod rival;
 mod rounds;
 mod statistics;

@@ -54,7 +54,7 @@ enum Command {
     Bench(bench::Command),
     /// The load of `bench cps`.
     #[command(hide = true)]
-    CpsLoad(bench::load::Args),
+    CpsLoad(bench::load::Load),
     /// A part of `test` that may need sudo: scrape a daemon and let promtool judge its metrics.
     #[command(hide = true)]
     CheckMetrics(test::metrics::Args),
@@ -79,7 +79,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Run(args) => match run::run(&args)? {},
         Command::Test(args) => return test::run(&args),
         Command::Bench(command) => return bench::run(&command),
-        Command::CpsLoad(args) => bench::load::run(args)?,
+        Command::CpsLoad(load) => bench::load::run(load)?,
         Command::CheckMetrics(args) => test::metrics::run(&args)?,
     }
     Ok(ExitCode::SUCCESS)

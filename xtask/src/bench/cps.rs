@@ -11,10 +11,11 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 
 use super::{
-    load::Close,
+    load::{Close, Load},
     machine::Machine,
     namespace,
-    rounds::{self, Load, Round},
+    placement::Placement,
+    rounds::{self, Round},
     statistics::Spread,
     table::{self, Line},
     tracer::Tracer,
@@ -40,6 +41,9 @@ pub(crate) struct Args {
     /// How the client closes
     #[arg(long, value_name = "HOW", value_enum, default_value = "rst")]
     close: Close,
+    /// Where the two ends of each connection run
+    #[arg(long, value_name = "WHERE", value_enum, default_value = "apart")]
+    placement: Placement,
     /// Write every figure to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -105,7 +109,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn measure(args: &Args, tracers: &[&Tracer]) -> Result<Vec<Round>> {
-    let load = Load { count: args.count, close: args.close };
+    let load = args.load();
     // The first run on a machine at rest is not like those after it.
     rounds::alone(load)?;
     let mut done = Vec::new();
@@ -139,13 +143,25 @@ fn unrest(nothing: Spread) -> Option<String> {
     })
 }
 
+impl Args {
+    fn load(&self) -> Load {
+        Load { count: self.count, close: self.close, placement: self.placement }
+    }
+}
+
 fn heading(args: &Args) -> String {
-    let Args { count, rounds, close, .. } = args;
+    let Args { count, rounds, close, placement, .. } = args;
     let close = if *close == Close::Rst { "RST" } else { "FIN" };
+    let ends = match placement {
+        Placement::Apart => "each on a CPU of its own",
+        Placement::Together => "both on one CPU",
+        Placement::Free => "wherever the scheduler puts them",
+    };
     format!(
         "machine: {}\n\
          load:    {count} connections a run, one after the other, on the loopback of a network \
          namespace of its own: connect, 2 bytes, 1 byte back, {close}\n\
+         ends:    client and server {ends}\n\
          rounds:  {rounds}, each with every tracer once between two runs of nothing; kept is the \
          rate against the mean of those two\n\
          tracers: the whole host, all defaults; output of tcpstates and tcplife to /dev/null\n\
@@ -167,7 +183,8 @@ fn write(path: &Path, args: &Args, rounds: &[Round], lines: &[Line]) -> Result<(
         .collect();
     let all = json!({
         "machine": Machine::here(),
-        "load": { "count": args.count, "close": args.close, "network": "namespace of its own" },
+        "load": args.load(),
+        "network": "a namespace of its own",
         "rounds": rounds,
         "verdicts": verdicts,
     });

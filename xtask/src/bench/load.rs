@@ -5,7 +5,6 @@
 //! load ends it after a while.
 
 use std::{
-    env,
     io::{self, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     process::{Command, Stdio},
@@ -18,7 +17,10 @@ use clap::ValueEnum;
 use rustix::net::sockopt::set_socket_linger;
 use serde::Serialize;
 
-use super::namespace;
+use super::{
+    namespace,
+    placement::{End, Placement},
+};
 use crate::child::Running;
 
 /// How the client closes.
@@ -31,37 +33,42 @@ pub(crate) enum Close {
     Fin,
 }
 
-/// How much of it.
-#[derive(Clone, Copy, Debug, clap::Args)]
-pub(crate) struct Args {
+/// A load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args, Serialize)]
+pub(crate) struct Load {
     /// Connections to make
-    count: u32,
+    pub(super) count: u32,
     /// How the client closes them
     #[arg(value_enum, default_value = "rst")]
-    close: Close,
+    pub(super) close: Close,
+    /// Where the two ends run
+    #[arg(value_enum, default_value = "apart")]
+    pub(super) placement: Placement,
 }
 
 /// Makes the connections in a network namespace of its own, and prints the seconds they took.
-pub(crate) fn run(args: Args) -> Result<()> {
+pub(crate) fn run(load: Load) -> Result<()> {
     namespace::enter_network()?;
-    println!("{:.6}", connections(args.count, args.close)?.as_secs_f64());
+    println!("{:.6}", connections(load)?.as_secs_f64());
     Ok(())
 }
 
 /// Has a child make the connections, and says how many there were in a second.
-pub(super) fn measure(count: u32, close: Close) -> Result<f64> {
-    let this = env::current_exe().context("cannot tell where this program is")?;
+pub(super) fn measure(load: Load) -> Result<f64> {
+    let Load { count, close, placement } = load;
+    // Not its path: in a mount namespace of one's own that may not lead here.
+    let this = "/proc/self/exe";
     let close = if close == Close::Rst { "rst" } else { "fin" };
     let mut command = Command::new(this);
     command
-        .args(["cps-load", &count.to_string(), close])
+        .args(["cps-load", &count.to_string(), close, placement.word()])
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
-    let mut load = Running::start(command)?;
+    let mut running = Running::start(command)?;
     // The slowest machine that is worth measuring makes 500 a second.
-    let status = load.wait(Duration::from_secs(30 + u64::from(count) / 500))?;
+    let status = running.wait(Duration::from_secs(30 + u64::from(count) / 500))?;
     let mut seconds = String::new();
-    if let Some(output) = &mut load.child().stdout {
+    if let Some(output) = &mut running.child().stdout {
         output.read_to_string(&mut seconds).context("cannot read what the load prints")?;
     }
     if !status.success() {
@@ -74,10 +81,16 @@ pub(super) fn measure(count: u32, close: Close) -> Result<f64> {
     Ok(f64::from(count) / seconds)
 }
 
-fn connections(count: u32, close: Close) -> Result<Duration> {
+fn connections(load: Load) -> Result<Duration> {
+    let Load { count, close, placement } = load;
     let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen on loopback")?;
     let address = listener.local_addr().context("cannot tell the listener's address")?;
-    let server = thread::spawn(move || serve(&listener, count));
+    let server = thread::spawn(move || {
+        placement.settle(End::Server)?;
+        serve(&listener, count).context("the server's end failed")
+    });
+    // From here on the server has CPUs of its own: a thread inherits them when it starts.
+    placement.settle(End::Client)?;
     let start = Instant::now();
     for number in 0..count {
         connection(address, close).with_context(|| {
@@ -85,7 +98,7 @@ fn connections(count: u32, close: Close) -> Result<Duration> {
         })?;
     }
     match server.join() {
-        Ok(outcome) => outcome.context("the server's end failed")?,
+        Ok(outcome) => outcome?,
         Err(_) => bail!("the server's thread died"),
     }
     Ok(start.elapsed())
@@ -118,7 +131,7 @@ mod tests {
     #[test]
     fn both_ways_of_closing_come_to_an_end() {
         for close in [Close::Rst, Close::Fin] {
-            connections(20, close).unwrap();
+            connections(Load { count: 20, close, placement: Placement::Free }).unwrap();
         }
     }
 }

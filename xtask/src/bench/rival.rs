@@ -11,7 +11,10 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use rustix::process::Signal;
 
-use super::load::{self, Close};
+use super::{
+    load::{self, Close, Load},
+    placement::Placement,
+};
 use crate::child::{Running, poll};
 
 /// Time until it is attached.
@@ -29,7 +32,7 @@ pub(super) fn prove(program: &Path, header: &str) -> Result<()> {
     let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
     let output = directory.path().join("output");
     let running = start_with(program, &output)?;
-    load::measure(PROOF, Close::Rst)?;
+    load::measure(Load { count: PROOF, close: Close::Rst, placement: Placement::Free })?;
     running.stop(Signal::INT, END)?;
     let text = fs::read_to_string(&output).context("cannot read what it printed")?;
     let lines = text.lines().count();

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use super::{
-    load::{self, Close},
+    load::{self, Load},
     statistics::Spread,
     tracer::{Events, Tracer},
 };
@@ -47,13 +47,6 @@ impl Round {
     }
 }
 
-/// What load.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Load {
-    pub(super) count: u32,
-    pub(super) close: Close,
-}
-
 /// Runs a round; `turn` decides which of the tracers is first.
 pub(super) fn run(load: Load, tracers: &[&Tracer], turn: usize) -> Result<Round> {
     let before = alone(load)?;
@@ -70,7 +63,7 @@ pub(super) fn run(load: Load, tracers: &[&Tracer], turn: usize) -> Result<Round>
 /// Connections per second with nothing.
 pub(super) fn alone(load: Load) -> Result<f64> {
     thread::sleep(REST);
-    load::measure(load.count, load.close)
+    load::measure(load)
 }
 
 fn beside(load: Load, tracer: &Tracer) -> Result<Run> {

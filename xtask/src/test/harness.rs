@@ -58,7 +58,9 @@ fn verdict(tally: Tally, success: bool, filter: Option<&str>) -> Result<Outcome>
         bail!("it did not compile or did not end; its own words are above");
     }
     match (passed, filter) {
-        (0, Some(filter)) => Ok(Outcome::LeftOut(format!("no test's name contains {filter}"))),
+        (0, Some(filter)) => {
+            Ok(Outcome::LeftOut(format!("none of these tests has {filter} in its name")))
+        }
         (0, None) => bail!("no test was run"),
         (_, _) if ignored > 0 => Ok(Outcome::Passed(format!("{passed} tests, {ignored} ignored"))),
         (_, _) => Ok(Outcome::Passed(format!("{passed} tests"))),

@@ -18,6 +18,9 @@ pub(super) enum Outcome {
     LeftOut(String),
 }
 
+/// Most characters of a note in the table.
+const NOTE: usize = 100;
+
 #[derive(Debug)]
 struct Row {
     name: &'static str,
@@ -64,7 +67,8 @@ impl fmt::Display for Report {
                 Err(why) => ("FAILED", why),
             };
             let seconds = took.as_secs_f64();
-            let note = note.lines().next().unwrap_or_default();
+            // The whole of it stands with its step.
+            let note: String = note.lines().next().unwrap_or_default().chars().take(NOTE).collect();
             let line = format!("{name:<15} {result:<9} {seconds:>7.1}  {note}");
             writeln!(formatter, "{}", line.trim_end())?;
         }

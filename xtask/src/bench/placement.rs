@@ -1,0 +1,79 @@
+//! On which CPUs the two ends of the load run.
+//!
+//! They wait for each other all the time, so that this decides the rate more than any tracer: on
+//! CPUs of their own, each waits for the other's to wake; on one CPU, it does not, and the rate is
+//! two or three times as high. A scheduler that is left alone chooses now this, now that.
+
+use clap::ValueEnum;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use serde::Serialize;
+
+use anyhow::{Context as _, Result};
+
+/// Where they run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Placement {
+    /// Each on a CPU of its own, as on a host whose processes are spread
+    Apart,
+    /// Both on one CPU, where only the work itself counts
+    Together,
+    /// Wherever the scheduler puts them, which may change between two runs
+    Free,
+}
+
+/// An end of the load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Client,
+    Server,
+}
+
+impl Placement {
+    /// As the command line writes it.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Apart => "apart",
+            Self::Together => "together",
+            Self::Free => "free",
+        }
+    }
+
+    /// Keeps this thread where `end` belongs.
+    pub(super) fn settle(self, end: End) -> Result<()> {
+        let allowed = sched_getaffinity(None).context("cannot tell this thread's CPUs")?;
+        let allowed: Vec<_> = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect();
+        let Some(cpu) = self.cpu(end, &allowed) else {
+            return Ok(());
+        };
+        let mut set = CpuSet::new();
+        set.set(cpu);
+        sched_setaffinity(None, &set).with_context(|| format!("cannot stay on CPU {cpu}"))
+    }
+
+    /// Which of the CPUs; any, if none. Where there is only one, both ends share it.
+    fn cpu(self, end: End, allowed: &[usize]) -> Option<usize> {
+        let first = allowed.first().copied();
+        match (self, end) {
+            (Self::Free, _) => None,
+            (Self::Together, _) | (Self::Apart, End::Client) => first,
+            (Self::Apart, End::Server) => allowed.get(1).copied().or(first),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_cpu_is_enough_for_all() {
+        let cpus = |placement: Placement, allowed: &[usize]| {
+            (placement.cpu(End::Client, allowed), placement.cpu(End::Server, allowed))
+        };
+        assert_eq!(cpus(Placement::Apart, &[2, 5, 6]), (Some(2), Some(5)));
+        assert_eq!(cpus(Placement::Apart, &[2]), (Some(2), Some(2)));
+        assert_eq!(cpus(Placement::Together, &[2, 5]), (Some(2), Some(2)));
+        assert_eq!(cpus(Placement::Free, &[2, 5]), (None, None));
+    }
+}
