@@ -42,7 +42,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "HOW", value_enum, default_value = "rst")]
     close: Close,
     /// Where the two ends of each connection run
-    #[arg(long, value_name = "WHERE", value_enum, default_value = "apart")]
+    #[arg(long, value_name = "WHERE", value_enum, default_value = "together")]
     placement: Placement,
     /// Write every figure to this file
     #[arg(long, value_name = "FILE")]
@@ -135,8 +135,8 @@ fn unrest(nothing: Spread) -> Option<String> {
     let Spread { min, max, .. } = nothing;
     (max - min > UNREST).then(|| {
         format!(
-            "Something else was running: with no tracer at all, the rate moved between {:.0} % and \
-             {:.0} % within a round. Measure again on a machine at rest.",
+            "Not to be trusted: with no tracer at all, the rate moved between {:.0} % and {:.0} % within \
+             a round. Something else was running, or the ends were moved to other CPUs.",
             min * 100.0,
             max * 100.0
         )

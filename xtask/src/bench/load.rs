@@ -42,7 +42,7 @@ pub(crate) struct Load {
     #[arg(value_enum, default_value = "rst")]
     pub(super) close: Close,
     /// Where the two ends run
-    #[arg(value_enum, default_value = "apart")]
+    #[arg(value_enum, default_value = "together")]
     pub(super) placement: Placement,
 }
 

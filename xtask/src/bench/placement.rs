@@ -1,8 +1,9 @@
 //! On which CPUs the two ends of the load run.
 //!
 //! They wait for each other all the time, so that this decides the rate more than any tracer: on
-//! CPUs of their own, each waits for the other's to wake; on one CPU, it does not, and the rate is
-//! two or three times as high. A scheduler that is left alone chooses now this, now that.
+//! CPUs of their own, each waits for the other's to wake; on one CPU neither does, and the rate is
+//! two to eight times as high. A scheduler that is left alone chooses now this, now that. On one CPU
+//! only the work counts, so that a tracer's share of it shows at its largest, and shows again.
 
 use clap::ValueEnum;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -14,10 +15,10 @@ use anyhow::{Context as _, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Placement {
-    /// Each on a CPU of its own, as on a host whose processes are spread
-    Apart,
     /// Both on one CPU, where only the work itself counts
     Together,
+    /// Each on a CPU of its own, where waiting for the other's to wake counts as well
+    Apart,
     /// Wherever the scheduler puts them, which may change between two runs
     Free,
 }
