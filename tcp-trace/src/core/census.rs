@@ -17,13 +17,26 @@ pub struct Census {
 }
 
 impl Census {
+    /// Enrols a newcomer with its process and counts it.
+    pub fn welcome(&mut self, connection: &mut Connection) {
+        connection.process = connection.owner.map(|owner| self.processes.enroll(owner.comm));
+        self.enter(connection);
+    }
+
+    /// Takes back what [`welcome`](Self::welcome) and every step since have counted.
+    pub fn dismiss(&mut self, connection: &mut Connection) {
+        self.leave(connection);
+        if let Some(process) = connection.process.take() {
+            self.processes.dismiss(process);
+        }
+    }
+
     /// Counts a connection as it stands.
     pub fn enter(&mut self, connection: &Connection) {
         self.population.enter(connection.state);
-        let Some(owner) = connection.owner else { return };
-        let (name, state, since) = (owner.comm, connection.state, connection.state_since);
-        self.processes.add(name, state, since, connection.id);
-        if state == TcpState::Listen {
+        let (Some(process), Some(owner)) = (connection.process, connection.owner) else { return };
+        self.processes.add(process, connection.state, connection.state_since, connection.id);
+        if connection.state == TcpState::Listen {
             self.listeners.add(connection.netns, connection.flow.local, owner);
         }
     }
@@ -31,10 +44,9 @@ impl Census {
     /// Takes back what [`enter`](Self::enter) counted; the connection must stand as it did then.
     pub fn leave(&mut self, connection: &Connection) {
         self.population.leave(connection.state);
-        let Some(owner) = connection.owner else { return };
-        let (name, state, since) = (owner.comm, connection.state, connection.state_since);
-        self.processes.remove(name, state, since, connection.id);
-        if state == TcpState::Listen {
+        let (Some(process), Some(owner)) = (connection.process, connection.owner) else { return };
+        self.processes.remove(process, connection.state, connection.state_since, connection.id);
+        if connection.state == TcpState::Listen {
             self.listeners.remove(connection.netns, connection.flow.local, owner);
         }
     }

@@ -8,6 +8,7 @@ use super::{
     direction::Direction,
     event::{Flow, Origin, Protocol, SockFlags, SocketId, StateChange, Transfer},
     owner::Owner,
+    processes::ProcessSlot,
     tcp_state::TcpState,
     timeline::{Call, Detail, Mark, StepKind, Timeline},
 };
@@ -55,6 +56,8 @@ pub struct Connection {
     pub found: bool,
     /// Whose it is.
     pub owner: Option<Owner>,
+    /// Where its process is counted, while it is in the table.
+    pub process: Option<ProcessSlot>,
     /// What it had moved at its last change.
     pub transfer: Option<Transfer>,
     /// Whose hands it was in at its last change.
@@ -101,6 +104,7 @@ impl Connection {
             opened_at: at,
             found: snapshot,
             owner: None,
+            process: None,
             transfer: None,
             flags: None,
             first_fin: ClosedBy::first_fin(change.old).map(|by| (by, at)),

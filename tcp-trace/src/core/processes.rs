@@ -2,31 +2,62 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use slab::Slab;
+
 use super::{clock::Ts, connection::ConnectionId, event::Comm, tcp_state::TcpState};
 
 /// Figures of one process name.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Process {
+    /// The name.
+    pub name: Comm,
     /// Connections by [`TcpState::index`].
     pub by_state: [u64; 13],
     /// Those in `CLOSE_WAIT`, oldest first.
     pub close_wait: BTreeSet<(Ts, ConnectionId)>,
+    /// Connections enrolled.
+    enrolled: u64,
 }
 
-/// A process name with its figures.
-pub type Named<'a> = (&'a Comm, &'a Process);
+/// Where a process name's figures are, for as long as one of its connections is enrolled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessSlot(usize);
 
 /// All process names that hold a connection now.
 #[derive(Debug, Default)]
 pub struct Processes {
-    // Names are chosen by whoever runs a process: a hash that resists attack.
-    by_name: HashMap<Comm, Process>,
+    // Names are chosen by whoever runs a process: a hash that resists attack, asked once a life.
+    by_name: HashMap<Comm, usize>,
+    slots: Slab<Process>,
 }
 
 impl Processes {
-    /// Counts connection `id` of `name` in `state` since `since`.
-    pub fn add(&mut self, name: Comm, state: TcpState, since: Ts, id: ConnectionId) {
-        let process = self.by_name.entry(name).or_default();
+    /// Makes room for a connection of `name`.
+    pub fn enroll(&mut self, name: Comm) -> ProcessSlot {
+        let slot = *self.by_name.entry(name).or_insert_with(|| {
+            let (by_state, close_wait) = ([0; 13], BTreeSet::new());
+            self.slots.insert(Process { name, by_state, close_wait, enrolled: 0 })
+        });
+        if let Some(process) = self.slots.get_mut(slot) {
+            process.enrolled += 1;
+        }
+        ProcessSlot(slot)
+    }
+
+    /// Takes back what [`enroll`](Self::enroll) made; a name without connections is forgotten.
+    pub fn dismiss(&mut self, slot: ProcessSlot) {
+        let Some(process) = self.slots.get_mut(slot.0) else { return };
+        process.enrolled = process.enrolled.saturating_sub(1);
+        if process.enrolled == 0 {
+            let name = process.name;
+            self.slots.remove(slot.0);
+            self.by_name.remove(&name);
+        }
+    }
+
+    /// Counts connection `id` in `state` since `since`.
+    pub fn add(&mut self, slot: ProcessSlot, state: TcpState, since: Ts, id: ConnectionId) {
+        let Some(process) = self.slots.get_mut(slot.0) else { return };
         if let Some(count) = process.by_state.get_mut(state.index()) {
             *count += 1;
         }
@@ -36,32 +67,27 @@ impl Processes {
     }
 
     /// Takes back what [`add`](Self::add) counted.
-    pub fn remove(&mut self, name: Comm, state: TcpState, since: Ts, id: ConnectionId) {
-        let Some(process) = self.by_name.get_mut(&name) else { return };
+    pub fn remove(&mut self, slot: ProcessSlot, state: TcpState, since: Ts, id: ConnectionId) {
+        let Some(process) = self.slots.get_mut(slot.0) else { return };
         if let Some(count) = process.by_state.get_mut(state.index()) {
             *count = count.saturating_sub(1);
         }
         if state == TcpState::CloseWait {
             process.close_wait.remove(&(since, id));
         }
-        if process.by_state.iter().all(|count| *count == 0) {
-            self.by_name.remove(&name);
-        }
     }
 
     /// Every name with its figures, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = (&Comm, &Process)> {
-        self.by_name.iter()
+    pub fn iter(&self) -> impl Iterator<Item = &Process> {
+        self.slots.iter().map(|(_, process)| process)
     }
 
     /// The `limit` names with the most connections, and the others.
     #[must_use]
-    pub fn ranked(&self, limit: usize) -> (Vec<Named<'_>>, Vec<Named<'_>>) {
-        let mut all: Vec<_> = self.by_name.iter().collect();
+    pub fn ranked(&self, limit: usize) -> (Vec<&Process>, Vec<&Process>) {
+        let mut all: Vec<_> = self.iter().collect();
         // Names break ties, so that the same figures give the same series.
-        all.sort_by_key(|(name, process)| {
-            (std::cmp::Reverse(process.by_state.iter().sum::<u64>()), **name)
-        });
+        all.sort_by_key(|process| (std::cmp::Reverse(process.enrolled), process.name));
         let others = all.split_off(limit.min(all.len()));
         (all, others)
     }
@@ -75,12 +101,18 @@ mod tests {
     fn what_was_added_can_be_taken_back() {
         let mut processes = Processes::default();
         let name = Comm::from_text("java");
-        processes.add(name, TcpState::CloseWait, Ts(5), ConnectionId(1));
-        processes.add(name, TcpState::CloseWait, Ts(3), ConnectionId(2));
+        let slot = processes.enroll(name);
+        assert_eq!(processes.enroll(name), slot);
+        processes.add(slot, TcpState::CloseWait, Ts(5), ConnectionId(1));
+        processes.add(slot, TcpState::CloseWait, Ts(3), ConnectionId(2));
         let (kept, _) = processes.ranked(10);
-        assert_eq!(kept[0].1.close_wait.first(), Some(&(Ts(3), ConnectionId(2))));
-        processes.remove(name, TcpState::CloseWait, Ts(3), ConnectionId(2));
-        processes.remove(name, TcpState::CloseWait, Ts(5), ConnectionId(1));
+        assert_eq!(kept[0].close_wait.first(), Some(&(Ts(3), ConnectionId(2))));
+        processes.remove(slot, TcpState::CloseWait, Ts(3), ConnectionId(2));
+        processes.remove(slot, TcpState::CloseWait, Ts(5), ConnectionId(1));
+        assert_eq!(processes.ranked(10).0[0].by_state, [0; 13]);
+        processes.dismiss(slot);
+        assert_eq!(processes.iter().count(), 1);
+        processes.dismiss(slot);
         assert_eq!(processes.iter().count(), 0);
     }
 
@@ -88,16 +120,12 @@ mod tests {
     fn the_names_with_the_most_connections_come_first() {
         let mut processes = Processes::default();
         for n in 0..10u64 {
-            let name = Comm::from_text(&format!("p{n}"));
-            for id in 0..=n {
-                processes.add(name, TcpState::Established, Ts(0), ConnectionId(n * 100 + id));
+            for _ in 0..=n {
+                processes.enroll(Comm::from_text(&format!("p{n}")));
             }
         }
         let (kept, others) = processes.ranked(3);
-        assert_eq!(
-            kept.iter().map(|(name, _)| name.text()).collect::<Vec<_>>(),
-            ["p9", "p8", "p7"]
-        );
+        assert_eq!(kept.iter().map(|p| p.name.text()).collect::<Vec<_>>(), ["p9", "p8", "p7"]);
         assert_eq!(others.len(), 7);
     }
 }

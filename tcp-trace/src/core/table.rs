@@ -302,12 +302,12 @@ impl Table {
     }
 
     /// Puts a connection in, counts it, and ends what stood under the same name.
-    fn put_in(&mut self, connection: Connection, at: Ts) -> usize {
+    fn put_in(&mut self, mut connection: Connection, at: Ts) -> usize {
         let key = Key::of(connection.socket);
         if let Some(stale) = self.slots.get(&key).copied() {
             self.end_unseen(stale, at, Mark::Reused);
         }
-        self.census.enter(&connection);
+        self.census.welcome(&mut connection);
         let slot = self.live.insert(connection);
         self.slots.insert(key, slot);
         slot
@@ -315,9 +315,9 @@ impl Table {
 
     /// Takes a connection out, and its counts with it.
     fn take_out(&mut self, slot: usize) -> Option<Connection> {
-        let connection = self.live.try_remove(slot)?;
+        let mut connection = self.live.try_remove(slot)?;
         self.slots.remove(&Key::of(connection.socket));
-        self.census.leave(&connection);
+        self.census.dismiss(&mut connection);
         Some(connection)
     }
 

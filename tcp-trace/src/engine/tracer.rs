@@ -307,14 +307,14 @@ impl Tracer {
         let age = |since: Option<&(Ts, _)>| since.map(|(since, _)| now.since(*since));
         let processes = kept
             .into_iter()
-            .map(|(name, process)| ProcessFigures {
+            .map(|process| ProcessFigures {
                 by_state: process.by_state,
                 oldest_close_wait: age(process.close_wait.first()),
-                ..ProcessFigures::named(name)
+                ..ProcessFigures::named(&process.name)
             })
             .collect();
         let mut other_processes = ProcessFigures::default();
-        for (_, process) in &others {
+        for process in &others {
             for (sum, count) in other_processes.by_state.iter_mut().zip(process.by_state) {
                 *sum += count;
             }
