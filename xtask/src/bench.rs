@@ -9,6 +9,7 @@
 //! | `tracer` | everything that can run beside the load |
 //! | `rounds` | who runs when |
 //! | `statistics`, `table` | what the figures say |
+//! | `unrest` | whether they can be trusted |
 //! | `machine` | what they were measured on |
 
 mod cps;
@@ -21,6 +22,7 @@ mod rounds;
 mod statistics;
 mod table;
 mod tracer;
+mod unrest;
 
 use std::process::ExitCode;
 

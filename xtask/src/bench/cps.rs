@@ -16,18 +16,15 @@ use super::{
     namespace,
     placement::Placement,
     rounds::{self, Round},
-    statistics::Spread,
     table::{self, Line},
     tracer::Tracer,
+    unrest,
 };
 use crate::{
     cargo::{Profile, build},
     checkout::Checkout,
     privilege,
 };
-
-/// How far apart the runs of nothing may be, against their mean, for the figures to be believed.
-const UNREST: f64 = 0.2;
 
 /// How to measure it.
 #[derive(Debug, clap::Args)]
@@ -91,7 +88,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }));
     println!("\n{}", heading(args));
     print!("{}", table::text(&lines));
-    if let Some(note) = rounds::nothing(&rounds).and_then(|nothing| unrest(nothing.kept)) {
+    for note in unrest::notes(&rounds) {
         println!("\n{note}");
     }
     if let Some(path) = &args.json {
@@ -128,19 +125,6 @@ fn measure(args: &Args, tracers: &[&Tracer]) -> Result<Vec<Round>> {
         done.push(round);
     }
     Ok(done)
-}
-
-/// A warning, if nothing alone was so uneven that the figures say little.
-fn unrest(nothing: Spread) -> Option<String> {
-    let Spread { min, max, .. } = nothing;
-    (max - min > UNREST).then(|| {
-        format!(
-            "Not to be trusted: with no tracer at all, the rate moved between {:.0} % and {:.0} % within \
-             a round. Something else was running, or the ends were moved to other CPUs.",
-            min * 100.0,
-            max * 100.0
-        )
-    })
 }
 
 impl Args {
@@ -202,16 +186,4 @@ fn become_root(args: &Args, program: &Path) -> Result<()> {
     }
     let error = command.exec();
     Err(error).with_context(|| format!("cannot start {}", crate::tool::words(&command)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_uneven_yardstick_is_named() {
-        assert_eq!(unrest(Spread { median: 1.0, min: 0.95, max: 1.05 }), None);
-        let note = unrest(Spread { median: 1.0, min: 0.3, max: 1.7 }).unwrap();
-        assert!(note.contains("between 30 % and 170 %"), "{note}");
-    }
 }

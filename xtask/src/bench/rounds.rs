@@ -98,6 +98,14 @@ pub(super) fn verdict(rounds: &[Round], tracer: &str) -> Option<Verdict> {
     })
 }
 
+/// How many events were seen in each run whose tracer can tell.
+pub(super) fn events(rounds: &[Round]) -> impl Iterator<Item = f64> {
+    let runs = rounds.iter().flat_map(|round| &round.runs);
+    // A number of events too large for an exact f64 would take years to make.
+    #[expect(clippy::cast_precision_loss, reason = "see above")]
+    runs.filter_map(|run| Some(run.events?.seen as f64))
+}
+
 /// What they say of nothing: its rate, and how far it moved within a round.
 pub(super) fn nothing(rounds: &[Round]) -> Option<Verdict> {
     Some(Verdict {
