@@ -6,16 +6,16 @@
 pub const STATE_SLOTS: usize = 16;
 /// First of the `STATE_SLOTS * STATE_SLOTS` transition counters, indexed `old * STATE_SLOTS + new`.
 pub const COUNTER_TRANSITIONS: usize = 0;
-/// First of the [`OUTPUT_ERROR_SLOTS`] counters of failed perf-buffer outputs.
-pub const COUNTER_OUTPUT_ERRORS: usize = STATE_SLOTS * STATE_SLOTS;
-/// Slots for failed outputs; see [`output_error_slot`].
-pub const OUTPUT_ERROR_SLOTS: usize = 8;
 /// State changes of namespaces that the filter leaves out.
-pub const COUNTER_FILTERED: usize = COUNTER_OUTPUT_ERRORS + OUTPUT_ERROR_SLOTS;
+pub const COUNTER_FILTERED: usize = STATE_SLOTS * STATE_SLOTS;
 /// State numbers outside the matrix: none is known, so any is worth a look.
 pub const COUNTER_STRANGE_STATE: usize = COUNTER_FILTERED + 1;
 /// Length of the block.
 pub const COUNTER_SLOTS: usize = COUNTER_FILTERED + 8;
+
+/// Slots of the other block, which counts failed perf-buffer outputs; see [`output_error_slot`]. It
+/// is apart because the daemon looks at it with every drain.
+pub const OUTPUT_ERROR_SLOTS: usize = 8;
 
 /// Names of the slots of failed outputs, in order.
 pub const OUTPUT_ERROR_NAMES: [&str; OUTPUT_ERROR_SLOTS] =

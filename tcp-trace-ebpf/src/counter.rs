@@ -2,9 +2,9 @@
 
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
-use tcp_trace_common::COUNTER_SLOTS;
+use tcp_trace_common::{COUNTER_SLOTS, OUTPUT_ERROR_SLOTS};
 
-use crate::maps::COUNTERS;
+use crate::maps::{COUNTERS, FAILURES};
 
 /// This CPU's block of counters.
 pub(crate) struct Counters(*mut u64);
@@ -16,14 +16,33 @@ impl Counters {
         COUNTERS.get_ptr_mut(0).map(|block| Self(block.cast()))
     }
 
-    /// Raises one counter. Atomic, because softirq may interrupt a program on its own CPU.
+    /// Raises one counter.
     #[inline(always)]
     pub(crate) fn raise(&self, slot: usize) {
         // A mask alone cannot bound a length that is no power of two.
-        if slot >= COUNTER_SLOTS {
-            return;
+        if slot < COUNTER_SLOTS {
+            // SAFETY: the slot lies within the block (just checked) and the block is aligned.
+            unsafe { raise(self.0.add(slot)) };
         }
-        // SAFETY: the slot lies within the block (just checked) and the block is aligned.
-        unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(self.0.add(slot), 1) };
     }
+}
+
+/// Counts a failed output.
+#[inline(always)]
+pub(crate) fn output_failed(slot: usize) {
+    let Some(block) = FAILURES.get_ptr_mut(0) else { return };
+    if slot < OUTPUT_ERROR_SLOTS {
+        // SAFETY: the slot lies within the block (just checked) and the block is aligned.
+        unsafe { raise(block.cast::<u64>().add(slot)) };
+    }
+}
+
+/// Atomic, because softirq may interrupt a program on its own CPU.
+///
+/// # Safety
+/// `counter` is aligned and valid.
+#[inline(always)]
+unsafe fn raise(counter: *mut u64) {
+    // SAFETY: the caller's promise.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, 1) };
 }

@@ -3,16 +3,16 @@
 use core::{ffi::c_void, ptr};
 
 use aya_ebpf::helpers::generated::bpf_perf_event_output;
-use tcp_trace_common::{COUNTER_OUTPUT_ERRORS, STATE_RECORD_LEN, StateRecord, output_error_slot};
+use tcp_trace_common::{STATE_RECORD_LEN, StateRecord, output_error_slot};
 
-use crate::{counter::Counters, maps::EVENTS, note};
+use crate::{counter, maps::EVENTS, note};
 
 /// `BPF_F_CURRENT_CPU`: the buffer of the CPU this runs on.
 const CURRENT_CPU: u64 = 0xffff_ffff;
 
 /// Sends `record`. aya's own `output` drops the helper's answer, which is what tells a full buffer.
 #[inline(always)]
-pub(crate) fn emit(ctx: *mut c_void, counters: &Counters, record: &StateRecord) {
+pub(crate) fn emit(ctx: *mut c_void, record: &StateRecord) {
     // SAFETY: the map is a perf event array, the record is initialised, and its length is its own.
     let result = unsafe {
         bpf_perf_event_output(
@@ -24,7 +24,7 @@ pub(crate) fn emit(ctx: *mut c_void, counters: &Counters, record: &StateRecord) 
         )
     };
     if result < 0 {
-        counters.raise(COUNTER_OUTPUT_ERRORS + output_error_slot(result));
+        counter::output_failed(output_error_slot(result));
         note::output_failed(ctx, result);
     }
 }

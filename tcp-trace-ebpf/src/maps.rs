@@ -4,7 +4,7 @@ use aya_ebpf::{
     macros::map,
     maps::{PerCpuArray, PerfEventArray},
 };
-use tcp_trace_common::{COUNTER_SLOTS, Offsets, Settings, StateRecord};
+use tcp_trace_common::{COUNTER_SLOTS, OUTPUT_ERROR_SLOTS, Offsets, Settings, StateRecord};
 
 /// Per-CPU buffers towards the daemon, opened by it with a byte watermark.
 #[map]
@@ -13,6 +13,11 @@ pub(crate) static EVENTS: PerfEventArray<StateRecord> = PerfEventArray::new(0);
 /// The exact counters: one block of [`COUNTER_SLOTS`] for each CPU.
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<[u64; COUNTER_SLOTS]> = PerCpuArray::with_max_entries(1, 0);
+
+/// Outputs that failed, by errno: one block of [`OUTPUT_ERROR_SLOTS`] for each CPU.
+#[map]
+pub(crate) static FAILURES: PerCpuArray<[u64; OUTPUT_ERROR_SLOTS]> =
+    PerCpuArray::with_max_entries(1, 0);
 
 /// Field offsets of the running kernel; frozen by the loader, so the verifier sees constants.
 #[unsafe(no_mangle)]

@@ -99,5 +99,5 @@ fn state_change<F: Fields>(ctx: *mut c_void, sk: Base, old: u32, new: u32) {
         record::write::<F>(record.as_mut_ptr(), sk, &change);
         record.assume_init_ref()
     };
-    emit(ctx, &counters, record);
+    emit(ctx, record);
 }

@@ -2,6 +2,7 @@
 
 use std::{io, process::ExitCode};
 
+use super::print;
 use crate::kernel::{load::LoadError, plan::PlanError, selfcheck::CheckError};
 
 /// Something failed.
@@ -15,7 +16,7 @@ pub(super) fn report(error: &anyhow::Error) -> ExitCode {
         // Whoever read our output has seen enough.
         return ExitCode::SUCCESS;
     }
-    eprintln!("tcp-trace: {}", story(error));
+    print::note(&format!("tcp-trace: {}", story(error)));
     ExitCode::from(code(error))
 }
 

@@ -12,6 +12,11 @@ pub(super) fn line(text: &str) -> io::Result<()> {
     out.flush()
 }
 
+/// Says something on standard error, which may be closed.
+pub(super) fn note(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
 /// Prints an object of the API, for people and programs alike.
 pub(super) fn json(object: &impl Serialize) -> anyhow::Result<()> {
     Ok(line(&serde_json::to_string_pretty(object)?)?)

@@ -4,7 +4,7 @@ use std::{fs::OpenOptions, io::BufWriter, os::unix::fs::OpenOptionsExt as _, pro
 
 use anyhow::Context as _;
 
-use super::{Context, args::Record};
+use super::{Context, args::Record, print};
 use crate::engine::live;
 
 /// Records until told to end. A recording names peers and processes, so it is its owner's alone.
@@ -26,7 +26,7 @@ pub(super) async fn run(context: &Context, args: &Record) -> anyhow::Result<Exit
         // Nothing was recorded, so nothing is left behind.
         let _ = std::fs::remove_file(&args.file);
     })?;
-    eprintln!("recording to {path}; {}", ending(args));
+    print::note(&format!("recording to {path}; {}", ending(args)));
     match args.span {
         Some(span) => {
             tokio::select! {
@@ -39,7 +39,7 @@ pub(super) async fn run(context: &Context, args: &Record) -> anyhow::Result<Exit
     engine.stop();
     let frames = end.recv().context("the tracer ended before the recording was complete")?;
     let frames = frames.with_context(|| format!("writing the recording {path} failed"))?;
-    eprintln!("{frames} records in {path}; try: tcp-trace replay {path}");
+    print::note(&format!("{frames} records in {path}; try: tcp-trace replay {path}"));
     Ok(ExitCode::SUCCESS)
 }
 

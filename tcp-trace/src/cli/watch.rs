@@ -98,7 +98,7 @@ impl Printer {
             }
             // The tools whose columns these are say so on standard error, too.
             (Format::Tcpstates | Format::Tcplife, Event::Lost(event)) => {
-                eprintln!("{}", text::watch::lost(event, &self.style));
+                print::note(&text::watch::lost(event, &self.style));
                 return Ok(false);
             }
             (Format::Tcpstates, Event::Closed(_)) | (Format::Tcplife, Event::State(_)) => {

@@ -197,14 +197,24 @@ impl Connection {
     pub fn bytes_sent(&self) -> Option<u64> {
         let acknowledged = self.transfer?.bytes_acked;
         let syn = self.direction == Direction::Outbound;
-        let fin = match self.closed.map(|closed| closed.verdict.reason) {
-            None => self.state == TcpState::FinWait2,
-            Some(reason) => matches!(
-                reason,
+        let fin = u64::from(self.is_our_fin_acknowledged());
+        Some(acknowledged.saturating_sub(u64::from(syn) + fin))
+    }
+
+    /// Told by `FIN_WAIT2`, which nothing else leads to, and by an orderly end.
+    fn is_our_fin_acknowledged(&self) -> bool {
+        let orderly = self.closed.is_some_and(|closed| {
+            matches!(
+                closed.verdict.reason,
                 CloseReason::FinActive | CloseReason::FinPassive | CloseReason::Simultaneous
-            ),
-        };
-        Some(acknowledged.saturating_sub(u64::from(syn) + u64::from(fin)))
+            )
+        });
+        orderly
+            || self.timeline.steps().iter().any(|step| match step.kind {
+                StepKind::State { from, to, .. } => [from, to].contains(&TcpState::FinWait2),
+                StepKind::Mark(Mark::Found(state)) => state == TcpState::FinWait2,
+                _ => false,
+            })
     }
 
     /// Payload bytes received. The kernel counts the peer's FIN along.

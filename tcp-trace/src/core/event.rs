@@ -19,11 +19,9 @@ pub struct Event {
 pub enum Body {
     /// A socket changed its state, or was found in one at start.
     State(StateChange),
-    /// Events of one CPU were lost before this moment.
+    /// Events were lost around this moment.
     Lost {
-        /// The CPU whose buffer was full.
-        cpu: u32,
-        /// How many.
+        /// How many; 0 where an earlier loss is over.
         count: u64,
     },
 }

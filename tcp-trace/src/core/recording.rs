@@ -65,9 +65,7 @@ pub enum Frame {
     },
     /// Records lost.
     Lost {
-        /// CPU whose buffer was full.
-        cpu: u16,
-        /// When it was noticed.
+        /// When: a loss is noted where it may have begun and, with a count of 0, where it is over.
         at: u64,
         /// How many.
         count: u64,

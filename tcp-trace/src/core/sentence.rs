@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     close::{CloseReason, Verdict},
     connection::Connection,
+    direction::Direction,
     errno,
     tcp_state::TcpState as S,
     timeline::{Call, Detail, Mark, Step, StepKind},
@@ -44,13 +45,16 @@ fn process(connection: &Connection) -> String {
 fn of_change(connection: &Connection, from: S, to: S, detail: Detail) -> String {
     let process = process(connection);
     match (from, to) {
-        (S::Close, S::SynSent) => format!("connect() by {process}: SYN is on its way"),
+        (S::Close, S::SynSent) => format!("connect() by {process}"),
         (S::Close, S::Listen) => format!("listen() by {process}"),
         (S::Listen, S::SynRecv) => {
             "the peer's ACK ended the handshake; the listener gave birth to this socket".to_owned()
         }
         (S::SynSent, S::SynRecv) => "SYNs crossed: a simultaneous open".to_owned(),
         (S::SynSent, S::Established) => "the peer's SYN-ACK came: connected".to_owned(),
+        (S::SynRecv, S::Established) if connection.direction == Direction::Outbound => {
+            "both SYNs are acknowledged: connected".to_owned()
+        }
         (S::SynRecv, S::Established) => format!("established; waiting for accept() by {process}"),
         (S::Established | S::SynRecv, S::FinWait1) => {
             format!("{} by {}: our FIN goes first", closing_call(detail), caller(detail, &process))
@@ -66,9 +70,9 @@ fn of_change(connection: &Connection, from: S, to: S, detail: Detail) -> String 
                 "the peer closed: its FIN came{unread}{queued}; waiting for {process} to close()"
             )
         }
+        // Once the peer's FIN is in, close() and shutdown(SHUT_WR) leave the same traces.
         (S::CloseWait, S::LastAck) => format!(
-            "{} by {}: our FIN follows the peer's",
-            closing_call(detail),
+            "close() or shutdown(SHUT_WR) by {}: our FIN follows the peer's",
             caller(detail, &process)
         ),
         (S::FinWait1, S::FinWait2) => {

@@ -35,9 +35,8 @@ impl Recorder {
     }
 
     /// Adds a loss.
-    pub(crate) fn lost(&mut self, cpu: u32, at: Ts, count: u64) {
-        let cpu = u16::try_from(cpu).unwrap_or(u16::MAX);
-        self.write(&Frame::Lost { cpu, at: at.0, count });
+    pub(crate) fn lost(&mut self, at: Ts, count: u64) {
+        self.write(&Frame::Lost { at: at.0, count });
     }
 
     /// Adds the exact counters, the end mark, and says whether everything was written.

@@ -131,7 +131,7 @@ impl Player {
                 }
                 Err(error) => self.tracer.malformed(&error),
             },
-            Frame::Lost { cpu, at, count } => self.tracer.take_loss(u32::from(cpu), Ts(at), count),
+            Frame::Lost { at, count } => self.tracer.take_recorded_loss(Ts(at), count),
             Frame::Counters { at, counters } => {
                 self.last = self.last.max(Ts(at));
                 self.kernel.counters = Counters(counters);

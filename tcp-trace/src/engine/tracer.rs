@@ -52,7 +52,7 @@ pub(crate) struct Identity {
 /// Something on its way through the merge.
 enum Inbound {
     Record(u32, StateRecord),
-    Lost(u32, u64),
+    Lost(u64),
 }
 
 /// What the kernel says at the moment of a question.
@@ -122,15 +122,21 @@ impl Tracer {
         self.merge.push(Ts(record.time_ns), Inbound::Record(cpu, record));
     }
 
-    /// Takes the news that `cpu` lost `count` records before `at`.
-    pub(crate) fn take_loss(&mut self, cpu: u32, at: Ts, count: u64) {
-        self.perf_record_lost += count;
-        self.merge.push(at, Inbound::Lost(cpu, count));
+    /// Takes the news that `count` records were lost between two moments.
+    pub(crate) fn take_loss(&mut self, since: Ts, until: Ts, count: u64) {
+        self.merge.push(since, Inbound::Lost(count));
+        self.merge.push(until, Inbound::Lost(0));
     }
 
-    /// Takes the programs' own word, before the buffer's, that `count` records did not get out.
-    pub(crate) fn note_loss(&mut self, at: Ts, count: u64) {
-        self.merge.push(at, Inbound::Lost(0, count));
+    /// Takes a loss as it was recorded.
+    pub(crate) fn take_recorded_loss(&mut self, at: Ts, count: u64) {
+        self.perf_record_lost += count;
+        self.merge.push(at, Inbound::Lost(count));
+    }
+
+    /// Counts lost records as a buffer itself reports them.
+    pub(crate) fn count_lost_records(&mut self, count: u64) {
+        self.perf_record_lost += count;
     }
 
     /// Sets the beginning of what was traced.
@@ -161,7 +167,7 @@ impl Tracer {
     fn apply_inbound(&mut self, at: Ts, item: &Inbound) {
         match item {
             Inbound::Record(cpu, record) => self.apply_record(*cpu, record),
-            Inbound::Lost(cpu, count) => self.apply_loss(*cpu, at, *count),
+            Inbound::Lost(count) => self.apply_loss(at, *count),
         }
     }
 
@@ -175,12 +181,14 @@ impl Tracer {
         }
     }
 
-    fn apply_loss(&mut self, cpu: u32, at: Ts, count: u64) {
+    fn apply_loss(&mut self, at: Ts, count: u64) {
         if let Some(recorder) = &mut self.recorder {
-            recorder.lost(cpu, at, count);
+            recorder.lost(at, count);
         }
-        self.table.apply(&Event { at, body: Body::Lost { cpu, count } });
-        self.publish(|tracer| api::lost_event(at, tracer.wall, "perf_buffer", count));
+        self.table.apply(&Event { at, body: Body::Lost { count } });
+        if count > 0 {
+            self.publish(|tracer| api::lost_event(at, tracer.wall, "perf_buffer", count));
+        }
     }
 
     fn apply(&mut self, event: &Event) {

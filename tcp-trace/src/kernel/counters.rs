@@ -1,41 +1,55 @@
 //! The exact counters, read from the kernel and summed over the CPUs.
 
-use aya::maps::{MapData, MapError, PerCpuArray};
+use aya::maps::{Map, MapData, MapError, PerCpuArray};
 use tcp_trace_common::{
-    COUNTER_FILTERED, COUNTER_OUTPUT_ERRORS, COUNTER_SLOTS, COUNTER_STRANGE_STATE,
-    OUTPUT_ERROR_NAMES, transition_slot,
+    COUNTER_FILTERED, COUNTER_SLOTS, COUNTER_STRANGE_STATE, OUTPUT_ERROR_NAMES, OUTPUT_ERROR_SLOTS,
+    transition_slot,
 };
 
 use crate::core::population::Matrix;
 
-/// The kernel's map of counters.
-pub(crate) struct CounterMap(PerCpuArray<MapData, [u64; COUNTER_SLOTS]>);
+/// The kernel's maps of counters.
+pub(crate) struct CounterMaps {
+    counters: PerCpuArray<MapData, [u64; COUNTER_SLOTS]>,
+    failures: PerCpuArray<MapData, [u64; OUTPUT_ERROR_SLOTS]>,
+}
 
-impl CounterMap {
-    /// Takes hold of the map.
-    pub(crate) fn new(map: aya::maps::Map) -> Result<Self, MapError> {
-        PerCpuArray::try_from(map).map(Self)
+impl CounterMaps {
+    /// Takes hold of both maps.
+    pub(crate) fn new(counters: Map, failures: Map) -> Result<Self, MapError> {
+        Ok(Self { counters: counters.try_into()?, failures: failures.try_into()? })
     }
 
-    /// Reads all CPUs.
+    /// Reads everything, summed over the CPUs.
     pub(crate) fn read(&self) -> Result<Counters, MapError> {
-        let mut sums = vec![0u64; COUNTER_SLOTS];
-        for block in self.0.get(&0, 0)?.iter() {
-            for (sum, count) in sums.iter_mut().zip(block) {
-                *sum = sum.saturating_add(*count);
-            }
+        let mut all = sums(&self.counters)?;
+        all.extend(sums(&self.failures)?);
+        Ok(Counters(all))
+    }
+
+    /// How many outputs have failed.
+    pub(crate) fn failed_outputs(&self) -> Result<u64, MapError> {
+        Ok(sums(&self.failures)?.iter().sum())
+    }
+}
+
+fn sums<const N: usize>(map: &PerCpuArray<MapData, [u64; N]>) -> Result<Vec<u64>, MapError> {
+    let mut sums = vec![0u64; N];
+    for block in map.get(&0, 0)?.iter() {
+        for (sum, count) in sums.iter_mut().zip(block) {
+            *sum = sum.saturating_add(*count);
         }
-        Ok(Counters(sums))
     }
+    Ok(sums)
 }
 
-impl std::fmt::Debug for CounterMap {
+impl std::fmt::Debug for CounterMaps {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CounterMap").finish_non_exhaustive()
+        f.debug_struct("CounterMaps").finish_non_exhaustive()
     }
 }
 
-/// The counters at one moment.
+/// The counters at one moment: the block of counters, then that of failed outputs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters(pub Vec<u64>);
 
@@ -60,7 +74,7 @@ impl Counters {
         OUTPUT_ERROR_NAMES
             .into_iter()
             .enumerate()
-            .map(|(slot, name)| (name, self.slot(COUNTER_OUTPUT_ERRORS + slot)))
+            .map(|(slot, name)| (name, self.slot(COUNTER_SLOTS + slot)))
     }
 
     /// Changes in namespaces that are not traced.

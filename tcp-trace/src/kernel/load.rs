@@ -11,7 +11,7 @@ use thiserror::Error;
 use zerocopy::IntoBytes as _;
 
 use super::{
-    counters::CounterMap,
+    counters::CounterMaps,
     plan::{Backend, Plan},
     transport::{Transport, TransportError},
 };
@@ -32,7 +32,7 @@ pub(crate) struct Attached {
     /// The buffers.
     pub(crate) transport: Transport,
     /// The exact counters.
-    pub(crate) counters: CounterMap,
+    pub(crate) counters: CounterMaps,
     /// Backends that were tried first, and what the kernel said.
     pub(crate) refusals: Vec<(Backend, String)>,
 }
@@ -116,8 +116,9 @@ fn attempt(
     load(&mut ebpf, backend).map_err(Failure::Refused)?;
     let events = ebpf.map("EVENTS").and_then(map_fd).ok_or_else(|| missing("EVENTS"))?;
     let transport = Transport::open(events, cpus, buffer)?;
-    let counters = ebpf.take_map("COUNTERS").ok_or_else(|| missing("COUNTERS"))?;
-    let counters = CounterMap::new(counters).map_err(|error| Failure::Refused(chain(&error)))?;
+    let mut map = |name| ebpf.take_map(name).ok_or_else(|| missing(name));
+    let counters = CounterMaps::new(map("COUNTERS")?, map("FAILURES")?)
+        .map_err(|error| Failure::Refused(chain(&error)))?;
     hook(&mut ebpf, backend).map_err(Failure::Refused)?;
     Ok(Attached { ebpf, backend, cookies, transport, counters, refusals: Vec::new() })
 }

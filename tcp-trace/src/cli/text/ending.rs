@@ -28,7 +28,7 @@ pub(super) fn failure(connection: &Connection) -> Option<String> {
             }
             _ => format!("aborted: {who} closed with data unread, RST sent"),
         },
-        "abort_linger" => format!("aborted by {who} (SO_LINGER 0), RST sent"),
+        "abort_linger" => format!("aborted by {who} (SO_LINGER 0 or AF_UNSPEC), RST sent"),
         "listener_closed" => "the listener went away before accept(), RST sent".to_owned(),
         "orphan_killed" => "given up by the kernel: look at tcp_max_orphans and tcp_mem".to_owned(),
         "destroyed" => "destroyed from outside (ss -K)".to_owned(),

@@ -106,7 +106,7 @@ impl<R: Source> Reader<R> {
         let mut word = || words.next().ok_or_else(|| damaged(start, "a frame is too short"));
         match head[0] {
             TYPE_RECORD => Ok(Frame::Record { cpu, bytes: payload }),
-            TYPE_LOST => Ok(Frame::Lost { cpu, at: word()?, count: word()? }),
+            TYPE_LOST => Ok(Frame::Lost { at: word()?, count: word()? }),
             TYPE_COUNTERS => Ok(Frame::Counters { at: word()?, counters: words.collect() }),
             TYPE_END => Ok(Frame::End { at: word()?, frames: word()? }),
             other => Err(damaged(start, &format!("there is no frame of type {other}"))),

@@ -9,7 +9,7 @@ fn header() -> Header {
 fn frames() -> Vec<Frame> {
     vec![
         Frame::Record { cpu: 1, bytes: vec![1, 2, 3] },
-        Frame::Lost { cpu: 0, at: 5, count: 9 },
+        Frame::Lost { at: 5, count: 9 },
         Frame::Counters { at: 6, counters: vec![1, 2, 3] },
         Frame::Record { cpu: 7, bytes: Vec::new() },
     ]

@@ -37,7 +37,7 @@ impl<W: Sink> Writer<W> {
     pub fn write(&mut self, frame: &Frame) -> io::Result<()> {
         match frame {
             Frame::Record { cpu, bytes } => self.frame(TYPE_RECORD, *cpu, bytes),
-            Frame::Lost { cpu, at, count } => self.frame(TYPE_LOST, *cpu, &words(&[*at, *count])),
+            Frame::Lost { at, count } => self.frame(TYPE_LOST, 0, &words(&[*at, *count])),
             Frame::Counters { at, counters } => {
                 let mut all = vec![*at];
                 all.extend(counters);

@@ -145,7 +145,7 @@ fn close_after_the_fact_is_a_marker_and_no_new_state() {
 fn a_loss_makes_a_timeline_doubtful_until_its_next_event_leads_on() {
     let mut table = table();
     walk(&mut table, 1, &[S::Close, S::SynSent]);
-    table.apply(&Event { at: Ts(5_000), body: Body::Lost { cpu: 0, count: 3 } });
+    table.apply(&Event { at: Ts(5_000), body: Body::Lost { count: 3 } });
     let complete = |t: &Table| t.live().next().unwrap().is_complete(t.loss_epoch());
     assert!(!complete(&table));
     walk(&mut table, 1, &[S::SynSent, S::Established]);
@@ -222,7 +222,7 @@ proptest! {
             kernel.raise(old, new);
             let at = at as u64;
             if lossy && lost {
-                table.apply(&Event { at: Ts(at), body: Body::Lost { cpu: 0, count: 1 } });
+                table.apply(&Event { at: Ts(at), body: Body::Lost { count: 1 } });
             } else {
                 table.apply(&event(at, change(socket as u64 + 1, old, new)));
             }

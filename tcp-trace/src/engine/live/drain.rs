@@ -14,10 +14,8 @@ use crate::{
 
 /// Longest wait before buffers below their watermark are drained.
 const TICK: Duration = Duration::from_millis(20);
-/// How often the kernel's own count of failed outputs is compared with what we know.
-const LOSS_CHECK: Duration = Duration::from_millis(200);
-/// How often the two clocks are compared anew.
-const WALL_CHECK: Duration = Duration::from_secs(10);
+/// How often the two clocks are compared anew, and the programs' log lines handed over.
+const CHORES: Duration = Duration::from_secs(1);
 
 /// The tracer's thread.
 pub(super) struct Loop {
@@ -26,24 +24,16 @@ pub(super) struct Loop {
     notes: Notes,
     inbox: Inbox,
     /// Failed outputs that a loss has been noted for.
-    noted_losses: u64,
-    last_loss_check: Ts,
-    last_wall_check: Ts,
+    failed_outputs: u64,
+    last_pass: Ts,
+    last_chores: Ts,
 }
 
 impl Loop {
     pub(super) fn new(tracer: Tracer, mut attached: Attached, inbox: Inbox) -> Self {
         let notes = Notes::open(&mut attached.ebpf);
         let now = wall::now();
-        Self {
-            tracer,
-            attached,
-            notes,
-            inbox,
-            noted_losses: 0,
-            last_loss_check: now,
-            last_wall_check: now,
-        }
+        Self { tracer, attached, notes, inbox, failed_outputs: 0, last_pass: now, last_chores: now }
     }
 
     pub(super) fn run(mut self, done: Option<mpsc::Sender<std::io::Result<u64>>>) {
@@ -67,60 +57,46 @@ impl Loop {
     /// Drains, releases, looks after what is due. Returns the moment before the drain.
     fn pass(&mut self) -> Ts {
         let now = wall::now();
-        self.drain(now);
-        if now.since(self.last_loss_check) >= LOSS_CHECK {
-            self.last_loss_check = now;
-            self.check_losses(now);
-            self.notes.flush();
-        }
-        if now.since(self.last_wall_check) >= WALL_CHECK {
-            self.last_wall_check = now;
+        self.drain();
+        self.check_losses(now);
+        self.last_pass = now;
+        if now.since(self.last_chores) >= CHORES {
+            self.last_chores = now;
             self.tracer.wall = wall::offset();
+            self.notes.flush();
         }
         self.tracer.release(now);
         now
     }
 
-    fn drain(&mut self, now: Ts) {
-        // A loss lies between two records of its CPU; what is certain is that it is over when the
-        // next one comes.
-        let mut lost: Option<(u32, u64)> = None;
+    fn drain(&mut self) {
         let tracer = &mut self.tracer;
-        let noted = &mut self.noted_losses;
-        self.attached.transport.drain(|cpu, sample| {
-            if let Some((lost_cpu, count)) = lost.take_if(|(lost_cpu, _)| *lost_cpu != cpu) {
-                tracer.take_loss(lost_cpu, now, count);
+        self.attached.transport.drain(|cpu, sample| match sample {
+            Sample::Lost(count) => tracer.count_lost_records(count),
+            Sample::Malformed(bytes) => {
+                tracer.malformed(&format_args!("a malformed sample of {} bytes", bytes.len()));
             }
-            match sample {
-                Sample::Lost(count) => {
-                    *noted += count;
-                    lost = Some((cpu, lost.map_or(0, |(_, earlier)| earlier) + count));
-                }
-                Sample::Malformed(bytes) => {
-                    tracer.malformed(&format_args!("a malformed sample of {} bytes", bytes.len()));
-                }
-                Sample::Raw(bytes) => match decode::record(bytes) {
-                    Ok(record) => {
-                        if let Some((lost_cpu, count)) = lost.take() {
-                            tracer.take_loss(lost_cpu, Ts(record.time_ns), count);
-                        }
-                        tracer.take_record(cpu, record);
-                    }
-                    Err(error) => tracer.malformed(&error),
-                },
-            }
+            Sample::Raw(bytes) => match decode::record(bytes) {
+                Ok(record) => tracer.take_record(cpu, record),
+                Err(error) => tracer.malformed(&error),
+            },
         });
-        if let Some((cpu, count)) = lost {
-            tracer.take_loss(cpu, now, count);
-        }
     }
 
-    /// The buffer tells of a loss only with its next record; the programs' own counters tell at once.
+    /// Asks the programs themselves what did not get out: a buffer tells of a loss only with its
+    /// next record, and not when it was. It lies between the last pass and this one, so whatever
+    /// happened meanwhile, on any CPU, is doubtful: the loss is noted at both ends.
     fn check_losses(&mut self, now: Ts) {
-        let failed: u64 = self.counters().output_errors().map(|(_, count)| count).sum();
-        if failed > self.noted_losses {
-            self.tracer.note_loss(now, failed - self.noted_losses);
-            self.noted_losses = failed;
+        let failed = match self.attached.counters.failed_outputs() {
+            Ok(failed) => failed,
+            Err(error) => {
+                tracing::error!(%error, "the kernel's counters cannot be read");
+                return;
+            }
+        };
+        if failed > self.failed_outputs {
+            self.tracer.take_loss(self.last_pass, now, failed - self.failed_outputs);
+            self.failed_outputs = failed;
         }
     }
 
@@ -156,7 +132,8 @@ impl Loop {
 
     fn finish(mut self, done: Option<mpsc::Sender<std::io::Result<u64>>>) {
         let now = wall::now();
-        self.drain(now);
+        self.drain();
+        self.check_losses(now);
         self.tracer.flush();
         let counters = self.tracer.without_own(self.counters());
         if let (Some(recorder), Some(done)) = (self.tracer.recorder.take(), done) {

@@ -18,7 +18,10 @@ pub(super) fn seed(tracer: &mut Tracer, prepared: &Prepared) {
         snapshots.push(dump(prepared.facts.netns)());
     }
     for netns in &prepared.netns {
-        if let Some(handle) = &netns.handle {
+        // Entering a namespace takes CAP_SYS_ADMIN; being in it already takes nothing.
+        if Some(netns.inode) == prepared.facts.netns {
+            snapshots.push(dump(Some(netns.inode))());
+        } else if let Some(handle) = &netns.handle {
             let entered = netns::inside(handle, dump(Some(netns.inode)));
             match entered {
                 Ok(snapshot) => snapshots.push(snapshot),
