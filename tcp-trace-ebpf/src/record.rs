@@ -139,7 +139,12 @@ unsafe fn cookie<F: Fields>(record: *mut StateRecord, sk: Base, wanted: bool) ->
     // SAFETY: the caller's promise; the helper takes the hook's own socket pointer.
     unsafe {
         if F::COOKIE_HELPER && wanted && global!(SETTINGS.cookie_helper) != 0 {
-            put!(record.cookie = generated::bpf_get_socket_cookie(sk.cast_mut().cast()));
+            // Most sockets have theirs already; the helper makes one for those that have none.
+            let mut cookie = field::<F, u64>(sk, global!(OFFSETS.cookie));
+            if cookie == 0 {
+                cookie = generated::bpf_get_socket_cookie(sk.cast_mut().cast());
+            }
+            put!(record.cookie = cookie);
             return VALID_COOKIE;
         }
         put!(record.cookie = 0);

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     load::{Close, Load},
@@ -38,9 +38,15 @@ pub(crate) struct Args {
     /// How the client closes
     #[arg(long, value_name = "HOW", value_enum, default_value = "rst")]
     close: Close,
-    /// Where the two ends of each connection run
-    #[arg(long, value_name = "WHERE", value_enum, default_value = "together")]
-    placement: Placement,
+    /// Where the two ends of each connection run: each place is measured for itself
+    #[arg(
+        long,
+        value_name = "WHERE",
+        value_enum,
+        value_delimiter = ',',
+        default_value = "apart,together"
+    )]
+    placement: Vec<Placement>,
     /// Write every figure to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -71,42 +77,46 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         .filter(|(_, obstacle)| obstacle.is_none())
         .map(|(tracer, _)| tracer)
         .collect();
-    let rounds = measure(args, &ready)?;
-
-    let mut lines = vec![Line {
-        name: "nothing",
-        verdict: rounds::nothing(&rounds)
-            .context("there were no rounds")
-            .map_err(|error| error.to_string()),
-    }];
-    lines.extend(tracers.iter().zip(obstacles).map(|(tracer, obstacle)| {
-        let missing = || obstacle.unwrap_or_else(|| "not measured".into());
-        Line {
-            name: tracer.name(),
-            verdict: rounds::verdict(&rounds, tracer.name()).ok_or_else(missing),
-        }
-    }));
     println!("\n{}", heading(args));
-    print!("{}", table::text(&lines));
-    for note in unrest::notes(&rounds) {
-        println!("\n{note}");
+    let (mut lost, mut figures) = (0, Vec::new());
+    for &placement in &args.placement {
+        let rounds = measure(args, placement, &ready)?;
+        let lines = lines(&rounds, &tracers, &obstacles);
+        println!("\nclient and server {}:", placement.phrase());
+        print!("{}", table::text(&lines));
+        for note in unrest::notes(&rounds) {
+            println!("\n{note}");
+        }
+        figures.push(as_json(args, placement, &rounds, &lines));
+        let events = lines.iter().filter_map(|line| line.verdict.as_ref().ok()?.events);
+        lost += events.map(|events| events.lost).sum::<u64>();
     }
     if let Some(path) = &args.json {
-        write(path, args, &rounds, &lines)?;
+        write(path, &json!(figures))?;
     }
-    let lost: u64 = lines
-        .iter()
-        .filter_map(|line| line.verdict.as_ref().ok()?.events)
-        .map(|events| events.lost)
-        .sum();
     if lost > 0 {
         bail!("tcp-trace lost {lost} events; it must lose none under this load");
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn measure(args: &Args, tracers: &[&Tracer]) -> Result<Vec<Round>> {
-    let load = args.load();
+fn lines(rounds: &[Round], tracers: &[Tracer], obstacles: &[Option<String>]) -> Vec<Line> {
+    let mut lines = vec![Line {
+        name: "nothing",
+        verdict: rounds::nothing(rounds).ok_or_else(|| "there were no rounds".to_owned()),
+    }];
+    lines.extend(tracers.iter().zip(obstacles).map(|(tracer, obstacle)| {
+        let missing = || obstacle.clone().unwrap_or_else(|| "not measured".into());
+        Line {
+            name: tracer.name(),
+            verdict: rounds::verdict(rounds, tracer.name()).ok_or_else(missing),
+        }
+    }));
+    lines
+}
+
+fn measure(args: &Args, placement: Placement, tracers: &[&Tracer]) -> Result<Vec<Round>> {
+    let load = args.load(placement);
     // The first run on a machine at rest is not like those after it.
     rounds::alone(load)?;
     let mut done = Vec::new();
@@ -128,24 +138,18 @@ fn measure(args: &Args, tracers: &[&Tracer]) -> Result<Vec<Round>> {
 }
 
 impl Args {
-    fn load(&self) -> Load {
-        Load { count: self.count, close: self.close, placement: self.placement }
+    fn load(&self, placement: Placement) -> Load {
+        Load { count: self.count, close: self.close, placement }
     }
 }
 
 fn heading(args: &Args) -> String {
-    let Args { count, rounds, close, placement, .. } = args;
+    let Args { count, rounds, close, .. } = args;
     let close = if *close == Close::Rst { "RST" } else { "FIN" };
-    let ends = match placement {
-        Placement::Apart => "each on a CPU of its own",
-        Placement::Together => "both on one CPU",
-        Placement::Free => "wherever the scheduler puts them",
-    };
     format!(
         "machine: {}\n\
          load:    {count} connections a run, one after the other, on the loopback of a network \
          namespace of its own: connect, 2 bytes, 1 byte back, {close}\n\
-         ends:    client and server {ends}\n\
          rounds:  {rounds}, each with every tracer once between two runs of nothing; kept is the \
          rate against the mean of those two\n\
          tracers: the whole host, all defaults; output of tcpstates and tcplife to /dev/null\n\
@@ -154,7 +158,7 @@ fn heading(args: &Args) -> String {
     )
 }
 
-fn write(path: &Path, args: &Args, rounds: &[Round], lines: &[Line]) -> Result<()> {
+fn as_json(args: &Args, placement: Placement, rounds: &[Round], lines: &[Line]) -> Value {
     let verdicts: serde_json::Map<_, _> = lines
         .iter()
         .map(|line| {
@@ -165,14 +169,17 @@ fn write(path: &Path, args: &Args, rounds: &[Round], lines: &[Line]) -> Result<(
             (line.name.to_owned(), verdict)
         })
         .collect();
-    let all = json!({
+    json!({
         "machine": Machine::here(),
-        "load": args.load(),
+        "load": args.load(placement),
         "network": "a namespace of its own",
         "rounds": rounds,
         "verdicts": verdicts,
-    });
-    let text = serde_json::to_string_pretty(&all).context("cannot write the figures as JSON")?;
+    })
+}
+
+fn write(path: &Path, figures: &Value) -> Result<()> {
+    let text = serde_json::to_string_pretty(figures).context("cannot write the figures as JSON")?;
     fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))
 }
 

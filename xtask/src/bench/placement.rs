@@ -40,6 +40,15 @@ impl Placement {
         }
     }
 
+    /// As a sentence goes on.
+    pub(super) fn phrase(self) -> &'static str {
+        match self {
+            Self::Apart => "each on a CPU of its own",
+            Self::Together => "both on one CPU",
+            Self::Free => "wherever the scheduler puts them",
+        }
+    }
+
     /// Keeps this thread where `end` belongs.
     pub(super) fn settle(self, end: End) -> Result<()> {
         let allowed = sched_getaffinity(None).context("cannot tell this thread's CPUs")?;
