@@ -22,7 +22,7 @@ fuzz_target!(|bytes: &[u8]| {
         {
             merge.push(Ts(record.time_ns), record);
             merge.release(Ts(record.time_ns), |_, record| {
-                decode::event(&record).map(|event| table.apply(&event)).ok();
+                decode::event(record).map(|event| table.apply(&event)).ok();
             });
         }
     }

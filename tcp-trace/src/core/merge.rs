@@ -43,16 +43,16 @@ impl<T> Merge<T> {
 
     /// Hands over, in order, what happened before `now` less the window. `now` is a moment before
     /// the buffers were read, so that nothing older can still be in them.
-    pub fn release(&mut self, now: Ts, each: impl FnMut(Ts, T)) {
+    pub fn release(&mut self, now: Ts, each: impl FnMut(Ts, &T)) {
         self.release_before(now.back(self.window), each);
     }
 
     /// Hands over all that is left, in order.
-    pub fn flush(&mut self, each: impl FnMut(Ts, T)) {
+    pub fn flush(&mut self, each: impl FnMut(Ts, &T)) {
         self.release_before(Ts(u64::MAX), each);
     }
 
-    fn release_before(&mut self, horizon: Ts, mut each: impl FnMut(Ts, T)) {
+    fn release_before(&mut self, horizon: Ts, mut each: impl FnMut(Ts, &T)) {
         // Stable, and linear in the runs that the CPUs deliver.
         self.pending.sort_by_key(|(at, _)| *at);
         let mut ready = self.pending.partition_point(|(at, _)| *at < horizon);
@@ -61,10 +61,12 @@ impl<T> Merge<T> {
             self.hurried += (excess - ready) as u64;
             ready = excess;
         }
-        for (at, item) in self.pending.drain(..ready) {
-            self.released = self.released.max(at);
-            each(at, item);
+        // Where they lie: an item is large, and each copy of it costs.
+        for (at, item) in self.pending.iter().take(ready) {
+            self.released = self.released.max(*at);
+            each(*at, item);
         }
+        self.pending.drain(..ready);
     }
 
     /// Items that came after a younger one had gone out.

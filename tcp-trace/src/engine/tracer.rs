@@ -153,14 +153,14 @@ impl Tracer {
     /// Applies all that happened before `now` less the reorder window.
     pub(crate) fn release(&mut self, now: Ts) {
         let mut merge = std::mem::take(&mut self.merge);
-        merge.release(now, |at, item| self.apply_inbound(at, &item));
+        merge.release(now, |at, item| self.apply_inbound(at, item));
         self.merge = merge;
     }
 
     /// Applies all that is left.
     pub(crate) fn flush(&mut self) {
         let mut merge = std::mem::take(&mut self.merge);
-        merge.flush(|at, item| self.apply_inbound(at, &item));
+        merge.flush(|at, item| self.apply_inbound(at, item));
         self.merge = merge;
     }
 

@@ -104,6 +104,15 @@ fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<libc::c_long> {
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
 }
 
+/// Lets this thread run like a batch job: it gets its share, but never cuts in on a thread that has
+/// just been running, such as an end of a connection that is being traced.
+pub(crate) fn run_as_batch() -> io::Result<()> {
+    let param = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the parameter outlives the call, which only reads it; 0 is the calling thread.
+    let answer = unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const param) };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 fn owned(fd: libc::c_long) -> io::Result<OwnedFd> {
     let fd = i32::try_from(fd).map_err(io::Error::other)?;
     if fd < 0 {

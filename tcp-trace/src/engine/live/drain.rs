@@ -9,7 +9,7 @@ use crate::{
         tracer::{KernelFigures, REORDER_WINDOW, Tracer},
         wall,
     },
-    kernel::{counters::Counters, load::Attached, notes::Notes, programs, transport::Sample},
+    kernel::{counters::Counters, load::Attached, notes::Notes, programs, sys, transport::Sample},
 };
 
 /// Longest wait before buffers below their watermark are drained.
@@ -37,6 +37,9 @@ impl Loop {
     }
 
     pub(super) fn run(mut self, done: Option<mpsc::Sender<std::io::Result<u64>>>) {
+        if let Err(error) = sys::run_as_batch() {
+            tracing::debug!(%error, "the tracer runs as an ordinary thread");
+        }
         // Whoever asks first is to see the sockets that were there already.
         std::thread::sleep(REORDER_WINDOW);
         self.pass();
