@@ -20,7 +20,8 @@ fn samples(text: &str) -> Vec<&str> {
     text.lines().filter(|line| !line.starts_with('#')).collect()
 }
 
-/// Asks Prometheus' own linter; does nothing where it is not installed.
+/// Asks Prometheus' own linter. Where it is not installed, that is said, and `cargo xtask test` fails
+/// at its own step, which asks the linter about a running daemon.
 fn lint(text: &str) {
     let started = Command::new("promtool")
         .args(["check", "metrics"])
@@ -29,7 +30,10 @@ fn lint(text: &str) {
         .stderr(Stdio::piped())
         .spawn();
     let mut promtool = match started {
-        Err(error) if error.kind() == ErrorKind::NotFound => return,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            println!("left out: promtool is not installed (Debian: prometheus)");
+            return;
+        }
         started => started.unwrap(),
     };
     promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
