@@ -102,7 +102,7 @@ fn hints(address: &Address, client: &str) -> String {
     format!(
         "Metrics: {metrics}\n\
          Try, in another terminal:\n  \
-         curl -s http://{curl}/metrics | grep tcp_trace_connections\n  \
+         curl -s http://{curl}/metrics | grep '^tcp_trace_connections{{'\n  \
          {client} watch\n  \
          {client} list --state close_wait\n\
          Ctrl-C ends it.\n\n"
@@ -145,7 +145,7 @@ mod tests {
             hints(&Address::Known("127.0.0.1:10435".into()), "sudo target/release/tcp-trace");
         for line in [
             "Metrics: http://127.0.0.1:10435/metrics",
-            "  curl -s http://127.0.0.1:10435/metrics | grep tcp_trace_connections",
+            "  curl -s http://127.0.0.1:10435/metrics | grep '^tcp_trace_connections{'",
             "  sudo target/release/tcp-trace watch",
             "  sudo target/release/tcp-trace list --state close_wait",
         ] {

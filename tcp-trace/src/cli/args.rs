@@ -87,7 +87,7 @@ pub(crate) enum Command {
 /// How to trace. A daemon's own settings hold where one is asked.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Tracing {
-    /// How to hook state changes: auto, tracepoint, fentry, kprobe [default: auto]
+    /// How to hook state changes: auto, tracepoint (`tp_btf` or `raw_tp`), fentry, kprobe [default: auto]
     #[arg(long, env = "TCP_TRACE_BACKEND", value_name = "HOW")]
     pub(crate) backend: Option<BackendChoice>,
     /// Trace this network namespace only: a name, a path, an inode number or 'self' (up to 4 times)
@@ -107,6 +107,21 @@ pub(crate) struct Tracing {
     pub(crate) max_closed: Option<usize>,
 }
 
+impl Tracing {
+    /// Whether the command line says anything of it; what the environment says is for the daemon.
+    pub(crate) fn is_given(&self) -> bool {
+        let said = [
+            (self.backend.is_some(), "TCP_TRACE_BACKEND"),
+            (!self.netns.is_empty(), "TCP_TRACE_NETNS"),
+            (self.btf.is_some(), "TCP_TRACE_BTF"),
+            (self.buffer_size.is_some(), "TCP_TRACE_BUFFER_SIZE"),
+            (self.max_connections.is_some(), "TCP_TRACE_MAX_CONNECTIONS"),
+            (self.max_closed.is_some(), "TCP_TRACE_MAX_CLOSED"),
+        ];
+        said.into_iter().any(|(set, variable)| set && std::env::var_os(variable).is_none())
+    }
+}
+
 /// Which connections.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Filter {
@@ -119,7 +134,7 @@ pub(crate) struct Filter {
     /// Owned by this process
     #[arg(long, value_name = "PID")]
     pub(crate) pid: Option<u32>,
-    /// Owned by a process of this name
+    /// Owned by a process of this very name (as `ps -o comm` shows it)
     #[arg(long, value_name = "NAME")]
     pub(crate) process: Option<String>,
     /// This host's end: 10.0.0.1, 10.0.0.0/8, 10.0.0.0/8:443, `[::1]:443`, :443 or 443
@@ -131,8 +146,8 @@ pub(crate) struct Filter {
     /// Either end has this port
     #[arg(long, value_name = "PORT")]
     pub(crate) port: Option<u16>,
-    /// In the network namespace with this inode
-    #[arg(long = "in-netns", value_name = "INODE")]
+    /// In this network namespace: a name, a path, an inode number or 'self'
+    #[arg(long = "in-netns", value_name = "NAMESPACE", value_parser = parse_netns)]
     pub(crate) in_netns: Option<u32>,
 }
 
@@ -146,6 +161,10 @@ impl std::str::FromStr for AddressText {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         text.parse::<AddressFilter>().map(|_| Self(text.to_owned()))
     }
+}
+
+fn parse_netns(text: &str) -> Result<u32, String> {
+    crate::kernel::netns::find(text).map(|netns| netns.inode).map_err(|error| error.to_string())
 }
 
 fn parse_span(text: &str) -> Result<Duration, String> {

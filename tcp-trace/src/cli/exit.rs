@@ -7,6 +7,8 @@ use crate::kernel::{load::LoadError, plan::PlanError, selfcheck::CheckError};
 
 /// Something failed.
 const FAILED: u8 = 1;
+/// The command line makes no sense.
+const MISUSED: u8 = 2;
 /// Privileges or kernel support are missing.
 const UNSUPPORTED: u8 = 4;
 
@@ -39,8 +41,19 @@ fn code(error: &anyhow::Error) -> u8 {
             || cause.is::<CheckError>()
             || cause.is::<NeedsRoot>()
     });
-    if unsupported { UNSUPPORTED } else { FAILED }
+    if unsupported {
+        UNSUPPORTED
+    } else if error.is::<Misuse>() {
+        MISUSED
+    } else {
+        FAILED
+    }
 }
+
+/// The words are right one by one, and make no sense together.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Misuse(pub(super) String);
 
 /// The daemon's socket belongs to root.
 #[derive(Debug, thiserror::Error)]

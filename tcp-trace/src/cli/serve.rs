@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{Context, args::Serve};
 use crate::{
     engine::{Engine, live},
+    kernel::{host::HostFacts, plan},
     serve::listen::{self, Listeners},
 };
 
@@ -18,7 +19,8 @@ pub(super) async fn run(context: &Context, args: &Serve) -> anyhow::Result<ExitC
     let socket = context.settings.socket(&context.global);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    // First what fails without having touched the kernel.
+    // First what fails without having touched the kernel; of that, what has the clearest way out.
+    plan::rule_out(&HostFacts::gather(config.btf.as_deref()))?;
     let listeners = Listeners::bind(&context.settings.listen(args), Some(&socket)).await?;
     let engine = tokio::task::spawn_blocking(move || live::start(&config))
         .await

@@ -10,7 +10,8 @@ use super::{
     Context,
     args::{Filter, Output, Tracing},
     client::{Client, ClientError},
-    exit::NeedsRoot,
+    exit::{Misuse, NeedsRoot},
+    print,
 };
 use crate::{
     api,
@@ -32,6 +33,12 @@ impl Source {
     pub(super) async fn open(context: &Context, tracing: &Tracing) -> anyhow::Result<Self> {
         let socket = context.settings.socket(&context.global);
         match Client::connect(&socket).await {
+            Ok(_) if tracing.is_given() => Err(Misuse(format!(
+                "a daemon answers on {}, and how it traces is settled: --netns, --backend, --btf and \
+                 the like are its own flags; to look at one namespace, use --in-netns",
+                socket.display()
+            ))
+            .into()),
             Ok(client) => Ok(Self::Daemon(client)),
             Err(ClientError::Permission { .. }) => {
                 Err(NeedsRoot(socket.display().to_string()).into())
@@ -44,6 +51,11 @@ impl Source {
                         socket.display()
                     )
                 })?;
+                print::note(&format!(
+                    "no daemon answers on {}: tracing from here while this runs; of sockets that \
+                     were open before, those of this namespace are known, and ages begin now",
+                    socket.display()
+                ));
                 Ok(Self::Local(engine))
             }
             Err(error) => Err(error.into()),

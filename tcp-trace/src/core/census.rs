@@ -1,9 +1,12 @@
 //! Who is in the table, counted as they come and go.
 
 use super::{
-    connection::Connection, listeners::Listeners, population::Population, processes::Processes,
-    tcp_state::TcpState,
+    connection::Connection, event::Comm, listeners::Listeners, population::Population,
+    processes::Processes, tcp_state::TcpState,
 };
+
+/// The process name under which connections without a known owner are counted.
+pub const NOBODY: &str = "unknown";
 
 /// Counts by state, by process and by listening port.
 #[derive(Debug, Default)]
@@ -19,7 +22,8 @@ pub struct Census {
 impl Census {
     /// Enrols a newcomer with its process and counts it.
     pub fn welcome(&mut self, connection: &mut Connection) {
-        connection.process = connection.owner.map(|owner| self.processes.enroll(owner.comm));
+        let name = connection.owner.map_or(Comm::from_text(NOBODY), |owner| owner.comm);
+        connection.process = Some(self.processes.enroll(name));
         self.enter(connection);
     }
 
@@ -34,9 +38,10 @@ impl Census {
     /// Counts a connection as it stands.
     pub fn enter(&mut self, connection: &Connection) {
         self.population.enter(connection.state);
-        let (Some(process), Some(owner)) = (connection.process, connection.owner) else { return };
-        self.processes.add(process, connection.state, connection.state_since, connection.id);
-        if connection.state == TcpState::Listen {
+        if let Some(process) = connection.process {
+            self.processes.add(process, connection.state, connection.state_since, connection.id);
+        }
+        if let Some(owner) = connection.owner.filter(|_| connection.state == TcpState::Listen) {
             self.listeners.add(connection.netns, connection.flow.local, owner);
         }
     }
@@ -44,9 +49,10 @@ impl Census {
     /// Takes back what [`enter`](Self::enter) counted; the connection must stand as it did then.
     pub fn leave(&mut self, connection: &Connection) {
         self.population.leave(connection.state);
-        let (Some(process), Some(owner)) = (connection.process, connection.owner) else { return };
-        self.processes.remove(process, connection.state, connection.state_since, connection.id);
-        if connection.state == TcpState::Listen {
+        if let Some(process) = connection.process {
+            self.processes.remove(process, connection.state, connection.state_since, connection.id);
+        }
+        if let Some(owner) = connection.owner.filter(|_| connection.state == TcpState::Listen) {
             self.listeners.remove(connection.netns, connection.flow.local, owner);
         }
     }

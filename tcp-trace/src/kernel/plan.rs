@@ -83,6 +83,10 @@ pub enum BackendChoice {
     Auto,
     /// The tracepoint, typed or raw.
     Tracepoint,
+    /// The typed tracepoint only.
+    TpBtf,
+    /// The raw tracepoint only.
+    RawTp,
     /// `fentry` only.
     Fentry,
     /// `kprobe` only.
@@ -94,6 +98,8 @@ impl BackendChoice {
         match self {
             Self::Auto => &Backend::ALL,
             Self::Tracepoint => &[Backend::TpBtf, Backend::RawTp],
+            Self::TpBtf => &[Backend::TpBtf],
+            Self::RawTp => &[Backend::RawTp],
             Self::Fentry => &[Backend::Fentry],
             Self::Kprobe => &[Backend::Kprobe],
         }
@@ -107,9 +113,13 @@ impl FromStr for BackendChoice {
         match text {
             "auto" => Ok(Self::Auto),
             "tracepoint" => Ok(Self::Tracepoint),
+            "tp_btf" => Ok(Self::TpBtf),
+            "raw_tp" => Ok(Self::RawTp),
             "fentry" => Ok(Self::Fentry),
             "kprobe" => Ok(Self::Kprobe),
-            other => Err(format!("'{other}' is none of auto, tracepoint, fentry, kprobe")),
+            other => Err(format!(
+                "'{other}' is none of auto, tracepoint, tp_btf, raw_tp, fentry, kprobe"
+            )),
         }
     }
 }

@@ -41,6 +41,17 @@ fn a_second_daemon_names_the_first() {
 
 #[test]
 #[ignore = "needs root"]
+fn a_command_may_not_tell_a_daemon_how_to_trace() {
+    let netns = Netns::new();
+    let daemon = Daemon::start(&[&netns], &[]);
+    let socket = daemon.socket().display().to_string();
+    let ran = run(program().args(["--socket", &socket, "list", "--netns=self"]));
+    ran.failed(2, &["a daemon answers", "--in-netns"]);
+    run(program().args(["--socket", &socket, "list", "--in-netns", &netns.path()])).good();
+}
+
+#[test]
+#[ignore = "needs root"]
 fn only_root_may_ask() {
     let netns = Netns::new();
     let daemon = Daemon::start(&[&netns], &[]);

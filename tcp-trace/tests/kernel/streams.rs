@@ -70,7 +70,10 @@ impl Watch {
     pub(crate) fn start(socket: &Path, netns: &[&Netns]) -> Self {
         let mut command = program();
         command.arg("--socket").arg(socket).args(["watch", "--format", "json"]);
-        command.args(netns.iter().map(|netns| format!("--netns={}", netns.path())));
+        // A daemon has been told already, and a command may not tell it anew.
+        if !socket.exists() {
+            command.args(netns.iter().map(|netns| format!("--netns={}", netns.path())));
+        }
         let mut watch = Self { lines: Lines::start(&mut command), before: 0 };
         until(
             || "watch shows nothing".to_owned(),

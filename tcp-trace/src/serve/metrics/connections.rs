@@ -20,7 +20,9 @@ pub(super) const METRICS: &[Metric] = &[
         name: "tcp_trace_connections",
         kind: MetricType::GAUGE,
         labels: &["state"],
-        help: "TCP sockets that stand in each state now, exact even where events were lost. \
+        help: "TCP sockets that stand in each state now, exact even where events were lost; of those \
+               open before tracing began, the tracer's own network namespace and those it was \
+               named are counted. \
                close_wait that grows and never falls is a leak: the peer has closed, our process \
                has not. time_wait, new_syn_recv and close are no states of a full socket and stay \
                0 here.",
