@@ -97,8 +97,19 @@ impl Stage {
             },
         );
         let known = || all().into_iter().map(portless).collect::<BTreeSet<_>>();
+        // A probe that the kernel skipped, or a record that came late, would explain a difference.
+        let excuses = || {
+            let metrics = self.daemon.get("/metrics");
+            let tells = |line: &&str| {
+                line.contains("_misses_total{") || line.contains("_late_records_total ")
+            };
+            metrics.lines().filter(tells).collect::<Vec<_>>().join("; ")
+        };
         until(
-            || format!("the daemon shows {:#?}, the kernel {:#?}", self.daemon.rows(), known()),
+            || {
+                let rows = self.daemon.rows();
+                format!("the daemon shows {rows:#?}, the kernel {:#?}; {}", known(), excuses())
+            },
             || (self.daemon.rows() == known()).then_some(()),
         );
     }
