@@ -105,6 +105,7 @@ impl Table {
                 self.found(event.at, change)
             }
             Body::State(change) => self.change(event.at, change),
+            Body::Life(_) => Outcome::Nothing,
         }
     }
 

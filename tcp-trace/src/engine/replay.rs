@@ -120,9 +120,9 @@ impl Player {
         match frame {
             Frame::Record { cpu, bytes } => match decode::record(&bytes) {
                 Ok(record) => {
-                    let at = Ts(record.time_ns);
+                    let at = Ts(record.time_ns());
                     // Time goes on with the recorded host's clock, and with nothing else.
-                    if record.kind == KIND_STATE {
+                    if record.kind() == KIND_STATE {
                         self.first = Some(self.first.map_or(at, |first| first.min(at)));
                         self.last = self.last.max(at);
                     }

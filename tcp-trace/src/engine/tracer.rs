@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use tcp_trace_common::StateRecord;
 use tokio::sync::broadcast;
 
 use super::{
@@ -21,7 +20,7 @@ use crate::{
     core::{
         clock::{Ts, WallOffset},
         connection::Connection,
-        decode,
+        decode::{self, Record},
         event::{Body, Event},
         merge::Merge,
         population::Matrix,
@@ -51,7 +50,7 @@ pub(crate) struct Identity {
 
 /// Something on its way through the merge.
 enum Inbound {
-    Record(u32, StateRecord),
+    Record(u32, Record),
     Lost(u64),
 }
 
@@ -118,8 +117,8 @@ impl Tracer {
     }
 
     /// Takes a decoded record from `cpu`.
-    pub(crate) fn take_record(&mut self, cpu: u32, record: StateRecord) {
-        self.merge.push(Ts(record.time_ns), Inbound::Record(cpu, record));
+    pub(crate) fn take_record(&mut self, cpu: u32, record: Record) {
+        self.merge.push(Ts(record.time_ns()), Inbound::Record(cpu, record));
     }
 
     /// Takes the news that `count` records were lost between two moments.
@@ -171,7 +170,7 @@ impl Tracer {
         }
     }
 
-    fn apply_record(&mut self, cpu: u32, record: &StateRecord) {
+    fn apply_record(&mut self, cpu: u32, record: &Record) {
         if let Some(recorder) = &mut self.recorder {
             recorder.record(cpu, *record);
         }

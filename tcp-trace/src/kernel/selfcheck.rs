@@ -150,7 +150,7 @@ impl Made {
 }
 
 fn change(record: &StateRecord) -> Option<StateChange> {
-    match crate::core::decode::event(record) {
+    match crate::core::decode::event(&(*record).into()) {
         Ok(Event { body: Body::State(change), .. }) => Some(change),
         _ => None,
     }

@@ -7,7 +7,7 @@ use tcp_trace_common::StateRecord;
 use super::Config;
 use crate::{
     core::{
-        decode,
+        decode::{self, Record},
         event::{Body, Event},
     },
     engine::{tracer::Tracer, wall},
@@ -33,7 +33,7 @@ pub(super) struct Prepared {
     pub(super) netns: Vec<Netns>,
     pub(super) degradations: Vec<Degradation>,
     pub(super) check: Vec<Made>,
-    pub(super) records: Vec<(u32, StateRecord)>,
+    pub(super) records: Vec<(u32, Record)>,
 }
 
 pub(super) fn prepare(config: &Config) -> anyhow::Result<Prepared> {
@@ -117,7 +117,8 @@ fn self_check(prepared: &mut Prepared) -> anyhow::Result<()> {
                 records.extend(decode::record(bytes).ok().map(|record| (cpu, record)));
             }
         });
-        let plain: Vec<_> = prepared.records.iter().map(|(_, record)| *record).collect();
+        let plain: Vec<_> =
+            prepared.records.iter().filter_map(|(_, record)| state(record)).collect();
         let over = made.iter().all(|made| made.is_over(&plain));
         if over || wall::now().since(deadline) > CHECK_PATIENCE {
             let births = matches!(prepared.attached.backend, Backend::TpBtf | Backend::RawTp);
@@ -134,12 +135,23 @@ fn self_check(prepared: &mut Prepared) -> anyhow::Result<()> {
 /// rest is ordinary.
 pub(super) fn hand_over(tracer: &mut Tracer, prepared: &Prepared) {
     for (cpu, record) in &prepared.records {
-        if !prepared.check.iter().any(|made| made.is_mine(record)) {
+        let mine = |record: &Record| match record {
+            Record::State(record) => prepared.check.iter().any(|made| made.is_mine(record)),
+            Record::Life(_) => false,
+        };
+        if !mine(record) {
             tracer.take_record(*cpu, *record);
             continue;
         }
         if let Ok(Event { body: Body::State(change), .. }) = decode::event(record) {
             tracer.exclude(change.old, change.new);
         }
+    }
+}
+
+fn state(record: &Record) -> Option<StateRecord> {
+    match record {
+        Record::State(record) => Some(*record),
+        Record::Life(_) => None,
     }
 }
