@@ -16,7 +16,7 @@ use crate::tool::Tool;
 const XZ: Tool = Tool { name: "xz", install: "apt-get install xz-utils" };
 
 /// What tests and `ss` use. Built into the kernel will do, too.
-const WANTED: [&str; 10] = [
+const WANTED: [&str; 9] = [
     "veth",
     "sch_ingress",
     "cls_bpf",
@@ -26,10 +26,10 @@ const WANTED: [&str; 10] = [
     "inet_diag",
     "tcp_diag",
     "dummy",
-    "ipv6",
 ];
-/// Not in every kernel: 5.10 has no MPTCP in Debian.
-const WELCOME: [&str; 1] = ["mptcp_diag"];
+/// Not a module everywhere: later kernels have IPv6 built in and no longer list it, and 5.10 has no
+/// MPTCP in Debian.
+const WELCOME: [&str; 2] = ["ipv6", "mptcp_diag"];
 
 /// A module, ready to be loaded.
 #[derive(Debug)]
