@@ -8,6 +8,8 @@ pub mod counters;
 pub(crate) mod holders;
 pub mod host;
 pub(crate) mod load;
+pub(crate) mod mibs;
+pub(crate) mod namespaces;
 pub(crate) mod netns;
 pub(crate) mod notes;
 pub(crate) mod offsets;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     api,
-    core::{event::Comm, population::Matrix, statistics::Statistics, tcp_state::TcpState},
+    core::{coverage::Coverage, event::Comm, population::Matrix, statistics::Statistics, tcp_state::TcpState},
     kernel::counters::Counters,
 };
 
@@ -39,6 +39,8 @@ pub struct Figures {
     pub late_records: u64,
     /// Every program, attached or not.
     pub hooks: Vec<api::Hook>,
+    /// Own counts against the kernel's.
+    pub coverage: Coverage,
     /// The attached program's runs, nanoseconds and misses.
     pub program: (u64, u64, u64),
 }

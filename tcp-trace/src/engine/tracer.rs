@@ -20,6 +20,7 @@ use crate::{
     core::{
         clock::{Ts, WallOffset},
         connection::Connection,
+        coverage::Coverage,
         decode::{self, Record},
         event::{Body, Event},
         merge::Merge,
@@ -343,6 +344,7 @@ impl Tracer {
             perf_record_lost: self.perf_record_lost,
             late_records: self.merge.late(),
             hooks: self.identity.hooks.clone(),
+            coverage: Coverage::default(),
             program: kernel.program,
         }
     }

@@ -4,14 +4,20 @@
 //! the kernel holds, has no holder here; nor has one whose process this one may not look into.
 
 use std::{
-    collections::{HashMap, HashSet, hash_map::Entry},
-    fs,
-    path::Path,
+    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
+    fs, io,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use tcp_trace_common as wire;
 
-use super::sock_diag::Row;
+use super::{namespaces, sock_diag::Row};
+
+/// Longest that a pass may take. A descriptor costs about a microsecond.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Sockets whose holders are remembered in one pass at most.
+const LIMIT: usize = 1 << 20;
 
 /// The process with a descriptor for a socket; where there are several, the one with the lowest
 /// number, and its lowest descriptor. With a pre-forking server that is mostly the parent.
@@ -27,13 +33,50 @@ pub(crate) struct Holder {
     pub(crate) others: u32,
 }
 
-/// The holders of those of the `wanted` sockets that have one.
-pub(crate) fn by_inode(wanted: &HashSet<u32>) -> HashMap<u32, Holder> {
-    by_inode_under(Path::new("/proc"), wanted)
+/// Which sockets' holders are worth remembering.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wanted<'a> {
+    /// No socket's: only descriptors of network namespaces are looked for.
+    Namespaces,
+    /// Every socket's, of every kind.
+    Every,
+    /// Those of sockets with these inodes.
+    Of(&'a HashSet<u32>),
+}
+
+impl Wanted<'_> {
+    fn holds(self, inode: u32) -> bool {
+        match self {
+            Self::Namespaces => false,
+            Self::Every => true,
+            Self::Of(inodes) => inodes.contains(&inode),
+        }
+    }
+}
+
+/// What a pass saw.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// Holders by the inode of their socket.
+    pub(crate) holders: HashMap<u32, Holder>,
+    /// Network namespaces that another process has a descriptor of, by inode, with a way to it.
+    pub(crate) namespaces: BTreeMap<u32, PathBuf>,
+    /// Processes that may not be looked into (it takes `CAP_SYS_PTRACE`).
+    pub(crate) unreadable: u64,
+    /// Whether it ended before every process was looked into, for want of time or room.
+    pub(crate) cut: bool,
+}
+
+/// Looks into every process, for at most two seconds.
+pub(crate) fn look(wanted: Wanted<'_>) -> Seen {
+    look_under(Path::new("/proc"), wanted, Instant::now() + PATIENCE)
 }
 
 /// Writes the holders into the rows' records, as the task the record names.
-pub(crate) fn name_owners(rows: &mut [Row], holders: &HashMap<u32, Holder>) {
+pub(crate) fn name_owners<'a>(
+    rows: impl IntoIterator<Item = &'a mut Row>,
+    holders: &HashMap<u32, Holder>,
+) {
     for row in rows {
         if let Some(holder) = holders.get(&row.inode) {
             (row.record.pid, row.record.tid) = (holder.pid, holder.pid);
@@ -44,43 +87,49 @@ pub(crate) fn name_owners(rows: &mut [Row], holders: &HashMap<u32, Holder>) {
 }
 
 /// Has no early end: a process with a lower number may come later, and `others` counts them all.
-fn by_inode_under(procfs: &Path, wanted: &HashSet<u32>) -> HashMap<u32, Holder> {
-    let mut holders = HashMap::new();
-    if wanted.is_empty() {
-        return holders;
-    }
+fn look_under(procfs: &Path, wanted: Wanted<'_>, deadline: Instant) -> Seen {
+    let mut seen = Seen::default();
     let processes = fs::read_dir(procfs).into_iter().flatten().filter_map(Result::ok);
     for process in processes {
         let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
-        add_process(&mut holders, pid, &process.path(), wanted);
+        if Instant::now() >= deadline || seen.holders.len() >= LIMIT {
+            seen.cut = true;
+            break;
+        }
+        seen.add_process(pid, &process.path(), wanted);
     }
-    holders
+    seen
 }
 
-/// Adds one process. It may end at any moment, and then holds nothing.
-fn add_process(
-    holders: &mut HashMap<u32, Holder>,
-    pid: u32,
-    directory: &Path,
-    wanted: &HashSet<u32>,
-) {
-    let mut comm = None;
-    let descriptors = fs::read_dir(directory.join("fd")).into_iter().flatten();
-    for descriptor in descriptors.filter_map(Result::ok) {
-        let Some(fd) = descriptor.file_name().to_str().and_then(|name| name.parse().ok()) else {
-            continue;
+impl Seen {
+    /// Adds one process. It may end at any moment, and then holds nothing.
+    fn add_process(&mut self, pid: u32, directory: &Path, wanted: Wanted<'_>) {
+        let mut comm = None;
+        let descriptors = match fs::read_dir(directory.join("fd")) {
+            Ok(descriptors) => descriptors,
+            Err(error) => {
+                self.unreadable += u64::from(error.kind() == io::ErrorKind::PermissionDenied);
+                return;
+            }
         };
-        let target = fs::read_link(descriptor.path()).ok();
-        let inode = target.and_then(|target| socket_inode(target.to_str()?));
-        let Some(inode) = inode.filter(|inode| wanted.contains(inode)) else {
-            continue;
-        };
-        // Read for the few processes that need it, and once.
-        comm = comm.or_else(|| read_comm(directory));
-        let Some(comm) = comm else { return };
-        add(holders, inode, Holder { pid, comm, fd, others: 0 });
+        for descriptor in descriptors.filter_map(Result::ok) {
+            let Some(fd) = descriptor.file_name().to_str().and_then(|name| name.parse().ok())
+            else {
+                continue;
+            };
+            let Ok(target) = fs::read_link(descriptor.path()) else { continue };
+            if let Some(netns) = namespaces::inode(&target).filter(|_| pid != std::process::id()) {
+                self.namespaces.entry(netns).or_insert_with(|| descriptor.path());
+            }
+            let inode = target.to_str().and_then(socket_inode);
+            let Some(inode) = inode.filter(|inode| wanted.holds(*inode)) else { continue };
+            // Read for the few processes that need it, and once.
+            comm = comm.or_else(|| read_comm(directory));
+            let Some(comm) = comm else { return };
+            add(&mut self.holders, inode, Holder { pid, comm, fd, others: 0 });
+        }
     }
 }
 
@@ -151,6 +200,11 @@ mod tests {
         comm
     }
 
+    /// The holders of these sockets.
+    fn by_inode_under(procfs: &Path, wanted: &HashSet<u32>) -> HashMap<u32, Holder> {
+        look_under(procfs, Wanted::Of(wanted), Instant::now() + PATIENCE).holders
+    }
+
     #[test]
     fn the_lowest_process_and_descriptor_hold_and_the_others_count() {
         let root = procfs(&[
@@ -172,6 +226,21 @@ mod tests {
         let holders = by_inode_under(root.path(), &HashSet::from([2]));
         assert_eq!(holders.keys().collect::<Vec<_>>(), [&2]);
         assert!(by_inode_under(root.path(), &HashSet::new()).is_empty());
+    }
+
+    #[test]
+    fn every_socket_and_namespace_is_seen_in_the_time_there_is() {
+        let links = [("3", "socket:[1]"), ("4", "net:[9]"), ("5", "net:[9]"), ("6", "mnt:[8]")];
+        let root = procfs(&[(7, "x", &links), (8, "y", &[("3", "socket:[2]")])]);
+        let seen = look_under(root.path(), Wanted::Every, Instant::now() + PATIENCE);
+        assert_eq!(seen.holders.len(), 2);
+        assert_eq!(seen.namespaces.keys().collect::<Vec<_>>(), [&9]);
+        assert!(seen.namespaces[&9].starts_with(root.path().join("7/fd")));
+        assert!(!seen.cut);
+        let cut = look_under(root.path(), Wanted::Every, Instant::now());
+        assert_eq!(cut, Seen { cut: true, ..Seen::default() });
+        let none = look_under(root.path(), Wanted::Namespaces, Instant::now() + PATIENCE);
+        assert!(none.holders.is_empty() && none.namespaces.len() == 1);
     }
 
     #[test]
