@@ -97,19 +97,21 @@ impl Ours {
             slots.iter().map(|slot| counters.get(*slot).copied().unwrap_or(0)).sum::<u64>()
         };
         let ends = |states: [S; 2]| states.iter().map(|state| matrix.get(*state, S::Close)).sum();
-        Self(Counter::ALL.map(|counter| match counter {
-            Counter::ActiveOpens if hooked.connects => Some(slots(&[wire::COUNTER_CONNECTS])),
-            // With those that found no port or no route, for which no SYN was sent.
-            Counter::ActiveOpens => Some(matrix.get(S::Close, S::SynSent)),
-            Counter::PassiveOpens => Some(matrix.get(S::Listen, S::SynRecv)),
-            Counter::AttemptFails => Some(ends([S::SynSent, S::SynRecv])),
-            Counter::EstabResets => Some(ends([S::Established, S::CloseWait])),
-            Counter::Retransmits => hooked.retransmits.then(|| {
-                slots(&[wire::COUNTER_RETRANSMITS, wire::COUNTER_SYNACK_RETRANSMITS])
-            }),
-            Counter::TimeWait => hooked.time_wait.then(|| {
-                slots(&[wire::COUNTER_TIME_WAIT_BORN, wire::COUNTER_TIME_WAIT_BORN_FIN_WAIT2])
-            }),
+        Self(Counter::ALL.map(|counter| {
+            match counter {
+                Counter::ActiveOpens if hooked.connects => Some(slots(&[wire::COUNTER_CONNECTS])),
+                // With those that found no port or no route, for which no SYN was sent.
+                Counter::ActiveOpens => Some(matrix.get(S::Close, S::SynSent)),
+                Counter::PassiveOpens => Some(matrix.get(S::Listen, S::SynRecv)),
+                Counter::AttemptFails => Some(ends([S::SynSent, S::SynRecv])),
+                Counter::EstabResets => Some(ends([S::Established, S::CloseWait])),
+                Counter::Retransmits => hooked
+                    .retransmits
+                    .then(|| slots(&[wire::COUNTER_RETRANSMITS, wire::COUNTER_SYNACK_RETRANSMITS])),
+                Counter::TimeWait => hooked.time_wait.then(|| {
+                    slots(&[wire::COUNTER_TIME_WAIT_BORN, wire::COUNTER_TIME_WAIT_BORN_FIN_WAIT2])
+                }),
+            }
         }))
     }
 

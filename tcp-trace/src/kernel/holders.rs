@@ -4,7 +4,7 @@
 //! the kernel holds, has no holder here; nor has one whose process this one may not look into.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
+    collections::{BTreeMap, HashMap, hash_map::Entry},
     fs, io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -33,25 +33,13 @@ pub(crate) struct Holder {
     pub(crate) others: u32,
 }
 
-/// Which sockets' holders are worth remembering.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Wanted<'a> {
-    /// No socket's: only descriptors of network namespaces are looked for.
+/// What a pass is to look for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Descriptors of network namespaces.
     Namespaces,
-    /// Every socket's, of every kind.
-    Every,
-    /// Those of sockets with these inodes.
-    Of(&'a HashSet<u32>),
-}
-
-impl Wanted<'_> {
-    fn holds(self, inode: u32) -> bool {
-        match self {
-            Self::Namespaces => false,
-            Self::Every => true,
-            Self::Of(inodes) => inodes.contains(&inode),
-        }
-    }
+    /// Those, and the holders of every socket of every kind.
+    Sockets,
 }
 
 /// What a pass saw.
@@ -68,7 +56,7 @@ pub(crate) struct Seen {
 }
 
 /// Looks into every process, for at most two seconds.
-pub(crate) fn look(wanted: Wanted<'_>) -> Seen {
+pub(crate) fn look(wanted: Wanted) -> Seen {
     look_under(Path::new("/proc"), wanted, Instant::now() + PATIENCE)
 }
 
@@ -87,7 +75,7 @@ pub(crate) fn name_owners<'a>(
 }
 
 /// Has no early end: a process with a lower number may come later, and `others` counts them all.
-fn look_under(procfs: &Path, wanted: Wanted<'_>, deadline: Instant) -> Seen {
+fn look_under(procfs: &Path, wanted: Wanted, deadline: Instant) -> Seen {
     let mut seen = Seen::default();
     let processes = fs::read_dir(procfs).into_iter().flatten().filter_map(Result::ok);
     for process in processes {
@@ -105,7 +93,7 @@ fn look_under(procfs: &Path, wanted: Wanted<'_>, deadline: Instant) -> Seen {
 
 impl Seen {
     /// Adds one process. It may end at any moment, and then holds nothing.
-    fn add_process(&mut self, pid: u32, directory: &Path, wanted: Wanted<'_>) {
+    fn add_process(&mut self, pid: u32, directory: &Path, wanted: Wanted) {
         let mut comm = None;
         let descriptors = match fs::read_dir(directory.join("fd")) {
             Ok(descriptors) => descriptors,
@@ -124,7 +112,7 @@ impl Seen {
                 self.namespaces.entry(netns).or_insert_with(|| descriptor.path());
             }
             let inode = target.to_str().and_then(socket_inode);
-            let Some(inode) = inode.filter(|inode| wanted.holds(*inode)) else { continue };
+            let Some(inode) = inode.filter(|_| wanted == Wanted::Sockets) else { continue };
             // Read for the few processes that need it, and once.
             comm = comm.or_else(|| read_comm(directory));
             let Some(comm) = comm else { return };
@@ -200,9 +188,8 @@ mod tests {
         comm
     }
 
-    /// The holders of these sockets.
-    fn by_inode_under(procfs: &Path, wanted: &HashSet<u32>) -> HashMap<u32, Holder> {
-        look_under(procfs, Wanted::Of(wanted), Instant::now() + PATIENCE).holders
+    fn holders_under(procfs: &Path) -> HashMap<u32, Holder> {
+        look_under(procfs, Wanted::Sockets, Instant::now() + PATIENCE).holders
     }
 
     #[test]
@@ -212,7 +199,7 @@ mod tests {
             (7, "parent", &[("9", "socket:[100]"), ("4", "socket:[100]"), ("5", "socket:[101]")]),
             (100, "worker", &[("3", "socket:[100]"), ("0", "/dev/null"), ("1", "pipe:[102]")]),
         ]);
-        let holders = by_inode_under(root.path(), &HashSet::from([100, 101, 102, 103]));
+        let holders = holders_under(root.path());
         let expected = [
             (100, Holder { pid: 7, comm: name("parent"), fd: 4, others: 3 }),
             (101, Holder { pid: 7, comm: name("parent"), fd: 5, others: 0 }),
@@ -221,23 +208,15 @@ mod tests {
     }
 
     #[test]
-    fn only_wanted_sockets_are_kept() {
-        let root = procfs(&[(7, "x", &[("3", "socket:[1]"), ("4", "socket:[2]")])]);
-        let holders = by_inode_under(root.path(), &HashSet::from([2]));
-        assert_eq!(holders.keys().collect::<Vec<_>>(), [&2]);
-        assert!(by_inode_under(root.path(), &HashSet::new()).is_empty());
-    }
-
-    #[test]
     fn every_socket_and_namespace_is_seen_in_the_time_there_is() {
         let links = [("3", "socket:[1]"), ("4", "net:[9]"), ("5", "net:[9]"), ("6", "mnt:[8]")];
         let root = procfs(&[(7, "x", &links), (8, "y", &[("3", "socket:[2]")])]);
-        let seen = look_under(root.path(), Wanted::Every, Instant::now() + PATIENCE);
+        let seen = look_under(root.path(), Wanted::Sockets, Instant::now() + PATIENCE);
         assert_eq!(seen.holders.len(), 2);
         assert_eq!(seen.namespaces.keys().collect::<Vec<_>>(), [&9]);
         assert!(seen.namespaces[&9].starts_with(root.path().join("7/fd")));
         assert!(!seen.cut);
-        let cut = look_under(root.path(), Wanted::Every, Instant::now());
+        let cut = look_under(root.path(), Wanted::Sockets, Instant::now());
         assert_eq!(cut, Seen { cut: true, ..Seen::default() });
         let none = look_under(root.path(), Wanted::Namespaces, Instant::now() + PATIENCE);
         assert!(none.holders.is_empty() && none.namespaces.len() == 1);
@@ -248,9 +227,8 @@ mod tests {
         let root = procfs(&[(7, "x", &[("3", "socket:[1]")]), (8, "y", &[("3", "socket:[1]")])]);
         fs::remove_file(root.path().join("7/comm")).unwrap();
         fs::create_dir(root.path().join("6")).unwrap();
-        let wanted = HashSet::from([1]);
-        assert_eq!(by_inode_under(root.path(), &wanted)[&1].pid, 8);
-        assert!(by_inode_under(&root.path().join("nowhere"), &wanted).is_empty());
+        assert_eq!(holders_under(root.path())[&1].pid, 8);
+        assert!(holders_under(&root.path().join("nowhere")).is_empty());
     }
 
     #[test]
@@ -260,7 +238,7 @@ mod tests {
             (2, "kworker/u8:2-events", &[("3", "socket:[2]")]),
             (3, "", &[("3", "socket:[3]")]),
         ]);
-        let holders = by_inode_under(root.path(), &HashSet::from([1, 2, 3]));
+        let holders = holders_under(root.path());
         assert_eq!(holders[&1].comm, name("(sd-pam)\nx"));
         assert_eq!(holders[&2].comm, name("kworker/u8:2-ev"));
         assert_eq!(holders[&3].comm, [0; 16]);

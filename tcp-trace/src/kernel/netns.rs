@@ -39,8 +39,7 @@ pub(crate) struct NotFound {
 /// # Errors
 /// Where there is no such namespace (any more).
 pub(crate) fn find(name: &str) -> Result<Netns, NotFound> {
-    let not_found =
-        |path: PathBuf| |source| NotFound { name: name.to_owned(), path, source };
+    let not_found = |path: PathBuf| |source| NotFound { name: name.to_owned(), path, source };
     if let Ok(inode) = name.parse() {
         return by_inode(inode).map_err(not_found("/proc/*/ns/net".into()));
     }

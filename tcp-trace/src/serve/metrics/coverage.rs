@@ -1,4 +1,4 @@
-//! Metrics about how much of what the kernel counts was seen.
+//! Metrics about the comparison with the host: its sockets, and what it counts itself.
 
 use prometheus::proto::MetricType;
 
@@ -20,7 +20,7 @@ pub(super) const METRICS: &[Metric] = &[
                told. Read with every reconciliation, and after a scrape that finds it older than 5 \
                seconds.",
         fill: |scrape, samples| {
-            for (counter, ratio) in scrape.figures.coverage.ratios() {
+            for (counter, ratio) in scrape.figures.world.coverage.ratios() {
                 samples.value(&[counter], ratio);
             }
         },
@@ -32,7 +32,7 @@ pub(super) const METRICS: &[Metric] = &[
         help: "What the kernel itself has counted since tracing began, summed over all traced \
                network namespaces, by its names in /proc/net/snmp and /proc/net/netstat.",
         fill: |scrape, samples| {
-            let kernels = scrape.figures.coverage.kernels();
+            let kernels = scrape.figures.world.coverage.kernels();
             for mib in Mib::ALL.into_iter().filter(|mib| mib.is_count()) {
                 let (group, name) = mib.place();
                 if let Some(count) = kernels.get(mib) {
@@ -40,5 +40,33 @@ pub(super) const METRICS: &[Metric] = &[
                 }
             }
         },
+    },
+    Metric {
+        name: "tcp_trace_snapshots_total",
+        kind: MetricType::COUNTER,
+        labels: &["result"],
+        help: "Lists of all TCP sockets of a network namespace that the table was compared with. \
+               whole: all of them; cut: sockets may be missing from it, so none was taken to be \
+               gone; failed: there was none, and the log says why.",
+        fill: |scrape, samples| {
+            let world = &scrape.figures.world;
+            samples.count(&["whole"], world.whole);
+            samples.count(&["cut"], world.cut);
+            samples.count(&["failed"], world.failed);
+        },
+    },
+    Metric {
+        name: "tcp_trace_namespaces",
+        kind: MetricType::GAUGE,
+        labels: &[],
+        help: "Network namespaces that are traced and could be looked into, the last time.",
+        fill: |scrape, samples| samples.count(&[], scrape.figures.world.namespaces),
+    },
+    Metric {
+        name: "tcp_trace_namespaces_gone_total",
+        kind: MetricType::COUNTER,
+        labels: &[],
+        help: "Traced network namespaces that went away, and their sockets with them.",
+        fill: |scrape, samples| samples.count(&[], scrape.figures.world.gone),
     },
 ];

@@ -99,7 +99,7 @@ fn a_half_closed_pair_and_its_listener_are_told_as_they_are() {
     assert_eq!(listener_row.record.new_state, LISTEN);
     assert_eq!(listener_row.record.shutdown, 0);
 
-    let found = holders::look(Wanted::Every).holders;
+    let found = holders::look(Wanted::Sockets).holders;
     holders::name_owners(&mut snapshot.rows, &found);
     for (local, remote_port, fd) in [
         (server_address, port, server.as_raw_fd()),
