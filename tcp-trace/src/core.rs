@@ -8,6 +8,7 @@ pub mod census;
 pub mod clock;
 pub mod close;
 pub mod connection;
+pub mod coverage;
 pub mod deadlines;
 pub mod decode;
 pub mod direction;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::{
     api,
     core::{
-        event::Comm, half_open::HalfOpenCounts, population::Matrix, sources::Sources,
-        statistics::Statistics, tcp_state::TcpState, time_wait::TimeWaitCounters,
+        coverage::Coverage, event::Comm, half_open::HalfOpenCounts, population::Matrix,
+        sources::Sources, statistics::Statistics, tcp_state::TcpState, time_wait::TimeWaitCounters,
     },
     kernel::counters::Counters,
 };
@@ -48,8 +48,27 @@ pub struct Figures {
     pub late_records: u64,
     /// Every program, attached or not.
     pub hooks: Vec<api::Hook>,
+    /// The comparison with the host.
+    pub world: World,
     /// The attached program's runs, nanoseconds and misses.
     pub program: (u64, u64, u64),
+}
+
+/// What came of comparing the table with the host's sockets.
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    /// Own counts against the kernel's.
+    pub coverage: Coverage,
+    /// Namespaces that are traced and could be looked into, the last time.
+    pub namespaces: u64,
+    /// Snapshots of a namespace that were whole.
+    pub whole: u64,
+    /// Snapshots in which sockets may be missing.
+    pub cut: u64,
+    /// Snapshots that could not be taken.
+    pub failed: u64,
+    /// Namespaces that went away.
+    pub gone: u64,
 }
 
 /// Connections of one process name.
