@@ -16,7 +16,7 @@ pub(crate) mod netns;
 pub(crate) mod notes;
 pub(crate) mod offsets;
 pub mod plan;
-pub(crate) mod programs;
+pub mod programs;
 pub(crate) mod selfcheck;
 pub(crate) mod sock_diag;
 pub(crate) mod sys;

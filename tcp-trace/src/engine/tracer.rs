@@ -15,6 +15,7 @@ use tokio::sync::broadcast;
 use super::{
     Request,
     figures::{Figures, ProcessFigures, World},
+    losses,
     recorder::Recorder,
     taken::Taken,
 };
@@ -35,7 +36,7 @@ use crate::{
         tcp_state::TcpState,
         time_wait::TimeWaitCounters,
     },
-    kernel::counters::Counters,
+    kernel::{counters::Counters, programs::ProgramRuns},
 };
 
 /// How long a record waits for older ones of other CPUs.
@@ -70,7 +71,7 @@ enum Inbound {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KernelFigures {
     pub(crate) counters: Counters,
-    pub(crate) program: (u64, u64, u64),
+    pub(crate) programs: Vec<ProgramRuns>,
 }
 
 /// The tracer.
@@ -337,11 +338,7 @@ impl Tracer {
 
     /// Every place where an event can die, with the number of those that did.
     fn losses(&self, kernel: &KernelFigures) -> Vec<(&'static str, u64)> {
-        let mut lost: Vec<_> = kernel
-            .counters
-            .output_errors()
-            .map(|(errno, count)| (output_stage(errno), count))
-            .collect();
+        let mut lost = losses::outputs(&kernel.counters);
         let statistics = self.table.statistics();
         lost.extend([
             ("decode", self.undecodable),
@@ -395,22 +392,8 @@ impl Tracer {
             late_records: self.merge.late(),
             hooks: self.identity.hooks.clone(),
             world: World::default(),
-            program: kernel.program,
+            programs: kernel.programs.clone(),
         }
-    }
-}
-
-/// The stage's name for a failed output.
-fn output_stage(errno: &str) -> &'static str {
-    match errno {
-        "enospc" => "output_enospc",
-        "ebusy" => "output_ebusy",
-        "enoent" => "output_enoent",
-        "e2big" => "output_e2big",
-        "eopnotsupp" => "output_eopnotsupp",
-        "einval" => "output_einval",
-        "eperm" => "output_eperm",
-        _ => "output_other",
     }
 }
 
