@@ -68,7 +68,8 @@ impl HalfOpens {
                 entry.last = at;
             }
             None => {
-                self.insert(key, HalfOpen { since: None, retransmits: count, last: at, round: 0 })
+                let entry = HalfOpen { since: None, retransmits: count, last: at, round: 0 };
+                self.insert(key, entry);
             }
         }
     }
