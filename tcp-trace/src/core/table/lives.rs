@@ -24,9 +24,9 @@ fn life(at: u64, sk: u64, what: LifeStep) -> Event {
     Event { at: Ts(at), body: Body::Life(body) }
 }
 
-fn caller(name: &str, pid: u32) -> Option<Caller> {
+fn caller(name: &str, pid: u32) -> Caller {
     let task = Task { pid, tid: pid, comm: Comm::from_text(name) };
-    Some(Caller { task, started_ns: NonZeroU64::new(9), cgroup: NonZeroU64::new(4) })
+    Caller { task, started_ns: NonZeroU64::new(9), cgroup: NonZeroU64::new(4) }
 }
 
 fn ending(sk: u64, old: S, flags: SockFlags) -> StateChange {
@@ -37,7 +37,7 @@ fn ending(sk: u64, old: S, flags: SockFlags) -> StateChange {
 fn who_accepts_owns_and_is_counted_so() {
     let mut table = table();
     walk(&mut table, 2, &[S::Listen, S::SynRecv, S::Established]);
-    table.apply(&life(5_000, 2, LifeStep::Accept(caller("worker", 11))));
+    table.apply(&life(5_000, 2, LifeStep::Accept(Some(caller("worker", 11)))));
     let known = table.live().next().unwrap();
     let owner = known.owner.unwrap();
     assert_eq!((owner.pid, owner.source), (11, OwnerSource::Accept));
@@ -52,7 +52,7 @@ fn who_accepts_owns_and_is_counted_so() {
 fn a_close_that_is_told_is_one_step() {
     let mut table = table();
     walk(&mut table, 1, &[S::Close, S::SynSent, S::Established, S::FinWait1]);
-    table.apply(&life(5_000, 1, LifeStep::Close(caller("curl", 7), S::FinWait1)));
+    table.apply(&life(5_000, 1, LifeStep::Close(Some(caller("curl", 7)), S::FinWait1)));
     walk(&mut table, 1, &[S::FinWait1, S::FinWait1]);
     let known = table.live().next().unwrap();
     let closes = known.timeline.steps().iter();
@@ -181,4 +181,71 @@ fn a_namespace_takes_all_of_its_own_along() {
     assert!(table.is_empty());
     assert_eq!(table.half_open().open, 0);
     assert_consistent(&table);
+}
+
+fn any_step() -> impl proptest::strategy::Strategy<Value = LifeStep> {
+    use proptest::prelude::*;
+    let state = (0usize..12).prop_map(|index| S::ALL[index]);
+    (0u8..19, state, 0u64..400, any::<bool>()).prop_map(|(kind, state, number, flag)| {
+        let substate = if flag { S::FinWait2 } else { S::TimeWait };
+        let count = u32::try_from(number).unwrap();
+        let why = TimeWaitEnd::ALL[count as usize % 4];
+        match kind {
+            0 => LifeStep::Connect(Some(caller("a", count))),
+            1 => LifeStep::Accept(Some(caller("b", count))),
+            2 => LifeStep::Close(Some(caller("c", count)), state),
+            3 | 4 => LifeStep::TimeWaitBorn { substate, from: number % 8 },
+            5 | 6 => LifeStep::TimeWaitSubstate,
+            7 | 8 => LifeStep::TimeWaitEnded { substate, why },
+            9 => LifeStep::TimeWaitRefused,
+            10 => LifeStep::Request,
+            11 => LifeStep::SynAckRetransmit(count),
+            12 => LifeStep::ResetSent(flag.then_some(count)),
+            13 => LifeStep::Retransmit(state),
+            14 => LifeStep::Destroyed,
+            15 => LifeStep::SnapshotBegun { since: Ts(number) },
+            16 => LifeStep::SnapshotEnded { whole: flag },
+            17 => LifeStep::FoundTimeWait { substate, left_ms: count },
+            _ => LifeStep::FoundRequest { retransmits: count },
+        }
+    })
+}
+
+proptest::proptest! {
+    /// Nothing that hooks could tell, in whatever order, breaks the table.
+    #[test]
+    fn any_telling_is_survived(
+        steps in proptest::collection::vec(
+            (any_step(), 0u64..8, 0u64..4, 0usize..12, 0usize..12, 0u8..6), 0..200),
+        hooked: bool,
+    ) {
+        let mut table = Table::new(Limits { live: 5, closed: 3 });
+        table.set_sources(Sources { time_wait: hooked, calls: hooked, resets: hooked });
+        for (at, (what, sk, cookie, old, new, kind)) in steps.into_iter().enumerate() {
+            let at = at as u64 * 10_000_000;
+            let mut event = match kind {
+                0..3 => life(at, sk, what),
+                _ => event(at, change(sk, S::ALL[old], S::ALL[new])),
+            };
+            match &mut event.body {
+                Body::Life(life) => life.socket.cookie = NonZeroU64::new(cookie),
+                Body::State(change) => {
+                    change.socket.cookie = NonZeroU64::new(cookie);
+                    if kind == 5 {
+                        (change.origin, change.old) = (Origin::Snapshot, change.new);
+                    }
+                }
+                Body::Lost { .. } => {}
+            }
+            table.apply(&event);
+            if sk == 7 {
+                table.tick(event.at);
+            }
+            assert!(table.len() <= 5 && table.closed().count() <= 3);
+            assert_consistent(&table);
+        }
+        table.finish();
+        table.apply(&life(u64::MAX, 0, LifeStep::NetnsGone));
+        assert!(table.is_empty());
+    }
 }
