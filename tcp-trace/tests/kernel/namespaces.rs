@@ -243,14 +243,11 @@ fn a_namespace_that_has_gone_is_named_at_start_and_harmless_later() {
         || (daemon.metrics().count("tcp_trace_namespaces_gone_total") == 1).then_some(()),
     );
     assert_eq!(daemon.get("/readyz"), "ready\n");
-    for (choice, words) in [
-        (&name, ["network namespace", "/run/netns/"]),
-        (&path, ["network namespace", "/run/netns/"]),
-        // The kernel gives a number to the next namespace at once; this one to none.
-        (&"1".to_owned(), ["network namespace", "no process, mount or descriptor"]),
-    ] {
+    // A number is no test: the kernel may give it to the next namespace at once, and it is believed
+    // where not every process may be looked into.
+    for choice in [&name, &path] {
         let ran = run(program().args(["list", "--socket=/nonexistent/socket", "--netns", choice]));
-        ran.failed(1, &[choice, words[0], words[1], "ip netns list"]);
+        ran.failed(1, &["network namespace", choice, "/run/netns/", "ip netns list"]);
     }
 }
 
