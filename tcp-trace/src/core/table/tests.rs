@@ -190,7 +190,7 @@ fn a_socket_found_at_start_has_no_known_age() {
 }
 
 /// A truth: sockets that walk legal paths. Events may be lost; the matrix never is.
-fn legal_next(state: S, pick: usize) -> S {
+pub(super) fn legal_next(state: S, pick: usize) -> S {
     let next: Vec<S> = S::ALL
         .into_iter()
         .filter(|new| {
@@ -204,7 +204,7 @@ fn legal_next(state: S, pick: usize) -> S {
 }
 
 /// Counts and names are those of what is held.
-fn assert_consistent(table: &Table) {
+pub(super) fn assert_consistent(table: &Table) {
     for state in S::ALL {
         let full = table.live().filter(|c| c.is_full() && c.state == state).count();
         assert_eq!(table.population().held()[state.index()], full as u64, "{state}");
