@@ -21,6 +21,7 @@ use super::{
     deadline::until,
     netns::Netns,
     program::{open_directory, program, run},
+    snapshot::until_gauges,
     sock::loopback,
     streams::Record,
     truth,
@@ -192,6 +193,11 @@ fn a_snapshot_shows_all_kinds_of_sockets_in_every_namespace() {
     let states: Vec<_> = there.sockets.iter().map(|(_, state)| *state).collect();
     assert!(states.contains(&S::Listen) && states.contains(&S::CloseWait), "{there:#?}");
     assert!(there.minis.is_empty(), "{there:#?}");
+
+    let daemon = Daemon::start(&[left, right], &[]);
+    until_gauges(&daemon, &[left, right]);
+    let gauges = daemon.metrics().gauges();
+    assert_eq!((gauges["time_wait"], gauges["fin_wait2"]), (1, 1), "{gauges:?}");
 }
 
 /// A namespace that nobody lives in is found by its mount, and one that only a descriptor keeps by
