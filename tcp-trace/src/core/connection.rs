@@ -39,6 +39,7 @@ impl FromStr for ConnectionId {
 
 /// One life of one socket.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Connection {
     /// Its number.
     pub id: ConnectionId,

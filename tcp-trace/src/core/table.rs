@@ -389,6 +389,8 @@ impl Table {
 mod calls;
 mod ending;
 mod index;
+#[cfg(test)]
+mod lives;
 mod mini;
 mod read;
 mod snapshot;

@@ -30,6 +30,11 @@ pub(crate) fn sockets(netns: &Netns) -> BTreeSet<Row> {
     rows
 }
 
+/// Likewise, with the mini-sockets in their states: those that a connection's life ends in.
+pub(crate) fn with_minis(netns: &Netns) -> BTreeSet<Row> {
+    ["tcp", "tcp6"].iter().flat_map(|file| all(netns, file)).map(|(row, _)| row).collect()
+}
+
 /// Every row of a file, and whether it is a mini-socket.
 fn all(netns: &Netns, file: &str) -> Vec<(Row, bool)> {
     let text = fs::read_to_string(netns.proc().join(file)).unwrap();

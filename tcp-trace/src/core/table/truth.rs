@@ -122,7 +122,7 @@ impl World {
     }
 
     fn act(&mut self, act: &Act) {
-        if act.choice % 4 == 0 && !self.minis.is_empty() {
+        if act.choice.is_multiple_of(4) && !self.minis.is_empty() {
             self.step_mini(act);
         } else {
             self.step_full(act);
@@ -132,18 +132,17 @@ impl World {
     fn step_full(&mut self, act: &Act) {
         let lost = |bit: u8| act.lost && act.choice & bit != 0;
         let known = self.sockets[act.slot];
-        let (sock, old, new) = match known {
-            Some(sock) => (sock, sock.state, legal_next(sock.state, act.pick)),
-            None => {
-                self.last_cookie += 1;
-                let sk = act.slot as u64 + 1;
-                let sock = Sock { cookie: self.last_cookie, sk, state: S::Close, mini: false };
-                let inbound = act.choice & 8 != 0;
-                let listens = act.pick == 1;
-                match inbound {
-                    true => (sock, S::Listen, S::SynRecv),
-                    false => (sock, S::Close, if listens { S::Listen } else { S::SynSent }),
-                }
+        let (sock, old, new) = if let Some(sock) = known {
+            (sock, sock.state, legal_next(sock.state, act.pick))
+        } else {
+            self.last_cookie += 1;
+            let sk = act.slot as u64 + 1;
+            let sock = Sock { cookie: self.last_cookie, sk, state: S::Close, mini: false };
+            let (inbound, listens) = (act.choice & 8 != 0, act.pick == 1);
+            match (inbound, listens) {
+                (true, _) => (sock, S::Listen, S::SynRecv),
+                (false, true) => (sock, S::Close, S::Listen),
+                (false, false) => (sock, S::Close, S::SynSent),
             }
         };
         let carried = new == S::Close && matches!(old, S::FinWait2 | S::Closing);
@@ -282,7 +281,7 @@ proptest! {
         for (index, act) in acts.iter().enumerate() {
             if index % every == 0 {
                 world.now += pause * MS;
-                let rows = world.rows().into_iter().filter(|row| row.cookie % 2 == 0);
+                let rows = world.rows().into_iter().filter(|row| row.cookie.is_multiple_of(2));
                 early = Some((world.now, rows.collect()));
             }
             world.act(act);
