@@ -401,22 +401,25 @@ impl Tracer {
 pub(crate) enum Unowned {
     /// Those with these cookies.
     Some(HashSet<NonZeroU64>),
-    /// Too many to be told, or ones without a cookie.
+    /// Too many to be told.
     Any,
 }
 
 impl Tracer {
-    /// Connections without an owner, or with one that is only their listener's.
+    /// Full sockets' connections without an owner, or with one that is only their listener's.
     pub(crate) fn unowned(&self) -> Unowned {
+        // Nobody holds a mini-socket.
         let unsure = |known: &&Connection| {
-            known.owner.is_none_or(|owner| owner.source == OwnerSource::Listener)
+            known.is_full() && known.owner.is_none_or(|owner| owner.source == OwnerSource::Listener)
         };
+        // One without a cookie gets one with the next snapshot, and is told then.
+        let cookie = |known: &Connection| known.socket.cookie.or(known.row_cookie);
         let mut cookies = HashSet::new();
-        for known in self.table.live().filter(unsure) {
-            match known.socket.cookie {
-                Some(cookie) if cookies.len() < UNOWNED => cookies.insert(cookie),
-                _ => return Unowned::Any,
-            };
+        for cookie in self.table.live().filter(unsure).filter_map(cookie) {
+            if cookies.len() >= UNOWNED {
+                return Unowned::Any;
+            }
+            cookies.insert(cookie);
         }
         Unowned::Some(cookies)
     }

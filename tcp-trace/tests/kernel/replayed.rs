@@ -12,12 +12,11 @@ use std::{
 use tcp_trace::{
     api::{ClosedEvent, Connection, ConnectionList, Event, StateEvent, Step},
     core::{
+        decode::{self, Record},
         recording::{Frame, Reader},
         tcp_state::{TcpState, Transition},
     },
 };
-use tcp_trace_common::StateRecord;
-use zerocopy::FromBytes as _;
 
 use super::{
     life::{Told, by_connection},
@@ -68,7 +67,11 @@ fn births(file: &Path) -> Vec<Birth> {
     while let Some(frame) = reader.next_frame().unwrap() {
         match frame {
             Frame::Record { bytes, .. } => {
-                let Ok(record) = StateRecord::read_from_bytes(&bytes) else { continue };
+                let record = match decode::record(&bytes).unwrap() {
+                    Record::State(record) => record,
+                    // A snapshot's marks, and what else is no change of state.
+                    Record::Life(_) => continue,
+                };
                 assert!(netns.contains(&record.netns), "a record of somebody else's namespace");
                 records.push(record);
             }

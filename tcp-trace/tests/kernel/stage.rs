@@ -96,7 +96,8 @@ impl Stage {
                 sockets.iter().all(|socket| is(&rows, socket)).then_some(())
             },
         );
-        let known = || all().into_iter().map(portless).collect::<BTreeSet<_>>();
+        let with_minis = || netns.iter().flat_map(|netns| truth::with_minis(netns));
+        let known = || with_minis().map(portless).collect::<BTreeSet<_>>();
         // A probe that the kernel skipped, or a record that came late, would explain a difference.
         let excuses = || {
             let metrics = self.daemon.get("/metrics");

@@ -25,28 +25,38 @@ pub(crate) struct Row {
 pub(crate) fn sockets(netns: &Netns) -> BTreeSet<Row> {
     let mut rows = BTreeSet::new();
     for file in ["tcp", "tcp6"] {
-        let text = fs::read_to_string(netns.proc().join(file)).unwrap();
-        rows.extend(text.lines().skip(1).filter_map(row));
+        rows.extend(all(netns, file).into_iter().filter(|(_, mini)| !mini).map(|(row, _)| row));
     }
     rows
 }
 
-/// How many full sockets stand in each state.
+/// Likewise, with the mini-sockets in their states: those that a connection's life ends in.
+pub(crate) fn with_minis(netns: &Netns) -> BTreeSet<Row> {
+    ["tcp", "tcp6"].iter().flat_map(|file| all(netns, file)).map(|(row, _)| row).collect()
+}
+
+/// Every row of a file, and whether it is a mini-socket.
+fn all(netns: &Netns, file: &str) -> Vec<(Row, bool)> {
+    let text = fs::read_to_string(netns.proc().join(file)).unwrap();
+    text.lines().skip(1).filter_map(row).collect()
+}
+
+/// How many sockets stand in each state, mini-sockets in theirs among them.
 pub(crate) fn gauges(netns: &Netns) -> BTreeMap<&'static str, u64> {
     let mut counts = BTreeMap::new();
-    for row in sockets(netns) {
+    for (row, _) in ["tcp", "tcp6"].iter().flat_map(|file| all(netns, file)) {
         *counts.entry(row.state.name()).or_default() += 1;
     }
     counts
 }
 
-fn row(line: &str) -> Option<Row> {
+fn row(line: &str) -> Option<(Row, bool)> {
     let mut fields = line.split_ascii_whitespace().skip(1);
     let (local, remote) = (end(fields.next()?), end(fields.next()?));
     let state = TcpState::from_number(u8::from_str_radix(fields.next()?, 16).ok()?)?;
     // The timer of a mini-socket has a kind of its own.
     let timer = fields.nth(1)?;
-    (!timer.starts_with("03:")).then_some(Row { local, remote, state })
+    Some((Row { local, remote, state }, timer.starts_with("03:")))
 }
 
 /// `0100007F:1F90`: words of the address as the machine reads them.
