@@ -10,25 +10,63 @@ pub const COUNTER_TRANSITIONS: usize = 0;
 pub const COUNTER_FILTERED: usize = STATE_SLOTS * STATE_SLOTS;
 /// State numbers outside the matrix: none is known, so any is worth a look.
 pub const COUNTER_STRANGE_STATE: usize = COUNTER_FILTERED + 1;
+/// State changes of MPTCP parent sockets. They are not in the matrix: their subflows are.
+pub const COUNTER_MPTCP: usize = COUNTER_FILTERED + 2;
+/// Calls of `tcp_connect()`: SYNs about to be sent for the first time.
+pub const COUNTER_CONNECTS: usize = COUNTER_FILTERED + 3;
+/// Sockets handed out by `accept()`.
+pub const COUNTER_ACCEPTS: usize = COUNTER_FILTERED + 4;
+/// Calls of `tcp_close()`.
+pub const COUNTER_CLOSES: usize = COUNTER_FILTERED + 5;
+/// Mini-sockets born in substate `FIN_WAIT2`: the peer's FIN is still to come.
+pub const COUNTER_TIME_WAIT_BORN_FIN_WAIT2: usize = COUNTER_FILTERED + 6;
+/// Mini-sockets born in substate `TIME_WAIT`.
+pub const COUNTER_TIME_WAIT_BORN: usize = COUNTER_FILTERED + 7;
+/// Mini-sockets that went from `FIN_WAIT2` to `TIME_WAIT`.
+pub const COUNTER_TIME_WAIT_SUBSTATE: usize = COUNTER_FILTERED + 8;
+/// Mini-sockets that could not be had.
+pub const COUNTER_TIME_WAIT_REFUSED: usize = COUNTER_FILTERED + 9;
+/// First of four: ends of mini-sockets in substate `FIN_WAIT2`, indexed by `TIME_WAIT_END_*`.
+pub const COUNTER_TIME_WAIT_ENDED_FIN_WAIT2: usize = COUNTER_FILTERED + 10;
+/// First of four: ends of mini-sockets in substate `TIME_WAIT`, indexed by `TIME_WAIT_END_*`.
+pub const COUNTER_TIME_WAIT_ENDED: usize = COUNTER_FILTERED + 14;
+/// Request sockets born of SYNs.
+pub const COUNTER_REQUESTS: usize = COUNTER_FILTERED + 18;
+/// SYN-ACKs sent again.
+pub const COUNTER_SYNACK_RETRANSMITS: usize = COUNTER_FILTERED + 19;
+/// RSTs sent; before 6.10 only those sent for a socket.
+pub const COUNTER_RESETS_SENT: usize = COUNTER_FILTERED + 20;
+/// RSTs that ended a socket.
+pub const COUNTER_RESETS_RECEIVED: usize = COUNTER_FILTERED + 21;
+/// Segments sent again.
+pub const COUNTER_RETRANSMITS: usize = COUNTER_FILTERED + 22;
+/// Sockets freed; raised only where `tcp_close()` cannot be hooked.
+pub const COUNTER_DESTROYED: usize = COUNTER_FILTERED + 23;
 /// Length of the block.
-pub const COUNTER_SLOTS: usize = COUNTER_FILTERED + 8;
+pub const COUNTER_SLOTS: usize = COUNTER_FILTERED + 24;
 
-/// Slots of the other block, which counts failed perf-buffer outputs; see [`output_error_slot`]. It
-/// is apart because the daemon looks at it with every drain.
-pub const OUTPUT_ERROR_SLOTS: usize = 8;
+/// Errors of failed outputs that are told apart.
+pub const OUTPUT_ERROR_COUNT: usize = 8;
+/// First slot of failed outputs of state changes.
+pub const OUTPUT_ERRORS_STATE: usize = 0;
+/// First slot of failed outputs of all other records.
+pub const OUTPUT_ERRORS_LIFE: usize = OUTPUT_ERROR_COUNT;
+/// Slots of the other block, which counts failed perf-buffer outputs; see [`output_error`]. It is
+/// apart because the daemon looks at it with every drain.
+pub const OUTPUT_ERROR_SLOTS: usize = 2 * OUTPUT_ERROR_COUNT;
 
-/// Names of the slots of failed outputs, in order.
-pub const OUTPUT_ERROR_NAMES: [&str; OUTPUT_ERROR_SLOTS] =
+/// Names of the errors, in order.
+pub const OUTPUT_ERROR_NAMES: [&str; OUTPUT_ERROR_COUNT] =
     ["enospc", "ebusy", "enoent", "e2big", "eopnotsupp", "einval", "eperm", "other"];
 
-/// Slot for a negative return of `bpf_perf_event_output`.
+/// Number of the error for a negative return of `bpf_perf_event_output`.
 ///
 /// `ENOSPC`: the buffer is full; `EBUSY`: more than three outputs nested on one CPU; `ENOENT`: no
 /// buffer is open for this CPU.
 #[must_use]
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "the BPF machine has few call frames to spare")]
-pub const fn output_error_slot(result: i64) -> usize {
+pub const fn output_error(result: i64) -> usize {
     match result {
         -28 => 0,
         -16 => 1,

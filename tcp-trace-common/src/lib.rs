@@ -5,11 +5,13 @@
 #![no_std]
 
 mod counters;
+mod life;
 mod offsets;
 mod record;
 mod settings;
 
 pub use counters::*;
+pub use life::*;
 pub use offsets::*;
 pub use record::*;
 pub use settings::*;

@@ -6,8 +6,8 @@ pub const ABSENT: u16 = u16::MAX;
 /// Byte offsets, passed to the programs as a frozen global so that the verifier prunes every
 /// branch that needs an [`ABSENT`] field.
 ///
-/// `sock` fields count from the start of `struct sock`, `tcp` fields from `struct tcp_sock` (the
-/// same address), `net` fields from `struct net`.
+/// Each counts from the start of the structure its comment names. A `struct tcp_sock` begins where its
+/// `struct sock` does; mini-sockets and request sockets begin with the same `sock_common` as a `sock`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(
     feature = "user",
@@ -66,6 +66,18 @@ pub struct Offsets {
     pub bytes_acked: u16,
     /// `tcp_sock.bytes_received`, u64.
     pub bytes_received: u16,
+    /// `tcp_sock.is_mptcp`, bool: a subflow of an MPTCP connection (5.6).
+    pub is_mptcp: u16,
+    /// `inet_timewait_sock.tw_substate`, u8.
+    pub tw_substate: u16,
+    /// `inet_timewait_sock.tw_timer.expires`, unsigned long: the jiffy at which its time is over.
+    pub tw_expires: u16,
+    /// `request_sock.num_retrans`, u8: SYN-ACKs sent again so far.
+    pub request_retransmits: u16,
+    /// `task_struct.group_leader`, pointer.
+    pub group_leader: u16,
+    /// `task_struct.start_boottime`, u64 (5.5).
+    pub start_boottime: u16,
 }
 
 impl Offsets {
@@ -96,5 +108,11 @@ impl Offsets {
         retransmits: ABSENT,
         bytes_acked: ABSENT,
         bytes_received: ABSENT,
+        is_mptcp: ABSENT,
+        tw_substate: ABSENT,
+        tw_expires: ABSENT,
+        request_retransmits: ABSENT,
+        group_leader: ABSENT,
+        start_boottime: ABSENT,
     };
 }

@@ -12,6 +12,8 @@ pub const SOCK_ATTACHED: u8 = 1 << 0;
 pub const SOCK_FLAG_DEAD: u8 = 1 << 1;
 /// [`StateRecord::sock_flags`]: `SOCK_DONE`, set by `tcp_fin()`: the peer's FIN has arrived.
 pub const SOCK_FLAG_FIN_RECEIVED: u8 = 1 << 2;
+/// [`StateRecord::sock_flags`]: a subflow of an MPTCP connection (`tcp_sock.is_mptcp`).
+pub const SOCK_FLAG_SUBFLOW: u8 = 1 << 3;
 
 /// [`StateRecord::valid`]: the cookie is the kernel's own and unique for the life of the host.
 pub const VALID_COOKIE: u16 = 1 << 0;
@@ -104,15 +106,7 @@ impl StateRecord {
     /// The name of `current`.
     #[must_use]
     pub const fn comm_bytes(&self) -> [u8; 16] {
-        let (first, second) = (self.comm[0].to_ne_bytes(), self.comm[1].to_ne_bytes());
-        let mut bytes = [0; 16];
-        let mut at = 0;
-        while at < 8 {
-            bytes[at] = first[at];
-            bytes[at + 8] = second[at];
-            at += 1;
-        }
-        bytes
+        crate::comm_from_words(self.comm)
     }
 
     /// Sets the name of `current`.

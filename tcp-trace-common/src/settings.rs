@@ -19,10 +19,20 @@ pub struct Settings {
     pub dead_bit: u32,
     /// Bit of `SOCK_DONE` in `sk_flags`, by the kernel's `enum sock_flags`.
     pub done_bit: u32,
+    /// 1 where `tcp_send_reset` has a third argument, the reason (6.10).
+    pub reset_reason: u32,
+    /// 1 where `bpf_probe_read_kernel` may be called (no lockdown for confidentiality).
+    pub read_kernel: u32,
 }
 
 impl Settings {
     /// Every namespace, no cookie, the flag bits as they have always been.
-    pub const DEFAULT: Self =
-        Self { netns: [0; NETNS_FILTER_SLOTS], cookie_helper: 0, dead_bit: 0, done_bit: 1 };
+    pub const DEFAULT: Self = Self {
+        netns: [0; NETNS_FILTER_SLOTS],
+        cookie_helper: 0,
+        dead_bit: 0,
+        done_bit: 1,
+        reset_reason: 0,
+        read_kernel: 0,
+    };
 }

@@ -3,9 +3,11 @@
 //! `host` gathers, `plan`, `offsets` and `btf` decide without touching anything, `load`,
 //! `transport`, `counters` and `selfcheck` act. All system calls that need `unsafe` stand in `sys`.
 
+pub(crate) mod attach;
 pub mod btf;
 pub mod counters;
 pub(crate) mod holders;
+pub mod hooks;
 pub mod host;
 pub(crate) mod load;
 pub(crate) mod netns;

@@ -23,10 +23,12 @@ use std::{
 
 use tcp_trace::{
     api::{Connection, ConnectionList},
-    core::recording::{Frame, Reader},
+    core::{
+        decode::{self, Record},
+        recording::{Frame, Reader},
+    },
 };
-use tcp_trace_common::StateRecord;
-use zerocopy::{FromBytes as _, IntoBytes as _};
+use zerocopy::IntoBytes as _;
 
 #[expect(dead_code, reason = "failures are for other tests")]
 #[path = "support/program.rs"]
@@ -49,7 +51,7 @@ fn files(extension: &str) -> Vec<PathBuf> {
     files
 }
 
-/// What `replay` tells about every connection that has ended, as `list` and `show` tell it.
+/// What `replay` tells about every connection whose socket has ended, as `list` and `show` tell it.
 fn stories(recording: &Path) -> String {
     // A checkout may lie where nobody else may look.
     let directory = open_directory();
@@ -57,8 +59,11 @@ fn stories(recording: &Path) -> String {
     fs::copy(recording, &file).unwrap();
     let replay =
         |arguments: &[&str]| run(unprivileged().arg("replay").arg(&file).args(arguments)).good();
-    // Named, the state brings listeners along.
-    let list = replay(&["list", "--closed", "--state=close", "--limit=0", "--json"]);
+    // Named, the state brings listeners along; in TIME_WAIT or FIN_WAIT2, only a mini-socket is left.
+    let states = ["close", "time_wait", "fin_wait2"].map(|state| format!("--state={state}"));
+    let mut list = vec!["list", "--closed", "--limit=0", "--json"];
+    list.extend(states.iter().map(String::as_str));
+    let list = replay(&list);
     let list: ConnectionList = serde_json::from_str(&list).unwrap();
     let mut connections = list.connections;
     connections.sort_by_key(|connection| u64::from_str_radix(&connection.id, 16).unwrap());
@@ -145,13 +150,17 @@ fn recordings_hold_nothing_but_the_scenarios_own() {
         assert!(!namespaces.is_empty(), "{}", path.display());
         while let Some(frame) = reader.next_frame().unwrap() {
             let Frame::Record { bytes, .. } = frame else { continue };
-            let record = StateRecord::read_from_bytes(&bytes).unwrap();
-            assert!(namespaces.contains(&record.netns), "{}: {record:?}", path.display());
-            let comm = record.comm.as_bytes();
-            let name = comm.split(|byte| *byte == 0).next().unwrap();
-            let is_ours = name.starts_with(b"kt-") || name == b"stranger";
+            let record = decode::record(&bytes).unwrap();
+            let (netns, comm, addresses) = match &record {
+                Record::State(r) => (r.netns, r.comm, [r.local_addr, r.remote_addr]),
+                Record::Life(r) => (r.netns, r.comm, [r.local_addr, r.remote_addr]),
+            };
+            assert!(namespaces.contains(&netns), "{}: {record:?}", path.display());
+            let name = comm.as_bytes().split(|byte| *byte == 0).next().unwrap();
+            // Where nobody was asked for, nobody is named.
+            let is_ours = name.starts_with(b"kt-") || [&b"stranger"[..], b""].contains(&name);
             assert!(is_ours, "{}: {record:?}", path.display());
-            for address in [record.local_addr, record.remote_addr] {
+            for address in addresses {
                 assert!(is_own(address.into()), "{}: {address:?}", path.display());
             }
         }

@@ -7,7 +7,6 @@ use std::{
 
 use tcp_trace_common as wire;
 use thiserror::Error;
-use zerocopy::FromBytes as _;
 
 use super::{
     clock::Ts,
@@ -42,31 +41,109 @@ pub enum DecodeError {
     /// A state number outside the kernel's list.
     #[error("unknown TCP state {0}")]
     State(u8),
+    /// A mini-socket's end that is none of `TIME_WAIT_END_*`.
+    #[error("unknown end of a mini-socket: {0}")]
+    TimeWaitEnd(i32),
+}
+
+/// A record of either shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// A state change, or a full socket of a snapshot.
+    State(wire::StateRecord),
+    /// Anything else.
+    Life(wire::LifeRecord),
+}
+
+impl Record {
+    /// When it was made: nanoseconds of `CLOCK_MONOTONIC`.
+    #[must_use]
+    pub fn time_ns(&self) -> u64 {
+        match self {
+            Self::State(record) => record.time_ns,
+            Self::Life(record) => record.time_ns,
+        }
+    }
+
+    /// Its kind: `KIND_*`.
+    #[must_use]
+    pub fn kind(&self) -> u16 {
+        match self {
+            Self::State(record) => record.kind,
+            Self::Life(record) => record.kind,
+        }
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::State(record) => zerocopy::IntoBytes::as_bytes(record),
+            Self::Life(record) => zerocopy::IntoBytes::as_bytes(record),
+        }
+    }
+}
+
+impl From<wire::StateRecord> for Record {
+    fn from(record: wire::StateRecord) -> Self {
+        Self::State(record)
+    }
+}
+
+impl From<wire::LifeRecord> for Record {
+    fn from(record: wire::LifeRecord) -> Self {
+        Self::Life(record)
+    }
 }
 
 /// The record at the start of `bytes`; what follows it is the buffer's padding.
 ///
 /// # Errors
 /// Where the bytes are too few, or say of themselves what no record is.
-pub fn record(bytes: &[u8]) -> Result<wire::StateRecord, DecodeError> {
-    let need = wire::STATE_RECORD_LEN;
-    let (record, _padding) = wire::StateRecord::read_from_prefix(bytes)
-        .map_err(|_| DecodeError::Short { have: bytes.len(), need })?;
-    if record.kind != wire::KIND_STATE && record.kind != wire::KIND_SEED {
-        return Err(DecodeError::Kind(record.kind));
+pub fn record(bytes: &[u8]) -> Result<Record, DecodeError> {
+    let need = wire::LIFE_RECORD_LEN.min(wire::STATE_RECORD_LEN);
+    let kind = bytes
+        .first_chunk::<2>()
+        .map(|kind| u16::from_ne_bytes(*kind))
+        .ok_or(DecodeError::Short { have: bytes.len(), need })?;
+    match kind {
+        wire::KIND_STATE | wire::KIND_SEED => {
+            let record: wire::StateRecord = prefix(bytes)?;
+            length(record.len, wire::STATE_RECORD_LEN)?;
+            Ok(Record::State(record))
+        }
+        wire::KIND_CONNECT..=wire::KIND_NETNS_GONE => {
+            let record: wire::LifeRecord = prefix(bytes)?;
+            length(record.len, wire::LIFE_RECORD_LEN)?;
+            Ok(Record::Life(record))
+        }
+        unknown => Err(DecodeError::Kind(unknown)),
     }
-    if usize::from(record.len) != need {
-        return Err(DecodeError::Length { said: record.len, need });
+}
+
+fn prefix<T: zerocopy::FromBytes>(bytes: &[u8]) -> Result<T, DecodeError> {
+    match T::read_from_prefix(bytes) {
+        Ok((record, _padding)) => Ok(record),
+        Err(_) => Err(DecodeError::Short { have: bytes.len(), need: size_of::<T>() }),
     }
-    Ok(record)
+}
+
+fn length(said: u16, need: usize) -> Result<(), DecodeError> {
+    if usize::from(said) == need { Ok(()) } else { Err(DecodeError::Length { said, need }) }
 }
 
 /// The event a record tells.
 ///
 /// # Errors
-/// Where a state number is none of the kernel's.
-pub fn event(record: &wire::StateRecord) -> Result<Event, DecodeError> {
-    let state = |number| TcpState::from_number(number).ok_or(DecodeError::State(number));
+/// Where a number in it is none of the kernel's.
+pub fn event(record: &Record) -> Result<Event, DecodeError> {
+    match record {
+        Record::State(record) => state_change(record),
+        Record::Life(record) => life::event(record),
+    }
+}
+
+fn state_change(record: &wire::StateRecord) -> Result<Event, DecodeError> {
     let has = |bit| record.valid & bit != 0;
     let change = StateChange {
         socket: SocketId {
@@ -80,11 +157,7 @@ pub fn event(record: &wire::StateRecord) -> Result<Event, DecodeError> {
             local: end(record.local_addr, record.local_port),
             remote: end(record.remote_addr, record.remote_port),
         },
-        protocol: match record.protocol {
-            6 => Protocol::Tcp,
-            262 => Protocol::Mptcp,
-            other => Protocol::Other(other),
-        },
+        protocol: protocol(record.protocol),
         netns: has(wire::VALID_NETNS).then_some(record.netns),
         error: record.sk_err,
         transfer: has(wire::VALID_TCP).then(|| transfer(record)),
@@ -93,6 +166,7 @@ pub fn event(record: &wire::StateRecord) -> Result<Event, DecodeError> {
             dead: record.sock_flags & wire::SOCK_FLAG_DEAD != 0,
             fin_received: record.sock_flags & wire::SOCK_FLAG_FIN_RECEIVED != 0,
             shutdown: record.shutdown,
+            subflow: record.sock_flags & wire::SOCK_FLAG_SUBFLOW != 0,
         }),
         current: has(wire::VALID_CURRENT).then_some(Task {
             pid: record.pid,
@@ -104,6 +178,18 @@ pub fn event(record: &wire::StateRecord) -> Result<Event, DecodeError> {
 }
 
 /// One end; `::ffff:a.b.c.d` is IPv4, whichever kind of socket it came from.
+fn state(number: u8) -> Result<TcpState, DecodeError> {
+    TcpState::from_number(number).ok_or(DecodeError::State(number))
+}
+
+fn protocol(number: u16) -> Protocol {
+    match number {
+        6 => Protocol::Tcp,
+        262 => Protocol::Mptcp,
+        other => Protocol::Other(other),
+    }
+}
+
 fn end(address: [u8; 16], port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V6(Ipv6Addr::from(address)).to_canonical(), port)
 }
@@ -120,6 +206,8 @@ fn transfer(record: &wire::StateRecord) -> Transfer {
         bytes_received: record.bytes_received,
     }
 }
+
+mod life;
 
 #[cfg(test)]
 mod tests {
@@ -143,7 +231,9 @@ mod tests {
 
     #[test]
     fn v4_mapped_addresses_are_ipv4() {
-        let Body::State(change) = event(&sample()).unwrap().body else { panic!("a state change") };
+        let Body::State(change) = event(&sample().into()).unwrap().body else {
+            panic!("a state change")
+        };
         assert_eq!(change.flow.local.to_string(), "127.0.0.1:80");
         assert_eq!(change.flow.remote.to_string(), "[::]:0");
     }
@@ -152,7 +242,9 @@ mod tests {
     fn absent_fields_are_absent_not_zero() {
         let mut record = sample();
         record.valid = 0;
-        let Body::State(change) = event(&record).unwrap().body else { panic!("a state change") };
+        let Body::State(change) = event(&record.into()).unwrap().body else {
+            panic!("a state change")
+        };
         assert_eq!(change.socket.cookie, None);
         assert_eq!(change.transfer, None);
         assert_eq!(change.flags, None);
@@ -169,7 +261,7 @@ mod tests {
         }
         let mut padded = bytes.to_vec();
         padded.extend([0xff; 7]);
-        assert_eq!(record(&padded), Ok(whole));
+        assert_eq!(record(&padded), Ok(Record::State(whole)));
     }
 
     proptest! {
@@ -184,10 +276,10 @@ mod tests {
         fn any_fields_decode_or_say_why(bytes in any::<[u8; 148]>()) {
             let mut whole = sample().as_bytes()[..4].to_vec();
             whole.extend(bytes);
-            let record = record(&whole).unwrap();
+            let Ok(Record::State(record)) = record(&whole) else { panic!("a state record") };
             let known = |n| (1..=12).contains(&n);
             prop_assert_eq!(
-                event(&record).is_ok(),
+                event(&record.into()).is_ok(),
                 known(record.old_state) && known(record.new_state)
             );
         }

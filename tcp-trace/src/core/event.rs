@@ -19,6 +19,8 @@ pub struct Event {
 pub enum Body {
     /// A socket changed its state, or was found in one at start.
     State(StateChange),
+    /// Something else happened to a socket.
+    Life(LifeEvent),
     /// Events were lost around this moment.
     Lost {
         /// How many; 0 where an earlier loss is over.
@@ -60,6 +62,131 @@ pub struct StateChange {
     pub flags: Option<SockFlags>,
     /// The task on whose back the change ran: often **not** the owner.
     pub current: Option<Task>,
+}
+
+/// What happens in a connection's life beside its state changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LifeEvent {
+    /// Which full socket, mini-socket or request; a mini-socket has its connection's cookie.
+    pub socket: SocketId,
+    /// Both ends.
+    pub flow: Flow,
+    /// `sk_protocol`.
+    pub protocol: Protocol,
+    /// Inode of the network namespace.
+    pub netns: Option<u32>,
+    /// What.
+    pub what: LifeStep,
+}
+
+/// The kinds of [`LifeEvent`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LifeStep {
+    /// `connect()` is about to send the SYN.
+    Connect(Option<Caller>),
+    /// `accept()` handed the socket out.
+    Accept(Option<Caller>),
+    /// The last descriptor was closed, in this state.
+    Close(Option<Caller>, TcpState),
+    /// A mini-socket takes the connection over.
+    TimeWaitBorn {
+        /// `FIN_WAIT2` or `TIME_WAIT`.
+        substate: TcpState,
+        /// Address of the full socket, where known.
+        from: u64,
+    },
+    /// The mini-socket got the peer's FIN: from `FIN_WAIT2` to `TIME_WAIT`.
+    TimeWaitSubstate,
+    /// The mini-socket ends.
+    TimeWaitEnded {
+        /// Its substate then.
+        substate: TcpState,
+        /// Why.
+        why: TimeWaitEnd,
+    },
+    /// No mini-socket could be had; the connection just ends.
+    TimeWaitRefused,
+    /// A SYN made a request socket; the handshake is half done.
+    Request,
+    /// The SYN-ACK of a request is sent again, for the how many-th time.
+    SynAckRetransmit(u32),
+    /// A RST is sent; with the number of `enum sk_rst_reason` where the kernel says (6.10).
+    ResetSent(Option<u32>),
+    /// A SYN or FIN is sent again, in this state.
+    Retransmit(TcpState),
+    /// The socket was freed, so its descriptor is gone.
+    Destroyed,
+    /// All sockets of the namespace follow, as `sock_diag` gave them between `since` and now.
+    SnapshotBegun {
+        /// When it was asked for.
+        since: Ts,
+    },
+    /// That was the last of them.
+    SnapshotEnded {
+        /// Whether it was whole, so that what it does not show is gone.
+        whole: bool,
+    },
+    /// A row of a snapshot: a mini-socket.
+    FoundTimeWait {
+        /// `FIN_WAIT2` or `TIME_WAIT`.
+        substate: TcpState,
+        /// What is left of its time, in milliseconds.
+        left_ms: u32,
+    },
+    /// A row of a snapshot: a request socket.
+    FoundRequest {
+        /// SYN-ACKs sent again.
+        retransmits: u32,
+    },
+    /// The namespace is no more, and neither are its sockets.
+    NetnsGone,
+}
+
+/// Who made a call, as read in process context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The thread.
+    pub task: Task,
+    /// When its process began, in nanoseconds of `CLOCK_BOOTTIME`: with the pid, an identity.
+    pub started_ns: Option<NonZeroU64>,
+    /// Id of its cgroup in the v2 hierarchy.
+    pub cgroup: Option<NonZeroU64>,
+}
+
+/// How a mini-socket ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TimeWaitEnd {
+    /// Its time ran out.
+    Expired,
+    /// A new connection took its place.
+    Reused,
+    /// Ended from outside, or with its network namespace.
+    Killed,
+    /// A RST came for it, or data that nobody can read any more.
+    Reset,
+}
+
+impl TimeWaitEnd {
+    /// Every way, in the order of the kernel's counters (`TIME_WAIT_END_*`).
+    pub const ALL: [Self; tcp_trace_common::TIME_WAIT_END_COUNT] =
+        [Self::Expired, Self::Reused, Self::Killed, Self::Reset];
+
+    /// Name in metrics and the API.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::Reused => "reused",
+            Self::Killed => "killed",
+            Self::Reset => "reset",
+        }
+    }
+
+    /// By its number in a record.
+    #[must_use]
+    pub fn from_number(number: i32) -> Option<Self> {
+        usize::try_from(number).ok().and_then(|index| Self::ALL.get(index).copied())
+    }
 }
 
 /// Identity of a socket.
@@ -132,6 +259,7 @@ impl Transfer {
 
 /// Whose hands a socket is in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a bit of the kernel's own")]
 pub struct SockFlags {
     /// A descriptor refers to it. Not so in an accept queue, nor once closed.
     pub attached: bool,
@@ -141,6 +269,8 @@ pub struct SockFlags {
     pub fin_received: bool,
     /// `sk_shutdown`: 1 receive side, 2 send side, 3 both.
     pub shutdown: u8,
+    /// A subflow of an MPTCP connection.
+    pub subflow: bool,
 }
 
 /// A thread, as the kernel names it.

@@ -2,11 +2,11 @@
 
 use std::{collections::hash_map::RandomState, hash::BuildHasher as _, io::Write};
 
-use tcp_trace_common::StateRecord;
-use zerocopy::IntoBytes as _;
+use tcp_trace_common::KIND_SNAPSHOT_BEGUN;
 
 use crate::core::{
     clock::Ts,
+    decode::Record,
     recording::{Frame, Header, Writer},
 };
 
@@ -26,12 +26,25 @@ impl Recorder {
 
     /// Adds a record. Kernel addresses are replaced by numbers that mean nothing elsewhere: a
     /// recording is made to be sent to somebody.
-    pub(crate) fn record(&mut self, cpu: u32, mut record: StateRecord) {
-        if record.sk != 0 {
-            record.sk = self.pointers.hash_one(record.sk).max(1);
+    pub(crate) fn record(&mut self, cpu: u32, mut record: Record) {
+        match &mut record {
+            Record::State(record) => self.hide(&mut record.sk),
+            Record::Life(record) => {
+                self.hide(&mut record.sk);
+                // Of a snapshot this is a moment, of all other kinds an address.
+                if record.kind != KIND_SNAPSHOT_BEGUN {
+                    self.hide(&mut record.other);
+                }
+            }
         }
         let bytes = record.as_bytes().to_vec();
         self.write(&Frame::Record { cpu: u16::try_from(cpu).unwrap_or(u16::MAX), bytes });
+    }
+
+    fn hide(&self, address: &mut u64) {
+        if *address != 0 {
+            *address = self.pointers.hash_one(*address).max(1);
+        }
     }
 
     /// Adds a loss.

@@ -62,9 +62,13 @@ const NO_FLAGS: Option<&str> = Some("telling aborts from orderly ends, and queue
 const NO_PORT: Option<&str> = Some("the local port of a connection that was refused");
 const NO_QUEUE: Option<&str> = Some("unread and unacknowledged bytes");
 const NO_FIGURES: Option<&str> = Some("bytes, round-trip time or retransmits");
+const NO_TIME_WAIT: Option<&str> = Some("TIME_WAIT's own life: its beginning, substate and end");
+const NO_RETRIES: Option<&str> = Some("count of SYN-ACKs sent again");
+const NO_START: Option<&str> =
+    Some("start of a process, which tells it from a later one with its id");
 
 /// Every field of [`Offsets`]. Names have been stable since 5.0; offsets never are.
-const FIELDS: [Field; 25] = [
+const FIELDS: [Field; 31] = [
     field!(family, "sock", "__sk_common.skc_family", Shape::Int(2), None),
     field!(state, "sock", "__sk_common.skc_state", Shape::Int(1), None),
     field!(remote_port, "sock", "__sk_common.skc_dport", Shape::Int(2), None),
@@ -90,6 +94,12 @@ const FIELDS: [Field; 25] = [
     field!(retransmits, "tcp_sock", "total_retrans", Shape::Int(4), NO_FIGURES),
     field!(bytes_acked, "tcp_sock", "bytes_acked", Shape::Int(8), NO_FIGURES),
     field!(bytes_received, "tcp_sock", "bytes_received", Shape::Int(8), NO_FIGURES),
+    field!(is_mptcp, "tcp_sock", "is_mptcp", Shape::Int(1), Some("telling MPTCP subflows")),
+    field!(tw_substate, "inet_timewait_sock", "tw_substate", Shape::Int(1), NO_TIME_WAIT),
+    field!(tw_expires, "inet_timewait_sock", "tw_timer.expires", Shape::Int(8), NO_TIME_WAIT),
+    field!(request_retransmits, "request_sock", "num_retrans", Shape::Int(1), NO_RETRIES),
+    field!(group_leader, "task_struct", "group_leader", Shape::Pointer, NO_START),
+    field!(start_boottime, "task_struct", "start_boottime", Shape::Int(8), NO_START),
 ];
 
 /// Resolves every field; those that are missing are [`ABSENT`] and listed.

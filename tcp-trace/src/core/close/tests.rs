@@ -22,12 +22,13 @@ fn change(old: TcpState, error: i32, flags: SockFlags, transfer: Transfer) -> St
     }
 }
 
-const HELD: SockFlags = SockFlags { attached: true, dead: false, fin_received: false, shutdown: 0 };
+const HELD: SockFlags =
+    SockFlags { attached: true, dead: false, fin_received: false, shutdown: 0, subflow: false };
 const QUEUED: SockFlags = SockFlags { attached: false, ..HELD };
 const HELD_FIN: SockFlags = SockFlags { fin_received: true, ..HELD };
 const QUEUED_FIN: SockFlags = SockFlags { fin_received: true, ..QUEUED };
 const ORPHAN: SockFlags =
-    SockFlags { attached: false, dead: true, fin_received: false, shutdown: 3 };
+    SockFlags { attached: false, dead: true, fin_received: false, shutdown: 3, subflow: false };
 const IDLE: Transfer = Transfer {
     rcv_nxt: 100,
     copied_seq: 100,

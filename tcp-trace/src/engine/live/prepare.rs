@@ -7,11 +7,12 @@ use tcp_trace_common::StateRecord;
 use super::Config;
 use crate::{
     core::{
-        decode,
+        decode::{self, Record},
         event::{Body, Event},
     },
     engine::{tracer::Tracer, wall},
     kernel::{
+        hooks::Role,
         host::HostFacts,
         load::{self, Attached},
         netns::{self, Netns},
@@ -33,7 +34,7 @@ pub(super) struct Prepared {
     pub(super) netns: Vec<Netns>,
     pub(super) degradations: Vec<Degradation>,
     pub(super) check: Vec<Made>,
-    pub(super) records: Vec<(u32, StateRecord)>,
+    pub(super) records: Vec<(u32, Record)>,
 }
 
 pub(super) fn prepare(config: &Config) -> anyhow::Result<Prepared> {
@@ -68,18 +69,11 @@ fn degradations(plan: &Plan, attached: &Attached) -> Vec<Degradation> {
             "sockets are told apart by address and birth time; those that were there before cannot be joined",
         );
     }
-    if matches!(attached.backend, Backend::Fentry | Backend::Kprobe) {
-        note(
-            "births",
-            "tcp_set_state does not see listen() nor a child's birth",
-            "listeners appear only when they end; inbound connections begin at ESTABLISHED, without owner",
-        );
+    for (role, why) in attached.hooks.missing() {
+        let without = role.without();
+        let effect = format!("fallback: {}; lost: {}", without.fallback, without.loses);
+        note(role.feature(), &why, &effect);
     }
-    note(
-        "TIME_WAIT",
-        "a TIME_WAIT is no socket and passes no state change",
-        "its beginning shows as the end of its connection; its own end is not traced",
-    );
     all
 }
 
@@ -117,10 +111,11 @@ fn self_check(prepared: &mut Prepared) -> anyhow::Result<()> {
                 records.extend(decode::record(bytes).ok().map(|record| (cpu, record)));
             }
         });
-        let plain: Vec<_> = prepared.records.iter().map(|(_, record)| *record).collect();
+        let plain: Vec<_> =
+            prepared.records.iter().filter_map(|(_, record)| state(record)).collect();
         let over = made.iter().all(|made| made.is_over(&plain));
         if over || wall::now().since(deadline) > CHECK_PATIENCE {
-            let births = matches!(prepared.attached.backend, Backend::TpBtf | Backend::RawTp);
+            let births = sees_births(&prepared.attached);
             for made in &made {
                 made.judge(&plain, births)?;
             }
@@ -130,16 +125,34 @@ fn self_check(prepared: &mut Prepared) -> anyhow::Result<()> {
     }
 }
 
+/// Whether the births of listeners and children are reported, by the state hook or beside it.
+fn sees_births(attached: &Attached) -> bool {
+    let hooked = |role| attached.hooks.attached(role).is_some();
+    matches!(attached.backend, Backend::TpBtf | Backend::RawTp)
+        || hooked(Role::Listen) && hooked(Role::Child)
+}
+
 /// What was drained while the self-check waited: its own records are struck from every figure, the
 /// rest is ordinary.
 pub(super) fn hand_over(tracer: &mut Tracer, prepared: &Prepared) {
     for (cpu, record) in &prepared.records {
-        if !prepared.check.iter().any(|made| made.is_mine(record)) {
+        let mine = |record: &Record| match record {
+            Record::State(record) => prepared.check.iter().any(|made| made.is_mine(record)),
+            Record::Life(_) => false,
+        };
+        if !mine(record) {
             tracer.take_record(*cpu, *record);
             continue;
         }
         if let Ok(Event { body: Body::State(change), .. }) = decode::event(record) {
             tracer.exclude(change.old, change.new);
         }
+    }
+}
+
+fn state(record: &Record) -> Option<StateRecord> {
+    match record {
+        Record::State(record) => Some(*record),
+        Record::Life(_) => None,
     }
 }

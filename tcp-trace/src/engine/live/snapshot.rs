@@ -35,7 +35,7 @@ pub(super) fn seed(tracer: &mut Tracer, prepared: &Prepared) {
                 let holders = holders::by_inode(&snapshot.inodes());
                 holders::name_owners(&mut snapshot.rows, &holders);
                 for row in &snapshot.rows {
-                    tracer.take_record(0, row.record);
+                    tracer.take_record(0, row.record.into());
                 }
             }
             Err(error) => tracing::warn!(%error, "sockets that were there already are not known"),
