@@ -19,16 +19,10 @@ pub struct Settings {
     pub dead_bit: u32,
     /// Bit of `SOCK_DONE` in `sk_flags`, by the kernel's `enum sock_flags`.
     pub done_bit: u32,
-    /// Position of the return value behind the arguments of `inet_csk_accept()`: 4 up to 6.9, else 2.
-    pub accept_return: u32,
-    /// The same of `tcp_timewait_state_process()`: 3, 4 or 5.
-    pub time_wait_return: u32,
     /// 1 where `tcp_send_reset` has a third argument, the reason (6.10).
     pub reset_reason: u32,
     /// 1 where `bpf_probe_read_kernel` may be called (no lockdown for confidentiality).
     pub read_kernel: u32,
-    /// 1 where `tcp_close()` cannot be hooked, so that a socket's release is reported instead.
-    pub report_destroyed: u32,
 }
 
 impl Settings {
@@ -38,10 +32,7 @@ impl Settings {
         cookie_helper: 0,
         dead_bit: 0,
         done_bit: 1,
-        accept_return: 2,
-        time_wait_return: 3,
         reset_reason: 0,
         read_kernel: 0,
-        report_destroyed: 0,
     };
 }

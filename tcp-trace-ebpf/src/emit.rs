@@ -3,16 +3,16 @@
 use core::{ffi::c_void, ptr};
 
 use aya_ebpf::helpers::generated::bpf_perf_event_output;
-use tcp_trace_common::{STATE_RECORD_LEN, StateRecord, output_error_slot};
+use tcp_trace_common::output_error_slot;
 
 use crate::{counter, maps::EVENTS, note};
 
 /// `BPF_F_CURRENT_CPU`: the buffer of the CPU this runs on.
 const CURRENT_CPU: u64 = 0xffff_ffff;
 
-/// Sends `record`. aya's own `output` drops the helper's answer, which is what tells a full buffer.
+/// Sends `record`, one of the shared crate's. aya's own `output` drops the helper's answer, which is what tells a full buffer.
 #[inline(always)]
-pub(crate) fn emit(ctx: *mut c_void, record: &StateRecord) {
+pub(crate) fn emit<R>(ctx: *mut c_void, record: &R) {
     // SAFETY: the map is a perf event array, the record is initialised, and its length is its own.
     let result = unsafe {
         bpf_perf_event_output(
@@ -20,7 +20,7 @@ pub(crate) fn emit(ctx: *mut c_void, record: &StateRecord) {
             (&raw const EVENTS).cast_mut().cast(),
             CURRENT_CPU,
             ptr::from_ref(record).cast_mut().cast(),
-            STATE_RECORD_LEN as u64,
+            size_of::<R>() as u64,
         )
     };
     if result < 0 {

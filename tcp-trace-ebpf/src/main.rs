@@ -2,8 +2,8 @@
 //!
 //! One file per hook family under [`probes`]; everything they share stands beside it:
 //! `maps` (every map and load-time global), `field` (the only reads of kernel memory), `counter`
-//! (the exact tier), `netns` (the filter), `record` (a socket as a record), `emit` (the only
-//! output) and `note` (rare log lines).
+//! (the exact tier), `netns` (the filter), `ends` (addresses and ports), `record` and `life` (what is
+//! reported), `emit` (the only output) and `note` (rare log lines).
 #![no_std]
 #![no_main]
 // The BPF machine has atomic additions but no compare-and-swap, so `core` offers no `fetch_add`.
@@ -21,7 +21,9 @@
 
 mod counter;
 mod emit;
+mod ends;
 mod field;
+mod life;
 mod maps;
 mod netns;
 mod note;

@@ -19,6 +19,22 @@ pub(crate) static COUNTERS: PerCpuArray<[u64; COUNTER_SLOTS]> = PerCpuArray::wit
 pub(crate) static FAILURES: PerCpuArray<[u64; OUTPUT_ERROR_SLOTS]> =
     PerCpuArray::with_max_entries(1, 0);
 
+/// What is being done to a mini-socket on this CPU; see [`crate::probes::time_wait`].
+#[map]
+pub(crate) static AT_WORK: PerCpuArray<AtWork> = PerCpuArray::with_max_entries(1, 0);
+
+/// A mini-socket that this CPU has just begun to look at.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct AtWork {
+    /// Its address; 0: none.
+    pub(crate) mini: u64,
+    /// Since when.
+    pub(crate) since_ns: u64,
+    /// In whose course.
+    pub(crate) course: u64,
+}
+
 /// Field offsets of the running kernel; frozen by the loader, so the verifier sees constants.
 #[unsafe(no_mangle)]
 pub(crate) static OFFSETS: Offsets = Offsets::NONE;

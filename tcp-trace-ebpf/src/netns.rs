@@ -23,6 +23,12 @@ pub(crate) unsafe fn of<F: Fields>(sk: Base) -> u32 {
     }
 }
 
+/// Whether every namespace is traced.
+#[inline(always)]
+pub(crate) fn is_unfiltered() -> bool {
+    global!(SETTINGS.netns[0]) == 0
+}
+
 /// Whether the filter lets `netns` through. An unused filter is pruned by the verifier.
 #[inline(always)]
 pub(crate) fn is_traced(netns: u32) -> bool {

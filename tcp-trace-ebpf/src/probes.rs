@@ -1,3 +1,8 @@
 //! The hooks, one family per file.
 
+mod births;
+mod calls;
+mod requests;
+mod segments;
 mod state;
+mod time_wait;

@@ -5,19 +5,16 @@
 
 use aya_ebpf::helpers::generated;
 use tcp_trace_common::{
-    ABSENT, KIND_STATE, SOCK_ATTACHED, SOCK_FLAG_DEAD, SOCK_FLAG_FIN_RECEIVED, STATE_RECORD_LEN,
-    StateRecord, VALID_COOKIE, VALID_CURRENT, VALID_FLAGS, VALID_NETNS, VALID_TCP,
+    ABSENT, KIND_STATE, SOCK_ATTACHED, SOCK_FLAG_DEAD, SOCK_FLAG_FIN_RECEIVED, SOCK_FLAG_SUBFLOW,
+    STATE_RECORD_LEN, StateRecord, VALID_COOKIE, VALID_CURRENT, VALID_FLAGS, VALID_NETNS,
+    VALID_TCP,
 };
 
 use crate::{
+    ends,
     field::{Base, Fields, field},
     maps::global,
 };
-
-/// `AF_INET6`.
-const AF_INET6: u16 = 10;
-/// What stands before an IPv4 address in its IPv6 form, as the word holding bytes 8 to 11.
-const V4_MAPPED: u32 = u32::from_be(0x0000_ffff);
 
 /// What the hook itself knows of a change.
 pub(crate) struct Change {
@@ -25,16 +22,19 @@ pub(crate) struct Change {
     pub(crate) old_state: u8,
     pub(crate) new_state: u8,
     pub(crate) netns: u32,
+    /// `sk_protocol`.
+    pub(crate) protocol: u16,
     /// Whether to ask for the cookie, which makes the kernel choose one.
     pub(crate) with_cookie: bool,
 }
 
-/// Stores one field of the record.
+/// Stores one field of a record.
 macro_rules! put {
     ($record:ident . $member:ident = $value:expr) => {
         (&raw mut (*$record).$member).write($value)
     };
 }
+pub(crate) use put;
 
 /// Writes all of `record`: the change, and what can be read off `sk`.
 ///
@@ -57,53 +57,31 @@ pub(crate) unsafe fn write<F: Fields>(record: *mut StateRecord, sk: Base, change
         put!(record.netns = change.netns);
         put!(record.reserved = 0);
         put!(record.reserved_too = 0);
-        let protocol = common::<F>(record, sk);
+        put!(record.protocol = change.protocol);
+        common::<F>(record, sk);
         valid |= flags::<F>(record, sk);
         valid |= cookie::<F>(record, sk, change.with_cookie);
-        valid |= transfer::<F>(record, F::tcp_sock(sk, protocol));
+        valid |= transfer::<F>(record, F::tcp_sock(sk, change.protocol));
         valid |= current(record);
         put!(record.valid = valid);
     }
 }
 
-/// What every `struct sock` has; returns its protocol.
+/// What every `struct sock` has.
 #[inline(always)]
-unsafe fn common<F: Fields>(record: *mut StateRecord, sk: Base) -> u16 {
+unsafe fn common<F: Fields>(record: *mut StateRecord, sk: Base) {
     // SAFETY: the offsets are those of `struct sock` in the running kernel.
     unsafe {
-        let family = field::<F, u16>(sk, global!(OFFSETS.family));
-        put!(record.family = family);
-        let (v4, v6) = (global!(OFFSETS.local_v4), global!(OFFSETS.local_v6));
-        address::<F>((&raw mut (*record).local_addr).cast(), sk, family, v4, v6);
-        let (v4, v6) = (global!(OFFSETS.remote_v4), global!(OFFSETS.remote_v6));
-        address::<F>((&raw mut (*record).remote_addr).cast(), sk, family, v4, v6);
-        put!(record.local_port = field::<F, _>(sk, global!(OFFSETS.local_port)));
-        let port = field::<F, u16>(sk, global!(OFFSETS.remote_port));
-        put!(record.remote_port = u16::from_be(port));
+        put!(record.family = ends::family::<F>(sk));
+        ends::addresses::<F>(
+            (&raw mut (*record).local_addr).cast(),
+            (&raw mut (*record).remote_addr).cast(),
+            sk,
+        );
+        put!(record.local_port = ends::local_port::<F>(sk));
+        put!(record.remote_port = ends::remote_port::<F>(sk));
         put!(record.sk_err = field::<F, _>(sk, global!(OFFSETS.err)));
         put!(record.shutdown = field::<F, _>(sk, global!(OFFSETS.shutdown)));
-        let protocol = field::<F, u16>(sk, global!(OFFSETS.protocol));
-        put!(record.protocol = protocol);
-        protocol
-    }
-}
-
-/// One end's address; IPv4 is written in its mapped form.
-#[inline(always)]
-unsafe fn address<F: Fields>(into: *mut u32, sk: Base, family: u16, v4: u16, v6: u16) {
-    // SAFETY: the caller's promise; either field fills sixteen bytes.
-    unsafe {
-        if family == AF_INET6 && v6 != ABSENT {
-            into.write(F::load(sk, v6));
-            into.add(1).write(F::load(sk, v6 + 4));
-            into.add(2).write(F::load(sk, v6 + 8));
-            into.add(3).write(F::load(sk, v6 + 12));
-        } else {
-            into.write(0);
-            into.add(1).write(0);
-            into.add(2).write(V4_MAPPED);
-            into.add(3).write(field::<F, u32>(sk, v4));
-        }
     }
 }
 
@@ -133,23 +111,19 @@ unsafe fn flags<F: Fields>(record: *mut StateRecord, sk: Base) -> u16 {
     if known { VALID_FLAGS } else { 0 }
 }
 
-/// The cookie, where this program may ask for it.
+/// The cookie: most sockets have theirs already, and where this program may ask, the kernel makes one
+/// for those that have none.
 #[inline(always)]
 unsafe fn cookie<F: Fields>(record: *mut StateRecord, sk: Base, wanted: bool) -> u16 {
     // SAFETY: the caller's promise; the helper takes the hook's own socket pointer.
     unsafe {
-        if F::COOKIE_HELPER && wanted && global!(SETTINGS.cookie_helper) != 0 {
-            // Most sockets have theirs already; the helper makes one for those that have none.
-            let mut cookie = field::<F, u64>(sk, global!(OFFSETS.cookie));
-            if cookie == 0 {
-                cookie = generated::bpf_get_socket_cookie(sk.cast_mut().cast());
-            }
-            put!(record.cookie = cookie);
-            return VALID_COOKIE;
+        let mut cookie = if wanted { field::<F, u64>(sk, global!(OFFSETS.cookie)) } else { 0 };
+        if F::COOKIE_HELPER && wanted && cookie == 0 && global!(SETTINGS.cookie_helper) != 0 {
+            cookie = generated::bpf_get_socket_cookie(sk.cast_mut().cast());
         }
-        put!(record.cookie = 0);
+        put!(record.cookie = cookie);
+        if cookie == 0 { 0 } else { VALID_COOKIE }
     }
-    0
 }
 
 /// What only a `tcp_sock` has: its port, sequence numbers, bytes and timing.
@@ -171,6 +145,9 @@ unsafe fn transfer<F: Fields>(record: *mut StateRecord, tcp: Base) -> u16 {
         if (*record).local_port == 0 {
             let port = field::<F, u16>(tcp, global!(OFFSETS.local_sport));
             put!(record.local_port = u16::from_be(port));
+        }
+        if field::<F, u8>(tcp, global!(OFFSETS.is_mptcp)) != 0 {
+            put!(record.sock_flags = (*record).sock_flags | SOCK_FLAG_SUBFLOW);
         }
         put!(record.rcv_nxt = field::<F, _>(tcp, global!(OFFSETS.rcv_nxt)));
         put!(record.copied_seq = field::<F, _>(tcp, global!(OFFSETS.copied_seq)));

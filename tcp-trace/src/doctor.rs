@@ -5,7 +5,9 @@ use std::path::Path;
 use crate::{
     api::{Check, CheckOutcome, Doctor},
     kernel::{
+        attach::Outcomes,
         btf::Btf,
+        hooks::Role,
         host::{BtfPresence, HostFacts},
         load, offsets,
         plan::{self, Backend, BackendChoice, PlanError},
@@ -41,22 +43,6 @@ fn judge(facts: HostFacts, btf: Option<Vec<u8>>, tried: bool) -> Doctor {
         }
     };
     checks.splice(0..0, hooks);
-    checks.push(Check {
-        feature: "owners".to_owned(),
-        means: "current at connect() and listen(), the listener's owner for the rest".to_owned(),
-        outcome: CheckOutcome::Reduced,
-        reason: Some("accept() itself is not hooked in this version".to_owned()),
-        fallback: Some("an accepted connection belongs to whoever listens".to_owned()),
-        loses: Some("the worker that accepted it, where several share a listener".to_owned()),
-    });
-    checks.push(Check {
-        feature: "TIME_WAIT".to_owned(),
-        means: "inferred from the end of the connection".to_owned(),
-        outcome: CheckOutcome::Reduced,
-        reason: Some("its hooks are not part of this version".to_owned()),
-        fallback: None,
-        loses: Some("when it ends, and whether it was reused".to_owned()),
-    });
     let reduced = checks.iter().filter(|check| check.outcome == CheckOutcome::Reduced).count();
     Doctor { facts, checks, works, reduced: reduced as u64, tried }
 }
@@ -74,7 +60,7 @@ fn field_check(btf: Option<&[u8]>) -> Option<Check> {
             (CheckOutcome::Reduced, Some(reason), Some(effects.join("; ")))
         }
     };
-    let means = "25 offsets from the kernel's BTF, checked for size and kind".to_owned();
+    let means = "31 offsets from the kernel's BTF, checked for size and kind".to_owned();
     Some(Check { feature: "fields".to_owned(), means, outcome, reason, fallback: None, loses })
 }
 
@@ -103,7 +89,12 @@ fn hook_checks(facts: &HostFacts, plan: &plan::Plan) -> (Vec<Check>, bool) {
             checks.push(refused(backend, why, works));
             continue;
         }
-        let alone = plan::Plan { backends: vec![backend], excluded: Vec::new(), ..plan.clone() };
+        let alone = plan::Plan {
+            backends: vec![backend],
+            excluded: Vec::new(),
+            choices: Vec::new(),
+            ..plan.clone()
+        };
         match load::attach(&alone, &facts.cpus, buffer, 0) {
             Ok(_) => {
                 let outcome = if works { CheckOutcome::Unused } else { CheckOutcome::Ok };
@@ -127,7 +118,38 @@ fn hook_checks(facts: &HostFacts, plan: &plan::Plan) -> (Vec<Check>, bool) {
             check.outcome = CheckOutcome::Missing;
         }
     }
+    if let Ok(attached) = load::attach(plan, &facts.cpus, buffer, 0) {
+        checks.extend(role_checks(&attached.hooks));
+    }
     (checks, works)
+}
+
+/// The other hooks, as they were attached for a moment.
+fn role_checks(outcomes: &Outcomes) -> Vec<Check> {
+    let missing = outcomes.missing();
+    let check = |role: Role| {
+        let mut check = Check {
+            feature: role.feature().to_owned(),
+            means: String::new(),
+            outcome: CheckOutcome::Ok,
+            reason: None,
+            fallback: None,
+            loses: None,
+        };
+        if let Some(hook) = outcomes.attached(role) {
+            check.means = format!("{} {}", hook.mechanism, hook.target);
+            return Some(check);
+        }
+        let (_, why) = missing.iter().find(|(missing, _)| *missing == role)?;
+        let without = role.without();
+        role.target().clone_into(&mut check.means);
+        check.outcome = CheckOutcome::Reduced;
+        check.reason = Some(why.clone());
+        check.fallback = Some(without.fallback.to_owned());
+        check.loses = Some(without.loses.to_owned());
+        Some(check)
+    };
+    Role::ALL.into_iter().filter_map(check).collect()
 }
 
 /// A backend that cannot be had; no loss where a better one works.

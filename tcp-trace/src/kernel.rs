@@ -3,10 +3,12 @@
 //! `host` gathers, `plan`, `offsets` and `btf` decide without touching anything, `load`,
 //! `transport`, `counters` and `selfcheck` act. All system calls that need `unsafe` stand in `sys`.
 
+pub(crate) mod attach;
 pub mod btf;
 pub(crate) mod cgroups;
 pub mod counters;
 pub(crate) mod holders;
+pub mod hooks;
 pub mod host;
 pub(crate) mod load;
 pub(crate) mod netns;

@@ -7,7 +7,7 @@
 //! | `state_fentry` | `fentry/tcp_set_state` | 5.5 | not listen(), not a child's birth |
 //! | `state_kprobe` | `kprobe/tcp_set_state` | 4.16 | as fentry; no cookie |
 //!
-//! At all four the socket still holds its old state, is locked or unpublished, and its `tcp_sock`
+//! What the last two miss, [`births`](super::births) adds. At all four the socket still holds its old state, is locked or unpublished, and its `tcp_sock`
 //! is valid. They may run in softirq, where `current` is whoever was interrupted.
 
 use core::{ffi::c_void, mem::MaybeUninit};
@@ -18,7 +18,9 @@ use aya_ebpf::{
     macros::{btf_tracepoint, fentry, kprobe, raw_tracepoint},
     programs::{BtfTracePointContext, FEntryContext, ProbeContext, RawTracePointContext},
 };
-use tcp_trace_common::{COUNTER_FILTERED, COUNTER_STRANGE_STATE, STATE_SLOTS, transition_slot};
+use tcp_trace_common::{
+    COUNTER_FILTERED, COUNTER_MPTCP, COUNTER_STRANGE_STATE, STATE_SLOTS, transition_slot,
+};
 
 use crate::{
     counter::Counters,
@@ -29,10 +31,14 @@ use crate::{
     record::{self, Change},
 };
 
-/// `TCP_LISTEN` of the kernel's `tcp_states.h`.
-const TCP_LISTEN: u32 = 10;
+/// `IPPROTO_MPTCP`.
+const IPPROTO_MPTCP: u16 = 262;
+/// `TCP_CLOSE` of the kernel's `tcp_states.h`.
+pub(super) const TCP_CLOSE: u32 = 7;
+/// `TCP_LISTEN`, likewise.
+pub(super) const TCP_LISTEN: u32 = 10;
 /// `TCP_SYN_RECV`, likewise.
-const TCP_SYN_RECV: u32 = 3;
+pub(super) const TCP_SYN_RECV: u32 = 3;
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn state_tp_btf(ctx: BtfTracePointContext) -> i32 {
@@ -69,17 +75,23 @@ fn state_kprobe(ctx: ProbeContext) -> u32 {
 
 /// The body they share: filter, count, then report.
 #[inline(always)]
-fn state_change<F: Fields>(ctx: *mut c_void, sk: Base, old: u32, new: u32) {
+pub(super) fn state_change<F: Fields>(ctx: *mut c_void, sk: Base, old: u32, new: u32) {
     // SAFETY: takes nothing and reads a clock.
     let time_ns = unsafe { bpf_ktime_get_ns() };
     let Some(counters) = Counters::of_this_cpu() else { return };
     // SAFETY: `sk` is the live socket of the hook.
-    let netns = unsafe { netns::of::<F>(sk) };
+    let (netns, protocol): (u32, u16) =
+        unsafe { (netns::of::<F>(sk), field::<F, _>(sk, global!(OFFSETS.protocol))) };
     if !netns::is_traced(netns) {
         counters.raise(COUNTER_FILTERED);
         return;
     }
-    counters.raise(transition_slot(old as usize, new as usize));
+    if protocol == IPPROTO_MPTCP {
+        // A parent is no connection on the wire: its subflows are, and are counted.
+        counters.raise(COUNTER_MPTCP);
+    } else {
+        counters.raise(transition_slot(old as usize, new as usize));
+    }
     if old >= STATE_SLOTS as u32 || new >= STATE_SLOTS as u32 {
         counters.raise(COUNTER_STRANGE_STATE);
         note::strange_state(ctx, old, new);
@@ -91,6 +103,7 @@ fn state_change<F: Fields>(ctx: *mut c_void, sk: Base, old: u32, new: u32) {
         old_state: old as u8,
         new_state: new as u8,
         netns,
+        protocol,
         with_cookie: !newborn,
     };
     let mut record = MaybeUninit::uninit();

@@ -135,26 +135,29 @@ fn launch(
     Ok(Engine { handle, thread: Some(thread) })
 }
 
-/// Every backend as a hook: the one attached, and those refused before it.
+/// Every program of the object: attached, or why not.
 fn hooks(attached: &Attached) -> Vec<api::Hook> {
-    let hook = |backend: Backend, attached: bool, reason: Option<String>| api::Hook {
-        program: backend.program().to_owned(),
-        hook: backend.hook().to_owned(),
-        backend: backend.name().to_owned(),
-        attached,
-        reason,
-    };
-    Backend::ALL
-        .into_iter()
-        .map(|backend| {
-            let refused = attached.refusals.iter().find(|(refused, _)| *refused == backend);
-            match refused {
-                _ if backend == attached.backend => hook(backend, true, None),
-                Some((_, why)) => hook(backend, false, Some(why.clone())),
-                None => {
-                    hook(backend, false, Some(format!("not needed beside {}", attached.backend)))
-                }
-            }
-        })
-        .collect()
+    let state = Backend::ALL.into_iter().map(|backend| {
+        let refused = attached.refusals.iter().find(|(refused, _)| *refused == backend);
+        let reason = match refused {
+            _ if backend == attached.backend => None,
+            Some((_, why)) => Some(why.clone()),
+            None => Some(format!("not needed beside {}", attached.backend)),
+        };
+        api::Hook {
+            program: backend.program().to_owned(),
+            hook: backend.hook().to_owned(),
+            backend: backend.name().to_owned(),
+            attached: reason.is_none(),
+            reason,
+        }
+    });
+    let others = attached.hooks.0.iter().map(|outcome| api::Hook {
+        program: outcome.hook.program.to_owned(),
+        hook: outcome.hook.target.to_owned(),
+        backend: outcome.hook.mechanism.name().to_owned(),
+        attached: outcome.refusal.is_none(),
+        reason: outcome.refusal.as_ref().map(|refusal| refusal.why().to_owned()),
+    });
+    state.chain(others).collect()
 }

@@ -11,6 +11,7 @@ use thiserror::Error;
 use zerocopy::IntoBytes as _;
 
 use super::{
+    attach::{self, Outcomes},
     counters::CounterMaps,
     plan::{Backend, Plan},
     transport::{Transport, TransportError},
@@ -35,6 +36,8 @@ pub(crate) struct Attached {
     pub(crate) counters: CounterMaps,
     /// Backends that were tried first, and what the kernel said.
     pub(crate) refusals: Vec<(Backend, String)>,
+    /// Every other hook, attached or not.
+    pub(crate) hooks: Outcomes,
 }
 
 /// Why nothing could be attached.
@@ -120,7 +123,8 @@ fn attempt(
     let counters = CounterMaps::new(map("COUNTERS")?, map("FAILURES")?)
         .map_err(|error| Failure::Refused(chain(&error)))?;
     hook(&mut ebpf, backend).map_err(Failure::Refused)?;
-    Ok(Attached { ebpf, backend, cookies, transport, counters, refusals: Vec::new() })
+    let hooks = attach::attach_all(&mut ebpf, backend, &plan.choices);
+    Ok(Attached { ebpf, backend, cookies, transport, counters, refusals: Vec::new(), hooks })
 }
 
 fn map_fd(map: &Map) -> Option<BorrowedFd<'_>> {
@@ -173,7 +177,7 @@ fn wrong_kind(backend: Backend) -> String {
 }
 
 /// An error with its causes on one line; of a verifier's log only the last words, which say why.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     if let Some(aya::programs::ProgramError::LoadError { io_error, verifier_log }) =
         error.downcast_ref()
     {

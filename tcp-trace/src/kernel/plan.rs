@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use super::{
     btf::{Btf, BtfError},
+    hooks::{self, Choice},
     host::{BtfPresence, CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, HostFacts, Lockdown},
     offsets,
 };
@@ -142,6 +143,8 @@ pub struct Plan {
     pub backends: Vec<Backend>,
     /// Backends not worth trying, and why.
     pub excluded: Vec<(Backend, String)>,
+    /// What can be hooked beside state changes.
+    pub choices: Vec<Choice>,
     /// Field offsets of the running kernel.
     pub offsets: Offsets,
     /// Load-time settings, without the cookie helper, which only loading can tell.
@@ -205,7 +208,9 @@ pub fn plan(
     let btf = Btf::parse(bytes)?;
     let (offsets, absent) =
         offsets::resolve(&btf).map_err(|error| PlanError::Offsets(error.to_string()))?;
-    let settings = settings(&btf, netns)?;
+    let mut settings = settings(&btf, netns)?;
+    settings.read_kernel = u32::from(facts.lockdown != Lockdown::Confidentiality);
+    let choices = hooks::choose(&btf, choice, &ruled_out);
     let mut degradations: Vec<_> = absent
         .into_iter()
         .map(|field| Degradation {
@@ -232,7 +237,7 @@ pub fn plan(
             effect: "only typed programs may read kernel memory: no raw_tp, no kprobe".to_owned(),
         });
     }
-    Ok(Plan { backends, excluded, offsets, settings, degradations })
+    Ok(Plan { backends, excluded, choices, offsets, settings, degradations })
 }
 
 /// `CAP_BPF` and `CAP_PERFMON`, or `CAP_SYS_ADMIN`, which includes both.
@@ -263,6 +268,9 @@ fn settings(btf: &Btf, netns: &[u32]) -> Result<Settings, PlanError> {
     };
     settings.dead_bit = bit("SOCK_DEAD", settings.dead_bit);
     settings.done_bit = bit("SOCK_DONE", settings.done_bit);
+    // (sk, skb) up to 6.9, (sk, skb, reason) since; the data pointer comes first.
+    let reset = btf.typedef_function_parameters("btf_trace_tcp_send_reset");
+    settings.reset_reason = u32::from(reset.is_ok_and(|count| count >= 4));
     Ok(settings)
 }
 

@@ -12,6 +12,7 @@ use crate::{
     },
     engine::{tracer::Tracer, wall},
     kernel::{
+        hooks::Role,
         host::HostFacts,
         load::{self, Attached},
         netns::{self, Netns},
@@ -68,18 +69,11 @@ fn degradations(plan: &Plan, attached: &Attached) -> Vec<Degradation> {
             "sockets are told apart by address and birth time; those that were there before cannot be joined",
         );
     }
-    if matches!(attached.backend, Backend::Fentry | Backend::Kprobe) {
-        note(
-            "births",
-            "tcp_set_state does not see listen() nor a child's birth",
-            "listeners appear only when they end; inbound connections begin at ESTABLISHED, without owner",
-        );
+    for (role, why) in attached.hooks.missing() {
+        let without = role.without();
+        let effect = format!("fallback: {}; lost: {}", without.fallback, without.loses);
+        note(role.feature(), &why, &effect);
     }
-    note(
-        "TIME_WAIT",
-        "a TIME_WAIT is no socket and passes no state change",
-        "its beginning shows as the end of its connection; its own end is not traced",
-    );
     all
 }
 
@@ -121,7 +115,7 @@ fn self_check(prepared: &mut Prepared) -> anyhow::Result<()> {
             prepared.records.iter().filter_map(|(_, record)| state(record)).collect();
         let over = made.iter().all(|made| made.is_over(&plain));
         if over || wall::now().since(deadline) > CHECK_PATIENCE {
-            let births = matches!(prepared.attached.backend, Backend::TpBtf | Backend::RawTp);
+            let births = sees_births(&prepared.attached);
             for made in &made {
                 made.judge(&plain, births)?;
             }
@@ -129,6 +123,13 @@ fn self_check(prepared: &mut Prepared) -> anyhow::Result<()> {
             return Ok(());
         }
     }
+}
+
+/// Whether the births of listeners and children are reported, by the state hook or beside it.
+fn sees_births(attached: &Attached) -> bool {
+    let hooked = |role| attached.hooks.attached(role).is_some();
+    matches!(attached.backend, Backend::TpBtf | Backend::RawTp)
+        || hooked(Role::Listen) && hooked(Role::Child)
 }
 
 /// What was drained while the self-check waited: its own records are struck from every figure, the

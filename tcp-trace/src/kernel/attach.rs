@@ -1,0 +1,221 @@
+//! Attaches the hooks beside that of the state changes: for each role the first that the kernel takes.
+
+use aya::{Ebpf, programs::Program};
+
+use super::{
+    hooks::{Choice, Hook, Role},
+    load::chain,
+    plan::Backend,
+};
+
+/// What became of one hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// The hook.
+    pub(crate) hook: Hook,
+    /// `None` where it is attached, else why not.
+    pub(crate) refusal: Option<Refusal>,
+}
+
+/// Why a hook is not attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The host does not give it.
+    Refused(String),
+    /// It is not needed beside what is attached.
+    NotNeeded(String),
+}
+
+impl Refusal {
+    /// In words.
+    pub(crate) fn why(&self) -> &str {
+        match self {
+            Self::Refused(why) | Self::NotNeeded(why) => why,
+        }
+    }
+}
+
+/// All hooks, attached or not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outcomes(pub(crate) Vec<Outcome>);
+
+impl Outcomes {
+    /// The hook that is attached for `role`.
+    pub(crate) fn attached(&self, role: Role) -> Option<&Hook> {
+        let found = |outcome: &&Outcome| outcome.hook.role == role && outcome.refusal.is_none();
+        self.0.iter().find(found).map(|outcome| &outcome.hook)
+    }
+
+    /// Roles that nothing fills though something was wanted to, each with what the kernel said.
+    pub(crate) fn missing(&self) -> Vec<(Role, String)> {
+        let missing = |role: &Role| self.attached(*role).is_none();
+        Role::ALL
+            .into_iter()
+            .filter(missing)
+            .filter_map(|role| Some((role, self.reasons(role)?)))
+            .collect()
+    }
+
+    /// Everything that was said against `role`, each reason once.
+    fn reasons(&self, role: Role) -> Option<String> {
+        let mut reasons: Vec<String> = Vec::new();
+        for outcome in self.0.iter().filter(|outcome| outcome.hook.role == role) {
+            if let Some(Refusal::Refused(why)) = &outcome.refusal {
+                let reason = format!("{}: {why}", outcome.hook.mechanism.backend());
+                if !reasons.contains(&reason) {
+                    reasons.push(reason);
+                }
+            }
+        }
+        (!reasons.is_empty()).then(|| reasons.join("; "))
+    }
+}
+
+/// Attaches what can be had of `choices` beside the state backend.
+pub(crate) fn attach_all(ebpf: &mut Ebpf, state: Backend, choices: &[Choice]) -> Outcomes {
+    let mut outcomes = Outcomes::default();
+    for choice in choices {
+        let needless = needless(choice.role, state, &outcomes);
+        let mut attached = None;
+        for (hook, why) in &choice.excluded {
+            // One made for another kernel's shape is no loss where its like fits this one.
+            let backend = hook.mechanism.backend();
+            let has_like = choice.candidates.iter().any(|c| c.mechanism.backend() == backend);
+            let refusal = if has_like { Refusal::NotNeeded } else { Refusal::Refused };
+            outcomes.0.push(Outcome { hook: *hook, refusal: Some(refusal(why.clone())) });
+        }
+        for hook in &choice.candidates {
+            let refusal = match (&needless, attached) {
+                (Some(why), _) => Some(Refusal::NotNeeded(why.clone())),
+                (None, Some(mechanism)) => {
+                    Some(Refusal::NotNeeded(format!("not needed beside {mechanism}")))
+                }
+                (None, None) => attach(ebpf, hook).err().map(Refusal::Refused),
+            };
+            if refusal.is_none() {
+                attached = Some(hook.mechanism);
+            }
+            outcomes.0.push(Outcome { hook: *hook, refusal });
+        }
+    }
+    outcomes
+}
+
+/// Why `role` is not to be filled, given what is attached already.
+fn needless(role: Role, state: Backend, outcomes: &Outcomes) -> Option<String> {
+    let attached = |role| outcomes.attached(role).is_some();
+    match role {
+        Role::Listen | Role::Child if matches!(state, Backend::TpBtf | Backend::RawTp) => {
+            Some(format!("{state} sees births itself"))
+        }
+        Role::Destroyed if attached(Role::Close) => Some("close() itself is hooked".to_owned()),
+        Role::TimeWaitBorn if !attached(Role::TimeWaitEnded) => {
+            Some("of no use without the ends".to_owned())
+        }
+        Role::TimeWaitEnter | Role::TimeWaitLeave | Role::TimeWaitReuse | Role::TimeWaitRefused
+            if !attached(Role::TimeWaitBorn) =>
+        {
+            Some("of no use without births and ends".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// Hands one program to the verifier and attaches it.
+fn attach(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), String> {
+    let program = ebpf
+        .program_mut(hook.program)
+        .ok_or_else(|| format!("the object has no program {}", hook.program))?;
+    let done = match program {
+        Program::BtfTracePoint(_) | Program::FEntry(_) | Program::FExit(_) => {
+            attach_typed(program, hook.target)
+        }
+        _ => attach_untyped(program, hook.target),
+    };
+    if let Err(why) = &done {
+        tracing::debug!(program = hook.program, target = hook.target, why, "hook refused");
+    }
+    done
+}
+
+fn attach_typed(program: &mut Program, target: &str) -> Result<(), String> {
+    let btf = aya::Btf::from_sys_fs().map_err(|error| chain(&error))?;
+    match program {
+        Program::BtfTracePoint(program) => {
+            program.load(target, &btf).and_then(|()| program.attach().map(drop))
+        }
+        Program::FEntry(program) => {
+            program.load(target, &btf).and_then(|()| program.attach().map(drop))
+        }
+        Program::FExit(program) => {
+            program.load(target, &btf).and_then(|()| program.attach().map(drop))
+        }
+        _ => return Err(WRONG_KIND.to_owned()),
+    }
+    .map_err(|error| chain(&error))
+}
+
+fn attach_untyped(program: &mut Program, target: &str) -> Result<(), String> {
+    match program {
+        Program::RawTracePoint(program) => {
+            program.load().and_then(|()| program.attach(target).map(drop))
+        }
+        Program::KProbe(program) => {
+            program.load().and_then(|()| program.attach(target, 0).map(drop))
+        }
+        _ => return Err(WRONG_KIND.to_owned()),
+    }
+    .map_err(|error| chain(&error))
+}
+
+/// The object and this catalogue disagree.
+const WRONG_KIND: &str = "the object's program is of another kind";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::hooks::{Arguments, CATALOGUE, Mechanism};
+
+    fn outcome(role: Role, mechanism: Mechanism, refusal: Option<Refusal>) -> Outcome {
+        let hook =
+            Hook { role, program: "p", mechanism, target: "t", arguments: Arguments::AtLeast(1) };
+        Outcome { hook, refusal }
+    }
+
+    #[test]
+    fn a_role_is_missing_with_every_reason_once() {
+        let no = |why: &str| Some(Refusal::Refused(why.to_owned()));
+        let outcomes = Outcomes(vec![
+            outcome(Role::Accept, Mechanism::Fexit, no("EPERM")),
+            outcome(Role::Accept, Mechanism::Fexit, no("EPERM")),
+            outcome(Role::Accept, Mechanism::Kretprobe, no("none here")),
+            outcome(Role::Connect, Mechanism::Fentry, no("EPERM")),
+            outcome(Role::Connect, Mechanism::Kprobe, None),
+        ]);
+        let missing = outcomes.missing();
+        assert_eq!(missing, [(Role::Accept, "fentry: EPERM; kprobe: none here".to_owned())]);
+        assert_eq!(outcomes.attached(Role::Connect).unwrap().mechanism, Mechanism::Kprobe);
+    }
+
+    #[test]
+    fn births_are_hooked_only_where_the_state_hook_misses_them() {
+        let none = Outcomes::default();
+        assert!(needless(Role::Child, Backend::TpBtf, &none).is_some());
+        assert!(needless(Role::Child, Backend::Kprobe, &none).is_none());
+        assert!(needless(Role::TimeWaitBorn, Backend::TpBtf, &none).is_some());
+    }
+
+    #[test]
+    fn every_mechanism_has_programs() {
+        for mechanism in [
+            Mechanism::TpBtf,
+            Mechanism::RawTp,
+            Mechanism::Fentry,
+            Mechanism::Fexit,
+            Mechanism::Kprobe,
+            Mechanism::Kretprobe,
+        ] {
+            assert!(CATALOGUE.iter().any(|hook| hook.mechanism == mechanism), "{mechanism}");
+        }
+    }
+}
