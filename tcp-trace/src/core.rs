@@ -9,6 +9,7 @@ pub mod cgroup;
 pub mod clock;
 pub mod close;
 pub mod connection;
+pub mod coverage;
 pub mod decode;
 pub mod direction;
 pub mod errno;

@@ -11,6 +11,8 @@ pub(crate) mod holders;
 pub mod hooks;
 pub mod host;
 pub(crate) mod load;
+pub(crate) mod mibs;
+pub(crate) mod namespaces;
 pub(crate) mod netns;
 pub(crate) mod notes;
 pub(crate) mod offsets;

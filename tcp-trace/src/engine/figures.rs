@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use crate::{
     api,
-    core::{event::Comm, population::Matrix, statistics::Statistics, tcp_state::TcpState},
+    core::{
+        coverage::Coverage, event::Comm, population::Matrix, statistics::Statistics,
+        tcp_state::TcpState,
+    },
     kernel::counters::Counters,
 };
 
@@ -39,8 +42,27 @@ pub struct Figures {
     pub late_records: u64,
     /// Every program, attached or not.
     pub hooks: Vec<api::Hook>,
+    /// The comparison with the host.
+    pub world: World,
     /// The attached program's runs, nanoseconds and misses.
     pub program: (u64, u64, u64),
+}
+
+/// What came of comparing the table with the host's sockets.
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    /// Own counts against the kernel's.
+    pub coverage: Coverage,
+    /// Namespaces that are traced and could be looked into, the last time.
+    pub namespaces: u64,
+    /// Snapshots of a namespace that were whole.
+    pub whole: u64,
+    /// Snapshots in which sockets may be missing.
+    pub cut: u64,
+    /// Snapshots that could not be taken.
+    pub failed: u64,
+    /// Namespaces that went away.
+    pub gone: u64,
 }
 
 /// Connections of one process name.

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     api,
-    core::{recording::Header, table::Limits},
+    core::{coverage::Hooked, recording::Header, table::Limits},
     kernel::{
         load::Attached,
         plan::{Backend, BackendChoice},
@@ -20,11 +20,16 @@ use crate::{
 };
 
 mod drain;
+mod known;
 mod prepare;
-mod snapshot;
+mod reconciler;
+mod round;
+mod schedule;
+mod world;
 
 use drain::Loop;
 use prepare::{Prepared, prepare};
+use world::World;
 
 /// What the user decides about tracing.
 #[derive(Clone, Debug)]
@@ -126,13 +131,29 @@ fn launch(
         done = Some(sender);
     }
     prepare::hand_over(&mut tracer, &prepared);
-    snapshot::seed(&mut tracer, &prepared);
+    let scope = prepared.netns.iter().map(|netns| netns.inode).collect();
+    let hooked = hooked(&hooks(&prepared.attached));
+    let world = World::new(scope, hooked, std::sync::Arc::clone(&inbox.waker))
+        .context("starting the thread that lists the host's sockets failed")?;
+    // The namespaces' handles are dropped here: held open, they would outlive their owners.
     let Prepared { attached, .. } = prepared;
     let thread = std::thread::Builder::new()
         .name("tracer".to_owned())
-        .spawn(move || Loop::new(tracer, attached, inbox).run(done))
+        .spawn(move || Loop::new(tracer, attached, inbox, world).run(done))
         .context("starting the tracer's thread failed")?;
     Ok(Engine { handle, thread: Some(thread) })
+}
+
+/// Which of the kernel's own counts can be compared with ours.
+fn hooked(hooks: &[api::Hook]) -> Hooked {
+    let any = |names: &[&str]| {
+        hooks.iter().any(|hook| hook.attached && names.contains(&hook.hook.as_str()))
+    };
+    Hooked {
+        connects: any(&["tcp_connect"]),
+        time_wait: any(&["inet_twsk_hashdance", "inet_twsk_hashdance_schedule"]),
+        retransmits: any(&["tcp_retransmit_skb"]) && any(&["tcp_retransmit_synack"]),
+    }
 }
 
 /// Every program of the object: attached, or why not.

@@ -1,6 +1,8 @@
 //! The tracer's state: everything but where records come from.
 
 use std::{
+    collections::HashSet,
+    num::NonZeroU64,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -12,7 +14,7 @@ use tokio::sync::broadcast;
 
 use super::{
     Request,
-    figures::{Figures, ProcessFigures},
+    figures::{Figures, ProcessFigures, World},
     recorder::Recorder,
 };
 use crate::{
@@ -23,6 +25,7 @@ use crate::{
         decode::{self, Record},
         event::{Body, Event},
         merge::Merge,
+        owner::OwnerSource,
         population::Matrix,
         query::Query,
         table::{Limits, Outcome, Table},
@@ -35,6 +38,9 @@ use crate::{
 pub(crate) const REORDER_WINDOW: Duration = Duration::from_millis(10);
 /// Records that may wait.
 const REORDER_LIMIT: usize = 1 << 20;
+
+/// Connections without an owner that are told one by one.
+const UNOWNED: usize = 1 << 16;
 
 /// What is fixed while the tracer runs, for `status`.
 #[derive(Clone, Debug, Default)]
@@ -343,6 +349,7 @@ impl Tracer {
             perf_record_lost: self.perf_record_lost,
             late_records: self.merge.late(),
             hooks: self.identity.hooks.clone(),
+            world: World::default(),
             program: kernel.program,
         }
     }
@@ -359,5 +366,35 @@ fn output_stage(errno: &str) -> &'static str {
         "einval" => "output_einval",
         "eperm" => "output_eperm",
         _ => "output_other",
+    }
+}
+
+/// Connections whose owner is worth looking for.
+pub(crate) enum Unowned {
+    /// Those with these cookies.
+    Some(HashSet<NonZeroU64>),
+    /// Too many to be told, or ones without a cookie.
+    Any,
+}
+
+impl Tracer {
+    /// Connections without an owner, or with one that is only their listener's.
+    pub(crate) fn unowned(&self) -> Unowned {
+        let unsure = |known: &&Connection| {
+            known.owner.is_none_or(|owner| owner.source == OwnerSource::Listener)
+        };
+        let mut cookies = HashSet::new();
+        for known in self.table.live().filter(unsure) {
+            match known.socket.cookie {
+                Some(cookie) if cookies.len() < UNOWNED => cookies.insert(cookie),
+                _ => return Unowned::Any,
+            };
+        }
+        Unowned::Some(cookies)
+    }
+
+    /// All figures, with what came of comparing them with the host.
+    pub(crate) fn figures_of(&self, world: World, now: Ts, kernel: &KernelFigures) -> Figures {
+        Figures { world, ..self.figures(now, kernel) }
     }
 }

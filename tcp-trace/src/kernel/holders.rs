@@ -4,14 +4,20 @@
 //! the kernel holds, has no holder here; nor has one whose process this one may not look into.
 
 use std::{
-    collections::{HashMap, HashSet, hash_map::Entry},
-    fs,
-    path::Path,
+    collections::{BTreeMap, HashMap, hash_map::Entry},
+    fs, io,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use tcp_trace_common as wire;
 
-use super::sock_diag::Row;
+use super::{namespaces, sock_diag::Row};
+
+/// Longest that a pass may take. A descriptor costs about a microsecond.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Sockets whose holders are remembered in one pass at most.
+const LIMIT: usize = 1 << 20;
 
 /// The process with a descriptor for a socket; where there are several, the one with the lowest
 /// number, and its lowest descriptor. With a pre-forking server that is mostly the parent.
@@ -27,13 +33,38 @@ pub(crate) struct Holder {
     pub(crate) others: u32,
 }
 
-/// The holders of those of the `wanted` sockets that have one.
-pub(crate) fn by_inode(wanted: &HashSet<u32>) -> HashMap<u32, Holder> {
-    by_inode_under(Path::new("/proc"), wanted)
+/// What a pass is to look for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Descriptors of network namespaces.
+    Namespaces,
+    /// Those, and the holders of every socket of every kind.
+    Sockets,
+}
+
+/// What a pass saw.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// Holders by the inode of their socket.
+    pub(crate) holders: HashMap<u32, Holder>,
+    /// Network namespaces that another process has a descriptor of, by inode, with a way to it.
+    pub(crate) namespaces: BTreeMap<u32, PathBuf>,
+    /// Processes that may not be looked into (it takes `CAP_SYS_PTRACE`).
+    pub(crate) unreadable: u64,
+    /// Whether it ended before every process was looked into, for want of time or room.
+    pub(crate) cut: bool,
+}
+
+/// Looks into every process, for at most two seconds.
+pub(crate) fn look(wanted: Wanted) -> Seen {
+    look_under(Path::new("/proc"), wanted, Instant::now() + PATIENCE)
 }
 
 /// Writes the holders into the rows' records, as the task the record names.
-pub(crate) fn name_owners(rows: &mut [Row], holders: &HashMap<u32, Holder>) {
+pub(crate) fn name_owners<'a>(
+    rows: impl IntoIterator<Item = &'a mut Row>,
+    holders: &HashMap<u32, Holder>,
+) {
     for row in rows {
         if let Some(holder) = holders.get(&row.inode) {
             (row.record.pid, row.record.tid) = (holder.pid, holder.pid);
@@ -44,43 +75,49 @@ pub(crate) fn name_owners(rows: &mut [Row], holders: &HashMap<u32, Holder>) {
 }
 
 /// Has no early end: a process with a lower number may come later, and `others` counts them all.
-fn by_inode_under(procfs: &Path, wanted: &HashSet<u32>) -> HashMap<u32, Holder> {
-    let mut holders = HashMap::new();
-    if wanted.is_empty() {
-        return holders;
-    }
+fn look_under(procfs: &Path, wanted: Wanted, deadline: Instant) -> Seen {
+    let mut seen = Seen::default();
     let processes = fs::read_dir(procfs).into_iter().flatten().filter_map(Result::ok);
     for process in processes {
         let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
-        add_process(&mut holders, pid, &process.path(), wanted);
+        if Instant::now() >= deadline || seen.holders.len() >= LIMIT {
+            seen.cut = true;
+            break;
+        }
+        seen.add_process(pid, &process.path(), wanted);
     }
-    holders
+    seen
 }
 
-/// Adds one process. It may end at any moment, and then holds nothing.
-fn add_process(
-    holders: &mut HashMap<u32, Holder>,
-    pid: u32,
-    directory: &Path,
-    wanted: &HashSet<u32>,
-) {
-    let mut comm = None;
-    let descriptors = fs::read_dir(directory.join("fd")).into_iter().flatten();
-    for descriptor in descriptors.filter_map(Result::ok) {
-        let Some(fd) = descriptor.file_name().to_str().and_then(|name| name.parse().ok()) else {
-            continue;
+impl Seen {
+    /// Adds one process. It may end at any moment, and then holds nothing.
+    fn add_process(&mut self, pid: u32, directory: &Path, wanted: Wanted) {
+        let mut comm = None;
+        let descriptors = match fs::read_dir(directory.join("fd")) {
+            Ok(descriptors) => descriptors,
+            Err(error) => {
+                self.unreadable += u64::from(error.kind() == io::ErrorKind::PermissionDenied);
+                return;
+            }
         };
-        let target = fs::read_link(descriptor.path()).ok();
-        let inode = target.and_then(|target| socket_inode(target.to_str()?));
-        let Some(inode) = inode.filter(|inode| wanted.contains(inode)) else {
-            continue;
-        };
-        // Read for the few processes that need it, and once.
-        comm = comm.or_else(|| read_comm(directory));
-        let Some(comm) = comm else { return };
-        add(holders, inode, Holder { pid, comm, fd, others: 0 });
+        for descriptor in descriptors.filter_map(Result::ok) {
+            let Some(fd) = descriptor.file_name().to_str().and_then(|name| name.parse().ok())
+            else {
+                continue;
+            };
+            let Ok(target) = fs::read_link(descriptor.path()) else { continue };
+            if let Some(netns) = namespaces::inode(&target).filter(|_| pid != std::process::id()) {
+                self.namespaces.entry(netns).or_insert_with(|| descriptor.path());
+            }
+            let inode = target.to_str().and_then(socket_inode);
+            let Some(inode) = inode.filter(|_| wanted == Wanted::Sockets) else { continue };
+            // Read for the few processes that need it, and once.
+            comm = comm.or_else(|| read_comm(directory));
+            let Some(comm) = comm else { return };
+            add(&mut self.holders, inode, Holder { pid, comm, fd, others: 0 });
+        }
     }
 }
 
@@ -151,6 +188,10 @@ mod tests {
         comm
     }
 
+    fn holders_under(procfs: &Path) -> HashMap<u32, Holder> {
+        look_under(procfs, Wanted::Sockets, Instant::now() + PATIENCE).holders
+    }
+
     #[test]
     fn the_lowest_process_and_descriptor_hold_and_the_others_count() {
         let root = procfs(&[
@@ -158,7 +199,7 @@ mod tests {
             (7, "parent", &[("9", "socket:[100]"), ("4", "socket:[100]"), ("5", "socket:[101]")]),
             (100, "worker", &[("3", "socket:[100]"), ("0", "/dev/null"), ("1", "pipe:[102]")]),
         ]);
-        let holders = by_inode_under(root.path(), &HashSet::from([100, 101, 102, 103]));
+        let holders = holders_under(root.path());
         let expected = [
             (100, Holder { pid: 7, comm: name("parent"), fd: 4, others: 3 }),
             (101, Holder { pid: 7, comm: name("parent"), fd: 5, others: 0 }),
@@ -167,11 +208,18 @@ mod tests {
     }
 
     #[test]
-    fn only_wanted_sockets_are_kept() {
-        let root = procfs(&[(7, "x", &[("3", "socket:[1]"), ("4", "socket:[2]")])]);
-        let holders = by_inode_under(root.path(), &HashSet::from([2]));
-        assert_eq!(holders.keys().collect::<Vec<_>>(), [&2]);
-        assert!(by_inode_under(root.path(), &HashSet::new()).is_empty());
+    fn every_socket_and_namespace_is_seen_in_the_time_there_is() {
+        let links = [("3", "socket:[1]"), ("4", "net:[9]"), ("5", "net:[9]"), ("6", "mnt:[8]")];
+        let root = procfs(&[(7, "x", &links), (8, "y", &[("3", "socket:[2]")])]);
+        let seen = look_under(root.path(), Wanted::Sockets, Instant::now() + PATIENCE);
+        assert_eq!(seen.holders.len(), 2);
+        assert_eq!(seen.namespaces.keys().collect::<Vec<_>>(), [&9]);
+        assert!(seen.namespaces[&9].starts_with(root.path().join("7/fd")));
+        assert!(!seen.cut);
+        let cut = look_under(root.path(), Wanted::Sockets, Instant::now());
+        assert_eq!(cut, Seen { cut: true, ..Seen::default() });
+        let none = look_under(root.path(), Wanted::Namespaces, Instant::now() + PATIENCE);
+        assert!(none.holders.is_empty() && none.namespaces.len() == 1);
     }
 
     #[test]
@@ -179,9 +227,8 @@ mod tests {
         let root = procfs(&[(7, "x", &[("3", "socket:[1]")]), (8, "y", &[("3", "socket:[1]")])]);
         fs::remove_file(root.path().join("7/comm")).unwrap();
         fs::create_dir(root.path().join("6")).unwrap();
-        let wanted = HashSet::from([1]);
-        assert_eq!(by_inode_under(root.path(), &wanted)[&1].pid, 8);
-        assert!(by_inode_under(&root.path().join("nowhere"), &wanted).is_empty());
+        assert_eq!(holders_under(root.path())[&1].pid, 8);
+        assert!(holders_under(&root.path().join("nowhere")).is_empty());
     }
 
     #[test]
@@ -191,7 +238,7 @@ mod tests {
             (2, "kworker/u8:2-events", &[("3", "socket:[2]")]),
             (3, "", &[("3", "socket:[3]")]),
         ]);
-        let holders = by_inode_under(root.path(), &HashSet::from([1, 2, 3]));
+        let holders = holders_under(root.path());
         assert_eq!(holders[&1].comm, name("(sd-pam)\nx"));
         assert_eq!(holders[&2].comm, name("kworker/u8:2-ev"));
         assert_eq!(holders[&3].comm, [0; 16]);

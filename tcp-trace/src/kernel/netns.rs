@@ -1,13 +1,17 @@
 //! Network namespaces named by the user.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
 use thiserror::Error;
+
+use super::{
+    holders::{self, Wanted},
+    namespaces::{self, Scan},
+};
 
 /// A network namespace to trace.
 #[derive(Debug)]
@@ -28,31 +32,41 @@ pub(crate) struct NotFound {
 }
 
 /// Finds the namespace by name, path, inode number or `self`.
+///
+/// A number that nothing on this host refers to is refused, unless other processes may not be
+/// looked into: then it is believed, and the namespace known by number alone.
+///
+/// # Errors
+/// Where there is no such namespace (any more).
 pub(crate) fn find(name: &str) -> Result<Netns, NotFound> {
+    let not_found = |path: PathBuf| |source| NotFound { name: name.to_owned(), path, source };
     if let Ok(inode) = name.parse() {
-        return Ok(Netns { inode, handle: handle_of(inode) });
+        return by_inode(inode).map_err(not_found("/proc/*/ns/net".into()));
     }
     let path = match name {
         "self" => PathBuf::from("/proc/self/ns/net"),
         path if path.contains('/') => PathBuf::from(path),
         name => Path::new("/run/netns").join(name),
     };
-    let open = |path: &Path| -> io::Result<Netns> {
-        let handle = File::open(path)?;
-        let inode = u32::try_from(handle.metadata()?.ino()).map_err(io::Error::other)?;
-        Ok(Netns { inode, handle: Some(handle) })
-    };
-    open(&path).map_err(|source| NotFound { name: name.to_owned(), path, source })
+    let (inode, handle) = namespaces::open(&path).map_err(not_found(path))?;
+    Ok(Netns { inode, handle: Some(handle) })
 }
 
-/// A handle to the namespace, through any process that lives in it.
-fn handle_of(inode: u32) -> Option<File> {
-    let processes = fs::read_dir("/proc").ok()?;
-    processes.filter_map(Result::ok).find_map(|process| {
-        let path = process.path().join("ns/net");
-        let found = fs::metadata(&path).ok()?.ino() == u64::from(inode);
-        found.then(|| File::open(path).ok())?
-    })
+/// By number: through any process or mount that refers to it.
+fn by_inode(inode: u32) -> io::Result<Netns> {
+    let mut scan = Scan::now();
+    if !scan.found.contains_key(&inode) {
+        scan.add_threads();
+        for (inode, way) in holders::look(Wanted::Namespaces).namespaces {
+            scan.add(inode, way);
+        }
+    }
+    let handle = scan.found.get(&inode).and_then(|found| found.open().ok());
+    if handle.is_none() && scan.unreadable == 0 {
+        let why = "no process, mount or descriptor leads to a namespace with this number";
+        return Err(io::Error::new(io::ErrorKind::NotFound, why));
+    }
+    Ok(Netns { inode, handle })
 }
 
 /// Runs `work` on a thread of its own inside the namespace.
@@ -85,5 +99,15 @@ mod tests {
     fn an_unknown_name_says_where_it_was_looked_for() {
         let text = find("no-such-namespace").unwrap_err().to_string();
         assert!(text.contains("/run/netns/no-such-namespace"), "{text}");
+    }
+
+    #[test]
+    fn a_number_or_a_file_that_is_no_namespace_is_refused() {
+        let text = find("/proc/self/ns/mnt").unwrap_err().to_string();
+        assert!(text.contains("no network namespace"), "{text}");
+        if Scan::now().unreadable == 0 {
+            let text = find("1").unwrap_err().to_string();
+            assert!(text.contains("no process, mount or descriptor"), "{text}");
+        }
     }
 }

@@ -17,12 +17,16 @@ use crate::{
         StateEvent, Status, Step,
     },
     core::{
-        connection::ConnectionId, population::Matrix, query::Query, statistics::Statistics,
+        connection::ConnectionId,
+        coverage::{Coverage, Hooked, Mib, Mibs, Ours},
+        population::Matrix,
+        query::Query,
+        statistics::Statistics,
         tcp_state::TcpState,
     },
     engine::{
         Gone,
-        figures::{Figures, ProcessFigures},
+        figures::{Figures, ProcessFigures, World},
     },
     kernel::counters::Counters,
 };
@@ -199,8 +203,22 @@ pub(crate) fn figures() -> Figures {
         perf_record_lost: 0,
         late_records: 0,
         hooks: vec![hook("state_tp_btf", "tp_btf", true), hook("state_kprobe", "kprobe", false)],
+        world: World { coverage: coverage(), namespaces: 1, whole: 4, ..World::default() },
         program: (11, 5_500, 0),
     }
+}
+
+/// One namespace in which one connection was accepted, and counted on both sides.
+fn coverage() -> Coverage {
+    let mut matrix = Matrix::default();
+    let mut mibs = Mibs::default();
+    let mut coverage = Coverage::default();
+    for accepted in 0..2 {
+        mibs.set(Mib::PassiveOpens, accepted);
+        coverage.take(&[(1, mibs)], false, Ours::new(&[], &matrix, Hooked::default()));
+        matrix.raise(TcpState::Listen, TcpState::SynRecv);
+    }
+    coverage
 }
 
 /// Figures of one process name.

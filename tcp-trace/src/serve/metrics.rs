@@ -2,6 +2,7 @@
 //! costs the same with ten connections as with a million.
 
 mod connections;
+mod coverage;
 mod own_process;
 mod process_facts;
 mod processes;
@@ -35,9 +36,15 @@ pub(crate) struct Metric {
 
 /// Every metric there is, group by group: the one table that rendering and documentation share.
 pub(crate) fn table() -> impl Iterator<Item = &'static Metric> {
-    [connections::METRICS, processes::METRICS, tracer::METRICS, own_process::METRICS]
-        .into_iter()
-        .flatten()
+    [
+        connections::METRICS,
+        processes::METRICS,
+        tracer::METRICS,
+        coverage::METRICS,
+        own_process::METRICS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The figures of one scrape.

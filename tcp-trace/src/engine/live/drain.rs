@@ -2,6 +2,7 @@
 
 use std::{sync::mpsc, time::Duration};
 
+use super::world::World;
 use crate::{
     core::{clock::Ts, decode},
     engine::{
@@ -14,8 +15,17 @@ use crate::{
 
 /// Longest wait before buffers below their watermark are drained.
 const TICK: Duration = Duration::from_millis(20);
+/// Longest wait for the sockets that were there already.
+const SETTLE: Duration = Duration::from_secs(2);
 /// How often the two clocks are compared anew, and the programs' log lines handed over.
 const CHORES: Duration = Duration::from_secs(1);
+
+fn counters(attached: &Attached) -> Counters {
+    attached.counters.read().unwrap_or_else(|error| {
+        tracing::error!(%error, "the kernel's counters cannot be read");
+        Counters::default()
+    })
+}
 
 /// The tracer's thread.
 pub(super) struct Loop {
@@ -25,24 +35,32 @@ pub(super) struct Loop {
     inbox: Inbox,
     /// Failed outputs that a loss has been noted for.
     failed_outputs: u64,
+    world: World,
     last_pass: Ts,
     last_chores: Ts,
 }
 
 impl Loop {
-    pub(super) fn new(tracer: Tracer, mut attached: Attached, inbox: Inbox) -> Self {
+    pub(super) fn new(tracer: Tracer, mut attached: Attached, inbox: Inbox, world: World) -> Self {
         let notes = Notes::open(&mut attached.ebpf);
         let now = wall::now();
-        Self { tracer, attached, notes, inbox, failed_outputs: 0, last_pass: now, last_chores: now }
+        Self {
+            tracer,
+            attached,
+            notes,
+            inbox,
+            failed_outputs: 0,
+            world,
+            last_pass: now,
+            last_chores: now,
+        }
     }
 
     pub(super) fn run(mut self, done: Option<mpsc::Sender<std::io::Result<u64>>>) {
         if let Err(error) = sys::run_as_batch() {
             tracing::debug!(%error, "the tracer runs as an ordinary thread");
         }
-        // Whoever asks first is to see the sockets that were there already.
-        std::thread::sleep(REORDER_WINDOW);
-        self.pass();
+        self.settle();
         loop {
             if let Err(error) = self.attached.transport.wait(TICK) {
                 tracing::error!(%error, "waiting for the perf buffers failed");
@@ -57,11 +75,32 @@ impl Loop {
         self.finish(done);
     }
 
+    /// Takes the sockets that were there already: whoever asks first is to see them.
+    fn settle(&mut self) {
+        let begun = wall::now();
+        while !self.world.is_settled() {
+            if wall::now().since(begun) > SETTLE {
+                tracing::warn!("listing the sockets that were there already takes long");
+                break;
+            }
+            // Where waiting fails, the loop that follows says so.
+            let _ = self.attached.transport.wait(TICK);
+            self.inbox.waker.quiet();
+            self.pass();
+        }
+        std::thread::sleep(REORDER_WINDOW);
+        self.pass();
+        // Questions may have come meanwhile, whose ringing is over.
+        self.inbox.waker.wake();
+    }
+
     /// Drains, releases, looks after what is due. Returns the moment before the drain.
     fn pass(&mut self) -> Ts {
         let now = wall::now();
         self.drain();
         self.check_losses(now);
+        let attached = &self.attached;
+        self.world.pass(&mut self.tracer, || counters(attached));
         self.last_pass = now;
         if now.since(self.last_chores) >= CHORES {
             self.last_chores = now;
@@ -100,20 +139,14 @@ impl Loop {
         if failed > self.failed_outputs {
             self.tracer.take_loss(self.last_pass, now, failed - self.failed_outputs);
             self.failed_outputs = failed;
+            self.world.lost(now);
         }
-    }
-
-    fn counters(&self) -> Counters {
-        self.attached.counters.read().unwrap_or_else(|error| {
-            tracing::error!(%error, "the kernel's counters cannot be read");
-            Counters::default()
-        })
     }
 
     fn kernel_figures(&self) -> KernelFigures {
         let program = programs::figures(&self.attached.ebpf, self.attached.backend);
         KernelFigures {
-            counters: self.counters(),
+            counters: counters(&self.attached),
             program: (program.runs, program.run_time_ns, program.misses),
         }
     }
@@ -124,6 +157,12 @@ impl Loop {
         loop {
             match self.inbox.requests.try_recv() {
                 Ok(Request::Stop) | Err(mpsc::TryRecvError::Disconnected) => return true,
+                Ok(Request::Figures(reply)) => {
+                    let kernel = kernel.get_or_insert_with(|| self.kernel_figures());
+                    let figures = self.tracer.figures_of(self.world.figures(now), now, kernel);
+                    // A questioner who has gone away is no concern.
+                    let _ = reply.send(Box::new(figures));
+                }
                 Ok(request) => {
                     let kernel = kernel.get_or_insert_with(|| self.kernel_figures());
                     self.tracer.answer(request, now, kernel);
@@ -138,7 +177,7 @@ impl Loop {
         self.drain();
         self.check_losses(now);
         self.tracer.flush();
-        let counters = self.tracer.without_own(self.counters());
+        let counters = self.tracer.without_own(counters(&self.attached));
         if let (Some(recorder), Some(done)) = (self.tracer.recorder.take(), done) {
             // Whoever asked for the recording may have gone.
             let _ = done.send(recorder.finish(now, counters.0));

@@ -12,15 +12,13 @@ use rustix::{
 use zerocopy::{Immutable, IntoBytes};
 
 use super::{
-    Snapshot, SockDiagError,
+    LIMIT, Snapshot, SockDiagError,
     netlink::{self, Header, Malformed},
     row::{self, Found, Stamp},
 };
 
 /// `SOCK_DIAG_BY_FAMILY`: kind of the request and of every row.
 pub(super) const SOCK_DIAG_BY_FAMILY: u16 = 20;
-/// Dumps once more so often where the kernel says that one was interrupted.
-pub(super) const RETRIES: u32 = 3;
 /// The kernel fills datagrams of at most 32 KiB.
 const BUFFER: usize = 64 << 10;
 /// A datagram takes the kernel well under a millisecond.
@@ -167,28 +165,28 @@ pub(super) fn take(
 }
 
 impl Snapshot {
-    /// Keeps a socket and counts the rest.
+    /// Keeps what stands for a socket and counts the rest.
     fn count(&mut self, found: Found) {
+        if self.rows.len() + self.minis.len() >= LIMIT {
+            self.beyond_limit += 1;
+            return;
+        }
         match found {
             Found::Socket(row) => self.rows.push(row),
-            Found::TimeWait => self.skipped.time_wait += 1,
-            Found::FinWait2Mini => self.skipped.fin_wait2_mini += 1,
-            Found::SynRecvRequest => self.skipped.syn_recv_requests += 1,
-            Found::Other => self.skipped.other += 1,
+            Found::Mini(record) => self.minis.push(record),
+            Found::Other => self.passed_over += 1,
         }
     }
 }
 
-/// Dumps until one is not interrupted, or the tries are used up.
+/// Dumps, and once more where the first try failed or was interrupted. Where the kernel lacks the
+/// interface there is nothing to try again.
 pub(super) fn steady(
     mut dump: impl FnMut() -> Result<Snapshot, SockDiagError>,
 ) -> Result<Snapshot, SockDiagError> {
-    let mut found = dump()?;
-    for _ in 0..RETRIES {
-        if !found.interrupted {
-            break;
-        }
-        found = dump()?;
+    match dump() {
+        Ok(found) if !found.interrupted => Ok(found),
+        Err(unavailable @ SockDiagError::Unavailable { .. }) => Err(unavailable),
+        Ok(_) | Err(_) => dump(),
     }
-    Ok(found)
 }

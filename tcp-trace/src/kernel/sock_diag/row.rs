@@ -31,9 +31,10 @@ const TCP_LAST_ACK: u8 = 9;
 /// A listener's state.
 pub(super) const TCP_LISTEN: u8 = 10;
 const TCP_CLOSING: u8 = 11;
+const TCP_NEW_SYN_RECV: u8 = 12;
 
-/// A bit for every state from ESTABLISHED (1) to CLOSING (11) but CLOSE. `TIME_WAIT` is asked for
-/// to be counted: its rows are small, since mini-sockets have no attributes.
+/// A bit for every state from ESTABLISHED (1) to CLOSING (11) but CLOSE. Requests come with
+/// `SYN_RECV`, mini-sockets in `FIN_WAIT2` with the full sockets in it.
 pub(super) const STATES: u32 = 0xffe & !(1 << TCP_CLOSE);
 
 /// `idiag_timer` of mini-sockets, and of nothing else.
@@ -45,13 +46,32 @@ const SEND_SHUTDOWN: u8 = 2;
 const RECORD_LEN: u16 = 152;
 const _: () = assert!(RECORD_LEN as usize == wire::STATE_RECORD_LEN);
 
+/// [`wire::LIFE_RECORD_LEN`], likewise.
+const LIFE_LEN: u16 = 128;
+const _: () = assert!(LIFE_LEN as usize == wire::LIFE_RECORD_LEN);
+
 /// What all records of a snapshot have in common.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Stamp {
+pub(crate) struct Stamp {
     /// When it was taken.
-    pub(super) time_ns: u64,
+    pub(crate) time_ns: u64,
     /// Where, if known.
-    pub(super) netns: Option<u32>,
+    pub(crate) netns: Option<u32>,
+}
+
+impl Stamp {
+    /// A record about the namespace alone, of no kind yet.
+    pub(crate) fn record(self) -> wire::LifeRecord {
+        let mut record = wire::LifeRecord::new_zeroed();
+        record.len = LIFE_LEN;
+        record.protocol = IPPROTO_TCP.into();
+        record.time_ns = self.time_ns;
+        if let Some(netns) = self.netns {
+            record.netns = netns;
+            record.valid |= wire::VALID_NETNS;
+        }
+        record
+    }
 }
 
 /// What a row stands for.
@@ -59,12 +79,8 @@ pub(super) struct Stamp {
 pub(super) enum Found {
     /// A full socket.
     Socket(Row),
-    /// A mini-socket in `TIME_WAIT`.
-    TimeWait,
-    /// A mini-socket in `FIN_WAIT2`.
-    FinWait2Mini,
-    /// A request socket.
-    SynRecvRequest,
+    /// A mini-socket or a request socket.
+    Mini(wire::LifeRecord),
     /// A socket in a state that was not asked for.
     Other,
 }
@@ -79,7 +95,8 @@ struct InetDiagMsg {
     state: u8,
     /// Which timer runs: 1 retransmission, 2 keepalive, 3 mini-socket, 4 zero window probe.
     timer: u8,
-    _retrans: u8,
+    /// How many times the timer went off; of a request, SYN-ACKs sent again.
+    retransmits: u8,
     /// Port on this host.
     local_port: big_endian::U16,
     /// The peer's port.
@@ -91,7 +108,8 @@ struct InetDiagMsg {
     _interface: u32,
     /// Socket cookie, low half first.
     cookie: [u32; 2],
-    _expires: u32,
+    /// When the timer goes off, in milliseconds from now.
+    expires_ms: u32,
     /// Unread sequence space; connections waiting for `accept()` in a listener.
     rqueue: u32,
     /// Unacknowledged sequence space; longest queue allowed in a listener.
@@ -126,12 +144,20 @@ pub(super) fn parse(payload: &[u8], stamp: Stamp) -> Result<Found, Malformed> {
         }
     }
     Ok(match (row.state, row.timer) {
-        (TCP_FIN_WAIT2, TIMER_TIME_WAIT) if row.inode == 0 => Found::FinWait2Mini,
-        (TCP_TIME_WAIT, _) => Found::TimeWait,
-        (TCP_SYN_RECV, _) if attributes.is_empty() && row.inode == 0 => Found::SynRecvRequest,
+        (TCP_FIN_WAIT2, TIMER_TIME_WAIT) if row.inode == 0 => Found::Mini(mini(&row, stamp)),
+        (TCP_TIME_WAIT, _) => Found::Mini(mini(&row, stamp)),
+        (TCP_SYN_RECV, _) if attributes.is_empty() && row.inode == 0 => {
+            Found::Mini(request(&row, stamp))
+        }
         (state, _) if 1_u32.checked_shl(state.into()).unwrap_or(0) & STATES == 0 => Found::Other,
         _ => Found::Socket(Row { record: record(&row, attributes, stamp), inode: row.inode }),
     })
+}
+
+impl InetDiagMsg {
+    fn cookie(&self) -> u64 {
+        u64::from(self.cookie[1]) << 32 | u64::from(self.cookie[0])
+    }
 }
 
 impl Attributes<'_> {
@@ -148,7 +174,7 @@ fn record(row: &InetDiagMsg, attributes: Attributes<'_>, stamp: Stamp) -> wire::
     record.len = RECORD_LEN;
     record.protocol = IPPROTO_TCP.into();
     record.time_ns = stamp.time_ns;
-    record.cookie = u64::from(row.cookie[1]) << 32 | u64::from(row.cookie[0]);
+    record.cookie = row.cookie();
     record.valid = wire::VALID_FLAGS;
     if record.cookie != 0 {
         record.valid |= wire::VALID_COOKIE;
@@ -170,6 +196,42 @@ fn record(row: &InetDiagMsg, attributes: Attributes<'_>, stamp: Stamp) -> wire::
         tcp_info(info, &mut record);
         record.valid |= wire::VALID_TCP;
     }
+    record
+}
+
+/// The record of a mini-socket, `inet_timewait_sock`: it has its connection's cookie.
+fn mini(row: &InetDiagMsg, stamp: Stamp) -> wire::LifeRecord {
+    wire::LifeRecord {
+        kind: wire::KIND_SEED_TIME_WAIT,
+        value: i32::try_from(row.expires_ms).unwrap_or(i32::MAX),
+        ..life(row, stamp)
+    }
+}
+
+/// The record of a request socket.
+fn request(row: &InetDiagMsg, stamp: Stamp) -> wire::LifeRecord {
+    wire::LifeRecord {
+        kind: wire::KIND_SEED_REQUEST,
+        value: row.retransmits.into(),
+        old_state: TCP_NEW_SYN_RECV,
+        new_state: TCP_NEW_SYN_RECV,
+        ..life(row, stamp)
+    }
+}
+
+/// What is told of both.
+fn life(row: &InetDiagMsg, stamp: Stamp) -> wire::LifeRecord {
+    let mut record = stamp.record();
+    record.cookie = row.cookie();
+    if record.cookie != 0 {
+        record.valid |= wire::VALID_COOKIE;
+    }
+    record.local_addr = address(row.family, row.local);
+    record.remote_addr = address(row.family, row.remote);
+    record.local_port = row.local_port.get();
+    record.remote_port = row.remote_port.get();
+    record.family = row.family.into();
+    (record.old_state, record.new_state) = (row.state, row.state);
     record
 }
 

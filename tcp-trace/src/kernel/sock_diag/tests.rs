@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use zerocopy::IntoBytes as _;
 
 use super::{
-    dump::{Progress, RETRIES, SOCK_DIAG_BY_FAMILY, steady, take},
+    dump::{Progress, SOCK_DIAG_BY_FAMILY, steady, take},
     netlink::{Header, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN},
     row::{AF_INET, AF_INET6, Found, INET_DIAG_INFO, INET_DIAG_SHUTDOWN, STATES, Stamp, parse},
     *,
@@ -44,12 +44,12 @@ const SAMPLE: Diag = Diag {
 
 impl Diag {
     fn bytes(self) -> Vec<u8> {
-        let mut bytes = vec![self.family, self.state, self.timer, 0];
+        let mut bytes = vec![self.family, self.state, self.timer, 2];
         bytes.extend(80_u16.to_be_bytes());
         bytes.extend(40_000_u16.to_be_bytes());
         bytes.extend(self.local);
         bytes.extend(self.remote);
-        let numbers = [0, 0x55, 0x66, 1000, self.rqueue, self.wqueue, 0, self.inode];
+        let numbers = [0, 0x55, 0x66, 59_000, self.rqueue, self.wqueue, 0, self.inode];
         bytes.extend(numbers.iter().flat_map(|number: &u32| number.to_ne_bytes()));
         bytes
     }
@@ -115,7 +115,7 @@ fn taken(datagram: &[u8]) -> (Result<Progress, SockDiagError>, Snapshot) {
 }
 
 #[test]
-fn every_full_state_is_asked_for_and_time_wait_for_counting() {
+fn every_state_but_close_is_asked_for() {
     let asked: Vec<u32> = (0..32).filter(|state| STATES & (1 << state) != 0).collect();
     assert_eq!(asked, [1, 2, 3, 4, 5, 6, 8, 9, 10, 11]);
 }
@@ -205,11 +205,27 @@ fn flags_follow_from_state_file_and_shutdown() {
 }
 
 #[test]
-fn mini_sockets_and_requests_are_counted_and_full_sockets_in_their_states_are_not() {
+fn mini_sockets_and_requests_are_told_apart_from_full_sockets_in_their_states() {
     let bare = |state, timer| Diag { state, timer, inode: 0, ..SAMPLE }.bytes();
-    assert_eq!(parse(&bare(6, 3), STAMP), Ok(Found::TimeWait));
-    assert_eq!(parse(&bare(5, 3), STAMP), Ok(Found::FinWait2Mini));
-    assert_eq!(parse(&bare(3, 1), STAMP), Ok(Found::SynRecvRequest));
+    let mini = |state, timer| match parse(&bare(state, timer), STAMP) {
+        Ok(Found::Mini(record)) => record,
+        other => panic!("a mini-socket, not {other:?}"),
+    };
+    for (state, timer, kind, value, shown) in [
+        (6, 3, wire::KIND_SEED_TIME_WAIT, 59_000, 6),
+        (5, 3, wire::KIND_SEED_TIME_WAIT, 59_000, 5),
+        (3, 1, wire::KIND_SEED_REQUEST, 2, 12),
+    ] {
+        let record = mini(state, timer);
+        assert_eq!((record.kind, record.value), (kind, value));
+        assert_eq!(usize::from(record.len), wire::LIFE_RECORD_LEN);
+        assert_eq!((record.old_state, record.new_state), (shown, shown));
+        assert_eq!(record.valid, wire::VALID_COOKIE | wire::VALID_NETNS);
+        assert_eq!((record.cookie, record.netns, record.time_ns), (0x66_0000_0055, 9, 5));
+        assert_eq!((record.local_port, record.remote_port), (80, 40_000));
+        assert_eq!(Ipv6Addr::from(record.local_addr).to_string(), "::ffff:10.0.0.1");
+        assert!(crate::core::decode::event(&record.into()).is_ok());
+    }
     for state in [0, 7, 12, 13, 31, 32, 255] {
         assert_eq!(parse(&bare(state, 0), STAMP), Ok(Found::Other));
     }
@@ -229,8 +245,8 @@ fn a_dump_is_all_its_datagrams_until_done() {
     let (progress, found) = taken(&[socket_message(), bare(6), stranger, bare(5)].concat());
     assert_eq!(progress.unwrap(), Progress::More);
     assert_eq!(found.rows, [SAMPLE.row(0)]);
-    let counted = Skipped { time_wait: 1, fin_wait2_mini: 1, ..Skipped::default() };
-    assert_eq!((found.skipped, found.interrupted), (counted, false));
+    let minis: Vec<_> = found.minis.iter().map(|record| record.old_state).collect();
+    assert_eq!((minis, found.is_whole()), (vec![6, 5], true));
 
     let (progress, found) = taken(&[socket_message(), done(), socket_message()].concat());
     assert_eq!(progress.unwrap(), Progress::Done);
@@ -302,21 +318,29 @@ fn lengths_smaller_than_their_header_end_the_walk() {
 }
 
 #[test]
-fn an_interrupted_dump_is_tried_again_and_then_taken_as_it_is() {
-    let dumps = |interrupted: &[bool]| {
-        let mut left: VecDeque<bool> = interrupted.iter().copied().collect();
+fn a_dump_that_fails_or_is_interrupted_is_tried_once_more_and_then_taken_as_it_is() {
+    let broken = || SockDiagError::Silent { after: Duration::ZERO };
+    let dumps = |tries: &[Option<bool>]| {
+        let mut left: VecDeque<Option<bool>> = tries.iter().copied().collect();
         let found = steady(|| {
-            let interrupted = left.pop_front().unwrap();
+            let interrupted = left.pop_front().unwrap().ok_or_else(broken)?;
             Ok(Snapshot { interrupted, rows: vec![SAMPLE.row(0)], ..Snapshot::default() })
         });
-        let found = found.unwrap();
-        assert_eq!(found.rows.len(), 1, "an earlier try's rows are not kept");
-        (found.interrupted, left.len())
+        // An earlier try's rows are not kept.
+        (found.ok().map(|found| (found.rows.len(), found.is_whole())), left.len())
     };
-    assert_eq!(dumps(&[false]), (false, 0));
-    assert_eq!(dumps(&[true, true, false, true]), (false, 1));
-    assert_eq!(RETRIES, 3);
-    assert_eq!(dumps(&[true; 5]), (true, 1));
+    assert_eq!(dumps(&[Some(false)]), (Some((1, true)), 0));
+    assert_eq!(dumps(&[Some(true), Some(false)]), (Some((1, true)), 0));
+    assert_eq!(dumps(&[Some(true), Some(true), Some(false)]), (Some((1, false)), 1));
+    assert_eq!(dumps(&[None, Some(false)]), (Some((1, true)), 0));
+    assert_eq!(dumps(&[None, None, Some(false)]), (None, 1));
+    let mut tries = 0;
+    let unavailable = steady(|| {
+        tries += 1;
+        Err(SockDiagError::Unavailable { source: io::ErrorKind::NotFound.into() })
+    });
+    assert!(unavailable.is_err());
+    assert_eq!(tries, 1, "what the kernel lacks it will not have the next time");
 }
 
 #[test]

@@ -98,6 +98,8 @@ fn every_metric_says_what_it_is_and_is_there_from_the_start() {
         "tcp_trace_close_wait_oldest_seconds{process=\"other\"} 0",
         "tcp_trace_connect_errors_total{error=\"eaddrnotavail\"} 0",
         "tcp_trace_connect_errors_total{error=\"other\"} 0",
+        "tcp_trace_snapshots_total{result=\"cut\"} 0",
+        "tcp_trace_coverage_ratio{counter=\"active_opens\"} 1",
     ] {
         assert!(samples(&text).contains(&series), "{series}");
     }
@@ -126,6 +128,9 @@ fn figures_arrive_where_they_belong() {
         "tcp_trace_events_total{kind=\"state\"} 11",
         "tcp_trace_probe_attached{program=\"state_tp_btf\",hook=\"inet_sock_set_state\",backend=\"tp_btf\"} 1",
         "tcp_trace_probe_attached{program=\"state_kprobe\",hook=\"inet_sock_set_state\",backend=\"kprobe\"} 0",
+        "tcp_trace_coverage_ratio{counter=\"passive_opens\"} 1",
+        "tcp_trace_kernel_counts_total{group=\"Tcp\",name=\"PassiveOpens\"} 1",
+        "tcp_trace_snapshots_total{result=\"whole\"} 4",
         "tcp_trace_probe_run_seconds_total{program=\"state_tp_btf\"} 0.0000055",
     ] {
         assert!(samples(&text).contains(&series), "{series}");

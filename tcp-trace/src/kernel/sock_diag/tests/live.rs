@@ -15,7 +15,7 @@ use std::{
 use rustix::net::sockopt::socket_cookie;
 
 use super::super::*;
-use crate::kernel::holders;
+use crate::kernel::holders::{self, Wanted};
 
 const LISTEN: u8 = 10;
 const ESTABLISHED: u8 = 1;
@@ -99,7 +99,7 @@ fn a_half_closed_pair_and_its_listener_are_told_as_they_are() {
     assert_eq!(listener_row.record.new_state, LISTEN);
     assert_eq!(listener_row.record.shutdown, 0);
 
-    let found = holders::by_inode(&snapshot.inodes());
+    let found = holders::look(Wanted::Sockets).holders;
     holders::name_owners(&mut snapshot.rows, &found);
     for (local, remote_port, fd) in [
         (server_address, port, server.as_raw_fd()),
@@ -130,11 +130,11 @@ fn a_child_nobody_accepted_has_no_file() {
 }
 
 #[test]
-fn a_closed_socket_in_fin_wait2_is_a_mini_socket_and_no_row() {
+fn a_closed_socket_in_fin_wait2_is_a_mini_socket_and_no_full_one() {
     let (listener, server_address) = listen("127.0.0.1:0");
     let client = TcpStream::connect(server_address).unwrap();
     let (_server, client_address) = listener.accept().unwrap();
-    let inode = inode_of(&client);
+    let (inode, cookie) = (inode_of(&client), socket_cookie(&client).unwrap());
     drop(client);
     // Before the FIN is acknowledged it is an orphan in FIN_WAIT1, a full socket.
     let (snapshot, ()) = await_snapshot(|snapshot| {
@@ -142,8 +142,12 @@ fn a_closed_socket_in_fin_wait2_is_a_mini_socket_and_no_row() {
         assert!(row.is_none_or(|row| row.record.sock_flags == wire::SOCK_FLAG_DEAD));
         row.is_none().then_some(())
     });
-    assert!(!snapshot.inodes().contains(&inode));
-    assert!(snapshot.skipped.fin_wait2_mini >= 1);
+    assert!(snapshot.rows.iter().all(|row| row.inode != inode));
+    let ports = (client_address.port(), server_address.port());
+    let mini = snapshot.minis.iter().find(|m| (m.local_port, m.remote_port) == ports).unwrap();
+    assert_eq!((mini.kind, mini.old_state), (wire::KIND_SEED_TIME_WAIT, FIN_WAIT2));
+    assert_eq!(mini.cookie, cookie, "a mini-socket has its connection's cookie");
+    assert!((1..=60_000).contains(&mini.value), "{} ms left", mini.value);
 }
 
 #[test]
