@@ -23,12 +23,27 @@ pub(crate) struct Row {
 
 /// The full sockets of the namespace: no mini-sockets, which are no sockets any more.
 pub(crate) fn sockets(netns: &Netns) -> BTreeSet<Row> {
+    read(netns, |line| !is_mini(line))
+}
+
+/// Everything that is there: full sockets, mini-sockets in their substate, and requests, which
+/// stand in `SYN_RECV` as a child does for a moment.
+pub(crate) fn everything(netns: &Netns) -> BTreeSet<Row> {
+    read(netns, |_| true)
+}
+
+fn read(netns: &Netns, wanted: impl Fn(&str) -> bool) -> BTreeSet<Row> {
     let mut rows = BTreeSet::new();
     for file in ["tcp", "tcp6"] {
         let text = fs::read_to_string(netns.proc().join(file)).unwrap();
-        rows.extend(text.lines().skip(1).filter_map(row));
+        rows.extend(text.lines().skip(1).filter(|line| wanted(line)).filter_map(row));
     }
     rows
+}
+
+/// The timer of a mini-socket has a kind of its own.
+fn is_mini(line: &str) -> bool {
+    line.split_ascii_whitespace().nth(5).is_some_and(|timer| timer.starts_with("03:"))
 }
 
 /// How many full sockets stand in each state.
@@ -44,9 +59,7 @@ fn row(line: &str) -> Option<Row> {
     let mut fields = line.split_ascii_whitespace().skip(1);
     let (local, remote) = (end(fields.next()?), end(fields.next()?));
     let state = TcpState::from_number(u8::from_str_radix(fields.next()?, 16).ok()?)?;
-    // The timer of a mini-socket has a kind of its own.
-    let timer = fields.nth(1)?;
-    (!timer.starts_with("03:")).then_some(Row { local, remote, state })
+    Some(Row { local, remote, state })
 }
 
 /// `0100007F:1F90`: words of the address as the machine reads them.
@@ -63,9 +76,10 @@ fn end(text: &str) -> SocketAddr {
     SocketAddr::new(ip.to_canonical(), u16::from_str_radix(port, 16).unwrap())
 }
 
-/// A figure of the namespace's MIB, such as `ActiveOpens` of `Tcp`.
+/// A figure of the namespace's MIB, such as `ActiveOpens` of `Tcp` or `TW` of `TcpExt`.
 pub(crate) fn mib(netns: &Netns, group: &str, name: &str) -> u64 {
-    let text = fs::read_to_string(netns.proc().join("snmp")).unwrap();
+    let file = if group == "TcpExt" { "netstat" } else { "snmp" };
+    let text = fs::read_to_string(netns.proc().join(file)).unwrap();
     let prefix = format!("{group}: ");
     let mut lines = text.lines().filter_map(|line| line.strip_prefix(&prefix));
     let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
