@@ -9,7 +9,7 @@ use std::{
     ffi::CString,
     io,
     mem::size_of,
-    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, IntoRawFd as _, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd, IntoRawFd as _, OwnedFd},
     time::Duration,
 };
 
@@ -136,23 +136,22 @@ impl Actor {
 
     /// Gives the actor a descriptor of this process; its number there.
     pub(crate) fn adopt(&self, descriptor: BorrowedFd<'_>) -> i64 {
-        self.copy(std::process::id(), descriptor.as_raw_fd().into())
+        self.begin(pass::ADOPT, &[]);
+        pass::over(self.orders.as_fd(), descriptor).unwrap();
+        self.finish().unwrap().value
     }
 
-    /// Gives the actor a descriptor of another process; its number there.
-    pub(crate) fn copy(&self, from: u32, descriptor: i64) -> i64 {
-        let open = [Arg::Number(from.into()), Arg::Number(0)];
-        let process = Arg::Number(self.call(libc::SYS_pidfd_open, &open).unwrap().value);
-        let get = [process, Arg::Number(descriptor), Arg::Number(0)];
-        let copy = self.call(libc::SYS_pidfd_getfd, &get).unwrap().value;
-        self.call(libc::SYS_close, &[process]).unwrap();
-        copy
+    /// Gives the actor a descriptor of another's; its number there.
+    pub(crate) fn copy(&self, from: &Self, descriptor: i64) -> i64 {
+        self.adopt(from.take_descriptor(descriptor).as_fd())
     }
 
-    /// Lets it open this many descriptors.
-    pub(crate) fn allow_descriptors(&self, limit: u64) {
-        let limits = [limit.to_ne_bytes(), limit.to_ne_bytes()].concat();
+    /// Lets it open as many descriptors as the host allows.
+    pub(crate) fn allow_descriptors(&self) {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+        let limit = limit.unwrap_or(u64::MAX).to_ne_bytes();
         let which = Arg::Number(i64::from(libc::RLIMIT_NOFILE));
+        let limits = [limit, limit].concat();
         let arguments = [Arg::Number(0), which, Arg::Bytes(&limits), Arg::Number(0)];
         self.call(libc::SYS_prlimit64, &arguments).unwrap();
     }
@@ -312,7 +311,7 @@ unsafe fn obey(control: i32, end: i64) -> ! {
             }
         }
         // SAFETY: pointers lie within the payload, whose owner knows what the call does with them.
-        answer.result = unsafe { carry_out(order.number, arguments) };
+        answer.result = unsafe { carry_out(control, order.number, arguments) };
         answer.payload = order.payload;
         // SAFETY: the buffer is as long as stated.
         unsafe {
@@ -322,7 +321,7 @@ unsafe fn obey(control: i32, end: i64) -> ! {
 }
 
 /// What a call returns, or its errno, negative.
-unsafe fn carry_out(number: i64, arguments: [u64; 6]) -> i64 {
+unsafe fn carry_out(control: i32, number: i64, arguments: [u64; 6]) -> i64 {
     let [one, two, three, four, five, six] = arguments;
     // SAFETY: the caller's promise; `errno` is this thread's own, or that of one that waits.
     unsafe {
@@ -331,6 +330,7 @@ unsafe fn carry_out(number: i64, arguments: [u64; 6]) -> i64 {
             kin::THREAD => kin::thread(one, two),
             pass::SEND => pass::send(one, two),
             pass::RECEIVE => pass::receive(one),
+            pass::ADOPT => pass::receive(control.unsigned_abs().into()),
             call => libc::syscall(call, one, two, three, four, five, six),
         };
         if result == -1 { -i64::from(*libc::__errno_location()) } else { result }

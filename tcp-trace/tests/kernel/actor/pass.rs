@@ -1,7 +1,7 @@
 //! Orders that are no single system call: a descriptor goes from one process to another.
 
 use std::{
-    io::{IoSlice, IoSliceMut},
+    io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
     os::fd::{BorrowedFd, IntoRawFd as _},
 };
@@ -15,6 +15,8 @@ use rustix::net::{
 pub(super) const SEND: i64 = -3;
 /// The order to receive one: over which socket; answers with its number.
 pub(super) const RECEIVE: i64 = -4;
+/// The order to receive one over the socket for orders.
+pub(super) const ADOPT: i64 = -5;
 
 /// Room for one descriptor.
 const ROOM: usize = rustix::cmsg_space!(ScmRights(1));
@@ -26,12 +28,17 @@ const ROOM: usize = rustix::cmsg_space!(ScmRights(1));
 pub(super) unsafe fn send(over: u64, descriptor: u64) -> i64 {
     // SAFETY: the caller's promise.
     let [over, descriptor] = [over, descriptor].map(|number| unsafe { borrowed(number) });
+    if self::over(over, descriptor).is_ok() { 0 } else { -1 }
+}
+
+/// Sends `descriptor` over `socket`. Allocates nothing.
+pub(super) fn over(socket: BorrowedFd<'_>, descriptor: BorrowedFd<'_>) -> io::Result<()> {
     let mut room = [MaybeUninit::uninit(); ROOM];
     let mut message = SendAncillaryBuffer::new(&mut room);
     let sent = [descriptor];
-    let pushed = message.push(SendAncillaryMessage::ScmRights(&sent));
-    let done = sendmsg(over, &[IoSlice::new(b".")], &mut message, SendFlags::empty());
-    if pushed && done.is_ok() { 0 } else { -1 }
+    assert!(message.push(SendAncillaryMessage::ScmRights(&sent)), "there is room for one");
+    sendmsg(socket, &[IoSlice::new(b".")], &mut message, SendFlags::empty())?;
+    Ok(())
 }
 
 /// The descriptor's number, or -1.

@@ -24,7 +24,7 @@ impl Site {
         let sock = servers[0].socket(address);
         sock.bind(address).unwrap();
         sock.listen(backlog);
-        let shared = servers[1].copy(servers[0].pid(), sock.descriptor());
+        let shared = servers[1].copy(servers[0], sock.descriptor());
         let at = SocketAddr::new(reached, sock.local().port());
         Self { at, descriptors: [sock.descriptor(), shared] }
     }
@@ -82,6 +82,6 @@ impl Sites {
 /// Lets many sockets be open at once.
 pub(super) fn allow_many(actors: &[&Actor]) {
     for actor in actors {
-        actor.allow_descriptors(65_536);
+        actor.allow_descriptors();
     }
 }
