@@ -45,22 +45,28 @@ pub const COUNTER_DESTROYED: usize = COUNTER_FILTERED + 23;
 /// Length of the block.
 pub const COUNTER_SLOTS: usize = COUNTER_FILTERED + 24;
 
-/// Slots of the other block, which counts failed perf-buffer outputs; see [`output_error_slot`]. It
-/// is apart because the daemon looks at it with every drain.
-pub const OUTPUT_ERROR_SLOTS: usize = 8;
+/// Errors of failed outputs that are told apart.
+pub const OUTPUT_ERROR_COUNT: usize = 8;
+/// First slot of failed outputs of state changes.
+pub const OUTPUT_ERRORS_STATE: usize = 0;
+/// First slot of failed outputs of all other records.
+pub const OUTPUT_ERRORS_LIFE: usize = OUTPUT_ERROR_COUNT;
+/// Slots of the other block, which counts failed perf-buffer outputs; see [`output_error`]. It is
+/// apart because the daemon looks at it with every drain.
+pub const OUTPUT_ERROR_SLOTS: usize = 2 * OUTPUT_ERROR_COUNT;
 
-/// Names of the slots of failed outputs, in order.
-pub const OUTPUT_ERROR_NAMES: [&str; OUTPUT_ERROR_SLOTS] =
+/// Names of the errors, in order.
+pub const OUTPUT_ERROR_NAMES: [&str; OUTPUT_ERROR_COUNT] =
     ["enospc", "ebusy", "enoent", "e2big", "eopnotsupp", "einval", "eperm", "other"];
 
-/// Slot for a negative return of `bpf_perf_event_output`.
+/// Number of the error for a negative return of `bpf_perf_event_output`.
 ///
 /// `ENOSPC`: the buffer is full; `EBUSY`: more than three outputs nested on one CPU; `ENOENT`: no
 /// buffer is open for this CPU.
 #[must_use]
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "the BPF machine has few call frames to spare")]
-pub const fn output_error_slot(result: i64) -> usize {
+pub const fn output_error(result: i64) -> usize {
     match result {
         -28 => 0,
         -16 => 1,

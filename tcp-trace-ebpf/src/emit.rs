@@ -3,16 +3,32 @@
 use core::{ffi::c_void, ptr};
 
 use aya_ebpf::helpers::generated::bpf_perf_event_output;
-use tcp_trace_common::output_error_slot;
+use tcp_trace_common::{
+    LifeRecord, OUTPUT_ERRORS_LIFE, OUTPUT_ERRORS_STATE, StateRecord, output_error,
+};
 
 use crate::{counter, maps::EVENTS, note};
 
 /// `BPF_F_CURRENT_CPU`: the buffer of the CPU this runs on.
 const CURRENT_CPU: u64 = 0xffff_ffff;
 
+/// A record whose failures are counted apart.
+pub(crate) trait Counted {
+    /// Where its errors begin.
+    const FIRST_ERROR_SLOT: usize;
+}
+
+impl Counted for StateRecord {
+    const FIRST_ERROR_SLOT: usize = OUTPUT_ERRORS_STATE;
+}
+
+impl Counted for LifeRecord {
+    const FIRST_ERROR_SLOT: usize = OUTPUT_ERRORS_LIFE;
+}
+
 /// Sends `record`, one of the shared crate's. aya's own `output` drops the helper's answer, which is what tells a full buffer.
 #[inline(always)]
-pub(crate) fn emit<R>(ctx: *mut c_void, record: &R) {
+pub(crate) fn emit<R: Counted>(ctx: *mut c_void, record: &R) {
     // SAFETY: the map is a perf event array, the record is initialised, and its length is its own.
     let result = unsafe {
         bpf_perf_event_output(
@@ -24,7 +40,7 @@ pub(crate) fn emit<R>(ctx: *mut c_void, record: &R) {
         )
     };
     if result < 0 {
-        counter::output_failed(output_error_slot(result));
+        counter::output_failed(R::FIRST_ERROR_SLOT + output_error(result));
         note::output_failed(ctx, result);
     }
 }

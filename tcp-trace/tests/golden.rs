@@ -23,10 +23,12 @@ use std::{
 
 use tcp_trace::{
     api::{Connection, ConnectionList},
-    core::recording::{Frame, Reader},
+    core::{
+        decode::{self, Record},
+        recording::{Frame, Reader},
+    },
 };
-use tcp_trace_common::StateRecord;
-use zerocopy::{FromBytes as _, IntoBytes as _};
+use zerocopy::IntoBytes as _;
 
 #[expect(dead_code, reason = "failures are for other tests")]
 #[path = "support/program.rs"]
@@ -145,13 +147,17 @@ fn recordings_hold_nothing_but_the_scenarios_own() {
         assert!(!namespaces.is_empty(), "{}", path.display());
         while let Some(frame) = reader.next_frame().unwrap() {
             let Frame::Record { bytes, .. } = frame else { continue };
-            let record = StateRecord::read_from_bytes(&bytes).unwrap();
-            assert!(namespaces.contains(&record.netns), "{}: {record:?}", path.display());
-            let comm = record.comm.as_bytes();
-            let name = comm.split(|byte| *byte == 0).next().unwrap();
-            let is_ours = name.starts_with(b"kt-") || name == b"stranger";
+            let record = decode::record(&bytes).unwrap();
+            let (netns, comm, addresses) = match &record {
+                Record::State(r) => (r.netns, r.comm, [r.local_addr, r.remote_addr]),
+                Record::Life(r) => (r.netns, r.comm, [r.local_addr, r.remote_addr]),
+            };
+            assert!(namespaces.contains(&netns), "{}: {record:?}", path.display());
+            let name = comm.as_bytes().split(|byte| *byte == 0).next().unwrap();
+            // Where nobody was asked for, nobody is named.
+            let is_ours = name.starts_with(b"kt-") || [&b"stranger"[..], b""].contains(&name);
             assert!(is_ours, "{}: {record:?}", path.display());
-            for address in [record.local_addr, record.remote_addr] {
+            for address in addresses {
                 assert!(is_own(address.into()), "{}: {address:?}", path.display());
             }
         }

@@ -4,7 +4,7 @@ use aya::{Ebpf, programs::Program};
 
 use super::{
     hooks::{Choice, Hook, Role},
-    load::chain,
+    load::{KernelTypes, chain},
     plan::Backend,
 };
 
@@ -72,7 +72,12 @@ impl Outcomes {
 }
 
 /// Attaches what can be had of `choices` beside the state backend.
-pub(crate) fn attach_all(ebpf: &mut Ebpf, state: Backend, choices: &[Choice]) -> Outcomes {
+pub(super) fn attach_all(
+    ebpf: &mut Ebpf,
+    state: Backend,
+    choices: &[Choice],
+    types: &KernelTypes,
+) -> Outcomes {
     let mut outcomes = Outcomes::default();
     for choice in choices {
         let needless = needless(choice.role, state, &outcomes);
@@ -90,7 +95,7 @@ pub(crate) fn attach_all(ebpf: &mut Ebpf, state: Backend, choices: &[Choice]) ->
                 (None, Some(mechanism)) => {
                     Some(Refusal::NotNeeded(format!("not needed beside {mechanism}")))
                 }
-                (None, None) => attach(ebpf, hook).err().map(Refusal::Refused),
+                (None, None) => attach(ebpf, hook, types).err().map(Refusal::Refused),
             };
             if refusal.is_none() {
                 attached = Some(hook.mechanism);
@@ -122,13 +127,13 @@ fn needless(role: Role, state: Backend, outcomes: &Outcomes) -> Option<String> {
 }
 
 /// Hands one program to the verifier and attaches it.
-fn attach(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), String> {
+fn attach(ebpf: &mut Ebpf, hook: &Hook, types: &KernelTypes) -> Result<(), String> {
     let program = ebpf
         .program_mut(hook.program)
         .ok_or_else(|| format!("the object has no program {}", hook.program))?;
     let done = match program {
         Program::BtfTracePoint(_) | Program::FEntry(_) | Program::FExit(_) => {
-            attach_typed(program, hook.target)
+            attach_typed(program, hook.target, types)
         }
         _ => attach_untyped(program, hook.target),
     };
@@ -138,17 +143,17 @@ fn attach(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), String> {
     done
 }
 
-fn attach_typed(program: &mut Program, target: &str) -> Result<(), String> {
-    let btf = aya::Btf::from_sys_fs().map_err(|error| chain(&error))?;
+fn attach_typed(program: &mut Program, target: &str, types: &KernelTypes) -> Result<(), String> {
+    let btf = types.get()?;
     match program {
         Program::BtfTracePoint(program) => {
-            program.load(target, &btf).and_then(|()| program.attach().map(drop))
+            program.load(target, btf).and_then(|()| program.attach().map(drop))
         }
         Program::FEntry(program) => {
-            program.load(target, &btf).and_then(|()| program.attach().map(drop))
+            program.load(target, btf).and_then(|()| program.attach().map(drop))
         }
         Program::FExit(program) => {
-            program.load(target, &btf).and_then(|()| program.attach().map(drop))
+            program.load(target, btf).and_then(|()| program.attach().map(drop))
         }
         _ => return Err(WRONG_KIND.to_owned()),
     }

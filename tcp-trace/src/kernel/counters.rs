@@ -3,7 +3,7 @@
 use aya::maps::{Map, MapData, MapError, PerCpuArray};
 use tcp_trace_common::{
     COUNTER_FILTERED, COUNTER_SLOTS, COUNTER_STRANGE_STATE, OUTPUT_ERROR_NAMES, OUTPUT_ERROR_SLOTS,
-    transition_slot,
+    OUTPUT_ERRORS_LIFE, OUTPUT_ERRORS_STATE, transition_slot,
 };
 
 use crate::core::population::Matrix;
@@ -69,12 +69,21 @@ impl Counters {
         }
     }
 
-    /// Failed outputs by errno name.
+    /// Failed outputs of state changes by errno name.
     pub fn output_errors(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.errors(OUTPUT_ERRORS_STATE)
+    }
+
+    /// Failed outputs of all other records by errno name.
+    pub fn life_output_errors(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.errors(OUTPUT_ERRORS_LIFE)
+    }
+
+    fn errors(&self, first: usize) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         OUTPUT_ERROR_NAMES
             .into_iter()
             .enumerate()
-            .map(|(slot, name)| (name, self.slot(COUNTER_SLOTS + slot)))
+            .map(move |(slot, name)| (name, self.slot(COUNTER_SLOTS + first + slot)))
     }
 
     /// Changes in namespaces that are not traced.

@@ -1,6 +1,7 @@
 //! Carries a plan out: loads the object, opens the buffers, attaches the first backend that works.
 
 use std::{
+    cell::OnceCell,
     fs::File,
     io,
     os::fd::{AsFd, BorrowedFd},
@@ -57,6 +58,18 @@ fn list(refusals: &[(Backend, String)]) -> String {
         .fold(String::new(), |text, (backend, why)| text + &format!("\n  {backend}: {why}"))
 }
 
+/// The kernel's own types as aya wants them: read once for all programs, and only if one is typed.
+#[derive(Default)]
+pub(super) struct KernelTypes(OnceCell<Result<aya::Btf, String>>);
+
+impl KernelTypes {
+    /// The types, or why they cannot be had.
+    pub(super) fn get(&self) -> Result<&aya::Btf, String> {
+        let read = || aya::Btf::from_sys_fs().map_err(|error| chain(&error));
+        self.0.get_or_init(read).as_ref().map_err(Clone::clone)
+    }
+}
+
 /// One attempt's failure: try the next backend, or give up.
 enum Failure {
     Refused(String),
@@ -76,12 +89,13 @@ pub(crate) fn attach(
     buffer: usize,
     log_level: u8,
 ) -> Result<Attached, LoadError> {
+    let types = KernelTypes::default();
     let mut refusals = plan.excluded.clone();
     for &backend in &plan.backends {
         // Whether tracing programs may ask for cookies (5.12) only the verifier can tell.
         let cookie_choices: &[bool] = if backend.is_typed() { &[true, false] } else { &[false] };
         for &cookies in cookie_choices {
-            match attempt(plan, backend, cookies, cpus, buffer, log_level) {
+            match attempt(plan, &types, (backend, cookies), cpus, buffer, log_level) {
                 Ok(mut attached) => {
                     attached.refusals = refusals;
                     return Ok(attached);
@@ -102,8 +116,8 @@ pub(crate) fn attach(
 
 fn attempt(
     plan: &Plan,
-    backend: Backend,
-    cookies: bool,
+    types: &KernelTypes,
+    (backend, cookies): (Backend, bool),
     cpus: &[u32],
     buffer: usize,
     log_level: u8,
@@ -116,14 +130,14 @@ fn attempt(
         .override_global(aya_log::LEVEL, &log_level, false)
         .load(OBJECT)
         .map_err(|error| Failure::Refused(chain(&error)))?;
-    load(&mut ebpf, backend).map_err(Failure::Refused)?;
+    load(&mut ebpf, backend, types).map_err(Failure::Refused)?;
     let events = ebpf.map("EVENTS").and_then(map_fd).ok_or_else(|| missing("EVENTS"))?;
     let transport = Transport::open(events, cpus, buffer)?;
     let mut map = |name| ebpf.take_map(name).ok_or_else(|| missing(name));
     let counters = CounterMaps::new(map("COUNTERS")?, map("FAILURES")?)
         .map_err(|error| Failure::Refused(chain(&error)))?;
     hook(&mut ebpf, backend).map_err(Failure::Refused)?;
-    let hooks = attach::attach_all(&mut ebpf, backend, &plan.choices);
+    let hooks = attach::attach_all(&mut ebpf, backend, &plan.choices, types);
     Ok(Attached { ebpf, backend, cookies, transport, counters, refusals: Vec::new(), hooks })
 }
 
@@ -141,12 +155,11 @@ fn missing(name: &str) -> Failure {
 }
 
 /// Hands one program to the verifier.
-fn load(ebpf: &mut Ebpf, backend: Backend) -> Result<(), String> {
-    let kernel_types = || aya::Btf::from_sys_fs().map_err(|error| chain(&error));
+fn load(ebpf: &mut Ebpf, backend: Backend, types: &KernelTypes) -> Result<(), String> {
     let program = program(ebpf, backend)?;
     match program {
-        Program::BtfTracePoint(program) => program.load(backend.hook(), &kernel_types()?),
-        Program::FEntry(program) => program.load(backend.hook(), &kernel_types()?),
+        Program::BtfTracePoint(program) => program.load(backend.hook(), types.get()?),
+        Program::FEntry(program) => program.load(backend.hook(), types.get()?),
         Program::RawTracePoint(program) => program.load(),
         Program::KProbe(program) => program.load(),
         _ => return Err(wrong_kind(backend)),

@@ -8,7 +8,7 @@ use std::{
 };
 
 use tcp_trace::core::recording::{Frame, Reader, Writer};
-use tcp_trace_common::{StateRecord, transition_slot};
+use tcp_trace_common::{LifeRecord, StateRecord, VALID_CURRENT, transition_slot};
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use super::netns::HOME;
@@ -33,13 +33,20 @@ pub(crate) fn keep(name: &str, recording: &Path) {
     while let Some(frame) = reader.next_frame().unwrap() {
         match frame {
             Frame::Record { cpu, bytes } => {
-                let mut record = StateRecord::read_from_bytes(&bytes).unwrap();
-                if name_of(&record) == HOME.as_bytes() {
-                    left_out.push((record.old_state, record.new_state));
-                    continue;
-                }
-                hide_strangers(&mut record);
-                let bytes = record.as_bytes().to_vec();
+                let bytes = match StateRecord::read_from_bytes(&bytes) {
+                    Ok(mut record) => {
+                        if name_of(&record.comm) == HOME.as_bytes() {
+                            left_out.push((record.old_state, record.new_state));
+                            continue;
+                        }
+                        hide_stranger(&mut record.comm, [&mut record.pid, &mut record.tid]);
+                        record.as_bytes().to_vec()
+                    }
+                    Err(_) => match life(&bytes) {
+                        Some(bytes) => bytes,
+                        None => continue,
+                    },
+                };
                 writer.write(&Frame::Record { cpu, bytes }).unwrap();
             }
             Frame::Counters { at, mut counters } => {
@@ -57,17 +64,31 @@ pub(crate) fn keep(name: &str, recording: &Path) {
     }
 }
 
-fn name_of(record: &StateRecord) -> &[u8] {
-    let name = record.comm.as_bytes();
-    name.split(|byte| *byte == 0).next().unwrap_or_default()
+/// A record of another kind, with what is the host's own left out; `None` of one not to be kept.
+fn life(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut record = LifeRecord::read_from_bytes(bytes).unwrap();
+    if name_of(&record.comm) == HOME.as_bytes() {
+        return None;
+    }
+    (record.cgroup, record.process_started_ns) = (0, 0);
+    if record.valid & VALID_CURRENT != 0 {
+        hide_stranger(&mut record.comm, [&mut record.pid, &mut record.tid]);
+    }
+    Some(record.as_bytes().to_vec())
+}
+
+fn name_of(comm: &[u64; 2]) -> &[u8] {
+    comm.as_bytes().split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
 /// A timer or a segment may be handled on the back of any process of the host; its name is nobody's
 /// business.
-fn hide_strangers(record: &mut StateRecord) {
-    if !name_of(record).starts_with(OURS) {
-        (record.pid, record.tid) = (0, 0);
-        let bytes = record.comm.as_mut_bytes();
+fn hide_stranger(comm: &mut [u64; 2], ids: [&mut u32; 2]) {
+    if !name_of(comm).starts_with(OURS) {
+        for id in ids {
+            *id = 0;
+        }
+        let bytes = comm.as_mut_bytes();
         bytes.fill(0);
         bytes[..8].copy_from_slice(b"stranger");
     }

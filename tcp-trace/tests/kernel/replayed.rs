@@ -68,7 +68,7 @@ fn births(file: &Path) -> Vec<Birth> {
     while let Some(frame) = reader.next_frame().unwrap() {
         match frame {
             Frame::Record { bytes, .. } => {
-                let record = StateRecord::read_from_bytes(&bytes).unwrap();
+                let Ok(record) = StateRecord::read_from_bytes(&bytes) else { continue };
                 assert!(netns.contains(&record.netns), "a record of somebody else's namespace");
                 records.push(record);
             }
