@@ -14,7 +14,7 @@
 //! | `life`, `stage`, `replayed`, `keep` | what must be told of a socket's life, live and replayed |
 //! | `orderly`, `refused`, `reset` | the reference scenarios |
 //! | `counters`, `stopped` | exact figures, also where events are lost |
-//! | `snapshot` | sockets that were there before |
+//! | `snapshot`, `namespaces`, `reconcile` | sockets that were there before, in every namespace, and again |
 //! | `lifecycle`, `denied` | beginnings and ends, and what a host does not give |
 //! | `owners` | whose a connection is, whoever made, took, passed on or inherited it |
 //! | `storm` | ten thousand connections at once, judged to the last by what the kernel says |
@@ -46,6 +46,8 @@ mod keep;
 mod life;
 #[path = "kernel/lifecycle.rs"]
 mod lifecycle;
+#[path = "kernel/namespaces.rs"]
+mod namespaces;
 #[path = "kernel/netns.rs"]
 mod netns;
 #[path = "kernel/orderly.rs"]
@@ -54,6 +56,8 @@ mod orderly;
 mod owners;
 #[path = "kernel/programs.rs"]
 mod programs;
+#[path = "kernel/reconcile.rs"]
+mod reconcile;
 #[path = "kernel/refused.rs"]
 mod refused;
 #[path = "kernel/replayed.rs"]

@@ -38,8 +38,18 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// One that traces just these namespaces, with further `arguments`; ready.
     pub(crate) fn start(netns: &[&Netns], arguments: &[&str]) -> Self {
+        Self::begin(netns, arguments, None)
+    }
+
+    /// Likewise, and it compares its table with the host every `interval_ms` milliseconds.
+    pub(crate) fn reconciling(netns: &[&Netns], interval_ms: u32, arguments: &[&str]) -> Self {
+        Self::begin(netns, arguments, Some(interval_ms))
+    }
+
+    fn begin(netns: &[&Netns], arguments: &[&str], interval_ms: Option<u32>) -> Self {
         let directory = open_directory();
-        let mut daemon = Self { child: spawn(directory.path(), netns, arguments), directory };
+        let child = spawn(directory.path(), netns, arguments, interval_ms);
+        let mut daemon = Self { child, directory };
         daemon.until_ready();
         daemon
     }
@@ -52,7 +62,7 @@ impl Daemon {
     /// Likewise, with further `arguments`.
     pub(crate) fn restart_with(&mut self, netns: &[&Netns], arguments: &[&str]) {
         assert!(self.child.try_wait().unwrap().is_some(), "it still runs");
-        self.child = spawn(self.directory.path(), netns, arguments);
+        self.child = spawn(self.directory.path(), netns, arguments, None);
         self.until_ready();
     }
 
@@ -171,7 +181,12 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
-fn spawn(directory: &Path, netns: &[&Netns], arguments: &[&str]) -> Child {
+fn spawn(
+    directory: &Path,
+    netns: &[&Netns],
+    arguments: &[&str],
+    reconcile_ms: Option<u32>,
+) -> Child {
     let log = File::options().create(true).append(true).open(directory.join("log")).unwrap();
     program()
         .arg("--socket")
@@ -180,6 +195,7 @@ fn spawn(directory: &Path, netns: &[&Netns], arguments: &[&str]) -> Child {
         .args(["serve", "--web.listen-address", "127.0.0.1:0"])
         .args(netns.iter().map(|netns| format!("--netns={}", netns.path())))
         .args(arguments)
+        .envs(reconcile_ms.map(|ms| ("TCP_TRACE_RECONCILE_MS", ms.to_string())))
         .stdout(Stdio::null())
         .stderr(log)
         .spawn()
@@ -196,6 +212,13 @@ impl Metrics {
     pub(crate) fn count(&self, series: &str) -> u64 {
         let value = *self.0.get(series).unwrap_or_else(|| panic!("there is no {series}"));
         whole(value)
+    }
+
+    /// All samples of a metric with one label or more, by their labels' text.
+    pub(crate) fn values(&self, name: &str) -> Vec<(String, f64)> {
+        let prefix = format!("{name}{{");
+        let samples = self.0.iter().filter(|(series, _)| series.starts_with(&prefix));
+        samples.map(|(series, value)| (series.clone(), *value)).collect()
     }
 
     /// All samples of a metric with one label or more that are not 0, by their labels' text.
