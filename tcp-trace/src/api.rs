@@ -37,7 +37,16 @@ pub struct Owner {
     pub container: Option<String>,
     /// Its systemd unit, where known.
     pub unit: Option<String>,
-    /// How it was found: `connect`, `listen`, `listener` or `descriptor`.
+    /// Its Kubernetes pod, where known.
+    #[serde(default)]
+    pub pod: Option<String>,
+    /// When its process began, in nanoseconds since boot: with the pid, an identity.
+    #[serde(default)]
+    pub started_ns: Option<u64>,
+    /// Id of its cgroup in the v2 hierarchy.
+    #[serde(default)]
+    pub cgroup_id: Option<u64>,
+    /// How it was found: `connect`, `accept`, `listen`, `close`, `listener` or `descriptor`.
     pub source: String,
 }
 
@@ -76,8 +85,14 @@ pub struct Connection {
     pub remote: Endpoint,
     /// `inbound`, `outbound` or `unknown`.
     pub direction: String,
-    /// Its state, as `node_exporter` spells it.
+    /// Its state, as `node_exporter` spells it; of a mini-socket its substate.
     pub state: String,
+    /// Whether a mini-socket of the kernel is all that is left of it.
+    #[serde(default)]
+    pub mini: bool,
+    /// `parent` or `subflow` of an MPTCP connection, else `null`.
+    #[serde(default)]
+    pub mptcp: Option<String>,
     /// Since when (RFC 3339).
     pub state_since: String,
     /// Seconds in that state.
@@ -131,6 +146,12 @@ pub struct Step {
     /// Which call, of a `call`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub call: Option<String>,
+    /// Which segment, of a `segment`: `syn`, `syn_ack`, `retransmit` or `rst`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub segment: Option<String>,
+    /// How many of them in a row, of a `segment`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub count: Option<u32>,
     /// Which mark, of a `mark`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub mark: Option<String>,
@@ -237,6 +258,23 @@ pub struct Status {
     pub late_records: u64,
     /// Timelines with steps missing.
     pub gaps: u64,
+    /// Handshakes that are half done.
+    #[serde(default)]
+    pub half_open: u64,
+    /// What snapshots have put right.
+    #[serde(default)]
+    pub reconciled: Reconciled,
+}
+
+/// What snapshots have put right, by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reconciled {
+    /// Connections that stood in another state.
+    pub state: u64,
+    /// Sockets that were there and not known.
+    pub found: u64,
+    /// Connections that were known and no longer there.
+    pub gone: u64,
 }
 
 /// A place where events died.

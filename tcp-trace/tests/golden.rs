@@ -51,7 +51,7 @@ fn files(extension: &str) -> Vec<PathBuf> {
     files
 }
 
-/// What `replay` tells about every connection that has ended, as `list` and `show` tell it.
+/// What `replay` tells about every connection whose socket has ended, as `list` and `show` tell it.
 fn stories(recording: &Path) -> String {
     // A checkout may lie where nobody else may look.
     let directory = open_directory();
@@ -59,8 +59,11 @@ fn stories(recording: &Path) -> String {
     fs::copy(recording, &file).unwrap();
     let replay =
         |arguments: &[&str]| run(unprivileged().arg("replay").arg(&file).args(arguments)).good();
-    // Named, the state brings listeners along.
-    let list = replay(&["list", "--closed", "--state=close", "--limit=0", "--json"]);
+    // Named, the state brings listeners along; in TIME_WAIT or FIN_WAIT2, only a mini-socket is left.
+    let states = ["close", "time_wait", "fin_wait2"].map(|state| format!("--state={state}"));
+    let mut list = vec!["list", "--closed", "--limit=0", "--json"];
+    list.extend(states.iter().map(String::as_str));
+    let list = replay(&list);
     let list: ConnectionList = serde_json::from_str(&list).unwrap();
     let mut connections = list.connections;
     connections.sort_by_key(|connection| u64::from_str_radix(&connection.id, 16).unwrap());

@@ -1,6 +1,6 @@
 //! Connections and events as objects of the API.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU64, time::Duration};
 
 use super::{
     ClosedEvent, Connection, Endpoint, Event, LostEvent, Owner, RecvQueue, StateEvent, Step, Task,
@@ -9,10 +9,11 @@ use crate::core::{
     clock::{Ts, WallOffset},
     connection::Connection as Known,
     errno,
-    event::StateChange,
+    event::{Protocol, StateChange},
     sentence,
     table::Stepped,
-    timeline::{Call, Mark, StepKind},
+    tcp_state::TcpState,
+    timeline::{Mark, Segment, StepKind},
 };
 
 /// A moment in RFC 3339 with nanoseconds, in UTC.
@@ -42,22 +43,24 @@ pub(crate) fn connection(
         local: endpoint(known.flow.local),
         remote: endpoint(known.flow.remote),
         direction: known.direction.name().to_owned(),
-        state: known.state.name().to_owned(),
+        state: state(known).name().to_owned(),
+        mini: !known.is_full() && known.closed.is_none(),
+        mptcp: mptcp(known),
         state_since: rfc3339(wall, known.state_since),
         state_age_seconds: end.max(now).since(known.state_since).as_secs_f64(),
         age_is_lower_bound: known.found && known.state_since == known.opened_at,
         opened_at: Some(rfc3339(wall, known.opened_at)),
         closed_at: known.closed.map(|closed| rfc3339(wall, closed.at)),
-        closed_by: match known.closed {
-            Some(closed) => closed.verdict.by,
+        closed_by: match known.judged {
+            Some(judged) => judged.verdict.by,
             None => known.first_fin.map(|(by, _)| by),
         }
         .map(|by| by.name().to_owned()),
         close_reason: known
-            .closed
+            .judged
             .filter(|_| !known.is_listener())
-            .map(|closed| closed.verdict.reason.name().to_owned()),
-        error: known.closed.and_then(|closed| errno_text(closed.verdict.error)),
+            .map(|judged| judged.verdict.reason.name().to_owned()),
+        error: known.judged.and_then(|judged| errno_text(judged.verdict.error)),
         owner: known.owner.map(owner),
         recv_queue: known
             .unread_bytes()
@@ -69,6 +72,19 @@ pub(crate) fn connection(
         retransmits: transfer.map(|transfer| transfer.retransmits),
         complete: known.is_complete(loss_epoch),
         timeline: timeline.then(|| steps(known, wall)),
+    }
+}
+
+/// What is over is closed, whatever a mini-socket stood in last.
+fn state(known: &Known) -> TcpState {
+    if known.closed.is_some() && known.mini.is_some() { TcpState::Close } else { known.state }
+}
+
+fn mptcp(known: &Known) -> Option<String> {
+    let subflow = known.flags.is_some_and(|flags| flags.subflow);
+    match known.protocol {
+        Protocol::Mptcp => Some("parent".to_owned()),
+        Protocol::Tcp | Protocol::Other(_) => subflow.then(|| "subflow".to_owned()),
     }
 }
 
@@ -84,6 +100,9 @@ fn owner(owner: crate::core::owner::Owner) -> Owner {
         cgroup: None,
         container: None,
         unit: None,
+        pod: None,
+        started_ns: owner.started_ns.map(NonZeroU64::get),
+        cgroup_id: owner.cgroup.map(NonZeroU64::get),
         source: owner.source.name().to_owned(),
     }
 }
@@ -101,21 +120,7 @@ fn steps(known: &Known, wall: WallOffset) -> Vec<Step> {
                 text: sentence::of_step(known, step),
                 ..Step::default()
             };
-            match step.kind {
-                StepKind::State { from, to, .. } => {
-                    "state".clone_into(&mut out.kind);
-                    out.from = Some(from.name().to_owned());
-                    out.to = Some(to.name().to_owned());
-                }
-                StepKind::Call { call: Call::Close, .. } => {
-                    "call".clone_into(&mut out.kind);
-                    out.call = Some("close".to_owned());
-                }
-                StepKind::Mark(mark) => {
-                    "mark".clone_into(&mut out.kind);
-                    out.mark = Some(mark_name(mark).to_owned());
-                }
-            }
+            describe(&mut out, step.kind);
             out
         })
         .collect();
@@ -125,6 +130,51 @@ fn steps(known: &Known, wall: WallOffset) -> Vec<Step> {
         steps.push(Step { kind: "mark".to_owned(), mark, text, ..last.clone() });
     }
     steps
+}
+
+/// The kind of a step, and what belongs to it.
+fn describe(out: &mut Step, kind: StepKind) {
+    let mut state = |from: TcpState, to: TcpState| {
+        out.from = Some(from.name().to_owned());
+        out.to = Some(to.name().to_owned());
+    };
+    let kind = match kind {
+        StepKind::State { from, to, .. } => {
+            state(from, to);
+            "state"
+        }
+        StepKind::MiniBorn { from, substate, .. } => {
+            state(from, substate);
+            "state"
+        }
+        StepKind::MiniEnded { substate, .. } => {
+            state(substate, TcpState::Close);
+            "state"
+        }
+        StepKind::Call { call, .. } => {
+            out.call = Some(call.name().to_owned());
+            "call"
+        }
+        StepKind::Segment { segment, count, .. } => {
+            out.segment = Some(segment_name(segment).to_owned());
+            out.count = Some(count);
+            "segment"
+        }
+        StepKind::Mark(mark) => {
+            out.mark = Some(mark_name(mark).to_owned());
+            "mark"
+        }
+    };
+    kind.clone_into(&mut out.kind);
+}
+
+fn segment_name(segment: Segment) -> &'static str {
+    match segment {
+        Segment::SynReceived => "syn",
+        Segment::SynAckAgain => "syn_ack",
+        Segment::Retransmit(_) => "retransmit",
+        Segment::ResetSent(_) => "rst",
+    }
 }
 
 fn micros(span: Duration) -> u64 {
@@ -137,7 +187,10 @@ fn mark_name(mark: Mark) -> &'static str {
         Mark::Missed { .. } => "missed",
         Mark::Illegal { .. } => "illegal",
         Mark::Reused => "reused",
-        Mark::Reconciled => "reconciled",
+        Mark::Reconciled | Mark::Corrected { .. } => "reconciled",
+        Mark::NetnsGone => "netns_gone",
+        Mark::Overdue => "overdue",
+        Mark::TimeWaitRefused => "time_wait_refused",
     }
 }
 
@@ -169,12 +222,13 @@ pub(crate) fn state_event(
     }))
 }
 
-/// The event of a connection that has just ended.
+/// The event of a connection whose full socket has just ended; a mini-socket may go on.
 pub(crate) fn closed_event(known: &Known, at: Ts, wall: WallOffset, loss_epoch: u64) -> Event {
-    Event::Closed(Box::new(ClosedEvent {
-        connection: connection(known, at, wall, loss_epoch, true),
-        lifetime_seconds: at.since(known.opened_at).as_secs_f64(),
-    }))
+    let ended = known.judged.map_or(at, |judged| judged.at);
+    let mut connection = connection(known, at, wall, loss_epoch, true);
+    connection.closed_at = Some(rfc3339(wall, ended));
+    let lifetime_seconds = ended.since(known.opened_at).as_secs_f64();
+    Event::Closed(Box::new(ClosedEvent { connection, lifetime_seconds }))
 }
 
 /// The event of a loss.

@@ -1,38 +1,66 @@
 //! Owners as objects of the API.
 
+use std::num::NonZeroU64;
+
 use super::Owner;
 use crate::{
-    core::{cgroup::Container, owner::Owner as Known},
+    core::{
+        cgroup::{Container, Place},
+        owner::Owner as Known,
+    },
     kernel::places::Whereabouts,
 };
 
 /// An owner, with where it lives as far as that is known.
 pub(crate) fn owner(known: Known, at: Option<&Whereabouts>) -> Owner {
-    let place = at.map(|at| &*at.place);
-    Owner {
+    let mut owner = Owner {
         pid: known.pid,
         comm: known.comm.text().into_owned(),
-        exe: at.and_then(|at| at.exe.as_deref()).map(str::to_owned),
-        cgroup: at.and_then(|at| at.cgroup.as_deref()).map(str::to_owned),
-        container: place.and_then(|place| place.container.as_ref()).map(Container::text),
-        unit: place.and_then(|place| place.unit.clone()),
+        exe: None,
+        cgroup: None,
+        container: None,
+        unit: None,
+        pod: None,
+        started_ns: known.started_ns.map(NonZeroU64::get),
+        cgroup_id: known.cgroup.map(NonZeroU64::get),
         source: known.source.name().to_owned(),
+    };
+    if let Some(at) = at {
+        locate(&mut owner, at);
     }
+    owner
+}
+
+/// Adds where it lives.
+pub(crate) fn locate(owner: &mut Owner, at: &Whereabouts) {
+    let Place { unit, container, pod } = &*at.place;
+    owner.exe = at.exe.as_deref().map(str::to_owned);
+    owner.cgroup = at.cgroup.as_deref().map(str::to_owned);
+    owner.container = container.as_ref().map(Container::text);
+    owner.unit.clone_from(unit);
+    owner.pod.clone_from(pod);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::{cgroup::place, event::Comm, owner::OwnerSource};
+    use crate::core::{
+        cgroup::place,
+        event::{Comm, Task},
+        owner::OwnerSource,
+    };
 
-    const KNOWN: Known = Known { pid: 7, comm: Comm([b'x'; 16]), source: OwnerSource::Connect };
+    fn known() -> Known {
+        let task = Task { pid: 7, tid: 8, comm: Comm::from_text("x") };
+        Known { cgroup: NonZeroU64::new(5), ..Known::of_task(task, OwnerSource::Connect) }
+    }
 
     #[test]
     fn what_is_not_known_is_not_told() {
-        let bare = owner(KNOWN, None);
-        assert_eq!((bare.pid, bare.source.as_str()), (7, "connect"));
-        let rest = [bare.exe, bare.cgroup, bare.container, bare.unit];
-        assert_eq!(rest, [None, None, None, None]);
+        let bare = owner(known(), None);
+        assert_eq!((bare.pid, bare.source.as_str(), bare.cgroup_id), (7, "connect", Some(5)));
+        let rest = [bare.exe, bare.cgroup, bare.container, bare.unit, bare.pod];
+        assert_eq!(rest, [None, None, None, None, None]);
     }
 
     #[test]
@@ -44,7 +72,7 @@ mod tests {
             cgroup: Some(path.as_str().into()),
             place: place(&path).into(),
         };
-        let told = owner(KNOWN, Some(&at));
+        let told = owner(known(), Some(&at));
         assert_eq!(told.exe.as_deref(), Some("/usr/sbin/nginx"));
         assert_eq!(told.cgroup.as_deref(), Some(path.as_str()));
         assert_eq!(told.container, Some(format!("podman://{id}")));

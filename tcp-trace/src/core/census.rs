@@ -1,8 +1,8 @@
 //! Who is in the table, counted as they come and go.
 
 use super::{
-    connection::Connection, event::Comm, listeners::Listeners, population::Population,
-    processes::Processes, tcp_state::TcpState,
+    connection::Connection, event::Comm, listeners::Listeners, owner::Owner,
+    population::Population, processes::Processes, tcp_state::TcpState,
 };
 
 /// The process name under which connections without a known owner are counted.
@@ -35,9 +35,35 @@ impl Census {
         }
     }
 
+    /// Gives a connection another owner, and moves it to the new one's process.
+    pub fn hand_over(&mut self, connection: &mut Connection, owner: Owner) {
+        let known = connection.owner;
+        if known == Some(owner) {
+            return;
+        }
+        if known.map(|known| known.comm) == Some(owner.comm) {
+            // A listener is found by its owner's pid: counted anew where that has changed.
+            self.leave(connection);
+            connection.owner = Some(owner);
+            self.enter(connection);
+            return;
+        }
+        self.dismiss(connection);
+        connection.owner = Some(owner);
+        self.welcome(connection);
+    }
+
     /// Counts a connection as it stands.
     pub fn enter(&mut self, connection: &Connection) {
-        self.population.enter(connection.state);
+        if !connection.is_counted() {
+            return;
+        }
+        if connection.is_full() {
+            self.population.enter(connection.state);
+        }
+        if let Some(substate) = connection.mini_substate() {
+            self.population.enter_mini(substate);
+        }
         if let Some(process) = connection.process {
             self.processes.add(process, connection.state, connection.state_since, connection.id);
         }
@@ -48,7 +74,15 @@ impl Census {
 
     /// Takes back what [`enter`](Self::enter) counted; the connection must stand as it did then.
     pub fn leave(&mut self, connection: &Connection) {
-        self.population.leave(connection.state);
+        if !connection.is_counted() {
+            return;
+        }
+        if connection.is_full() {
+            self.population.leave(connection.state);
+        }
+        if let Some(substate) = connection.mini_substate() {
+            self.population.leave_mini(substate);
+        }
         if let Some(process) = connection.process {
             self.processes.remove(process, connection.state, connection.state_since, connection.id);
         }

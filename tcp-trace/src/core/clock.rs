@@ -13,6 +13,12 @@ impl Ts {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
+    /// This instant and `span` later, never past the end of the clock.
+    #[must_use]
+    pub fn after(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
     /// This instant less `span`, never before the start of the clock.
     #[must_use]
     pub fn back(self, span: Duration) -> Self {
@@ -44,6 +50,8 @@ mod tests {
         assert_eq!(Ts(5).since(Ts(9)), Duration::ZERO);
         assert_eq!(Ts(9).since(Ts(5)), Duration::from_nanos(4));
         assert_eq!(Ts(5).back(Duration::from_secs(1)), Ts(0));
+        assert_eq!(Ts(5).after(Duration::from_nanos(2)), Ts(7));
+        assert_eq!(Ts(u64::MAX).after(Duration::MAX), Ts(u64::MAX));
     }
 
     #[test]

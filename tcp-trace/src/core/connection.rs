@@ -1,6 +1,11 @@
 //! One connection (or listener) and what is known of its life.
 
-use std::{fmt, num::ParseIntError, str::FromStr, time::Duration};
+use std::{
+    fmt,
+    num::{NonZeroU64, ParseIntError},
+    str::FromStr,
+    time::Duration,
+};
 
 use super::{
     clock::Ts,
@@ -10,6 +15,7 @@ use super::{
     owner::Owner,
     processes::ProcessSlot,
     tcp_state::TcpState,
+    time_wait::Mini,
     timeline::{Call, Detail, Mark, StepKind, Timeline},
 };
 
@@ -64,8 +70,22 @@ pub struct Connection {
     pub flags: Option<SockFlags>,
     /// Who sent the first FIN, and when it was sent or came.
     pub first_fin: Option<(ClosedBy, Ts)>,
+    /// The end of its full socket, where the reason is judged. A mini-socket may go on from there.
+    pub judged: Option<Closed>,
     /// Its end.
     pub closed: Option<Closed>,
+    /// The mini-socket that has taken over, or is about to.
+    pub mini: Option<Mini>,
+    /// When its last event came; rows of a snapshot are none.
+    pub last_event: Ts,
+    /// The cookie as snapshots tell it, where its events carry none.
+    pub row_cookie: Option<NonZeroU64>,
+    /// Number of the last snapshot that showed it.
+    pub round: u64,
+    /// Whether a hook told of its last `close()`.
+    pub close_told: bool,
+    /// When the peer's SYN came, of an inbound connection whose SYN was seen.
+    pub syn_at: Option<Ts>,
     /// What happened.
     pub timeline: Timeline,
     /// Whether steps are known to be missing.
@@ -108,7 +128,14 @@ impl Connection {
             transfer: None,
             flags: None,
             first_fin: ClosedBy::first_fin(change.old).map(|by| (by, at)),
+            judged: None,
             closed: None,
+            mini: None,
+            last_event: if snapshot { Ts(0) } else { at },
+            row_cookie: None,
+            round: 0,
+            close_told: false,
+            syn_at: None,
             timeline: Timeline::default(),
             gap: snapshot,
             loss_epoch,
@@ -120,9 +147,9 @@ impl Connection {
         let stood = at.since(self.state_since);
         self.learn(change);
         self.loss_epoch = loss_epoch;
+        self.last_event = at;
         if change.old == change.new {
-            let by = change.current;
-            self.timeline.push(at, StepKind::Call { call: Call::Close, by });
+            self.note_marker(at, change);
             return stood;
         }
         let detail = detail(change);
@@ -139,9 +166,47 @@ impl Connection {
         stood
     }
 
+    /// Notes a `close()` that found nothing to change, unless the call itself was told.
+    pub fn note_marker(&mut self, at: Ts, change: &StateChange) {
+        if !self.close_told {
+            let (call, by, state) = (Call::Close, change.current, change.old);
+            self.timeline.push(at, StepKind::Call { call, by, state });
+        }
+    }
+
+    /// Takes the change to CLOSE of its full socket, where `mini` carries it on.
+    pub fn step_to_mini(
+        &mut self,
+        at: Ts,
+        change: &StateChange,
+        loss_epoch: u64,
+        mini: Mini,
+    ) -> Duration {
+        let stood = at.since(self.state_since);
+        self.learn(change);
+        self.loss_epoch = loss_epoch;
+        self.last_event = at;
+        self.carry_on(at, change.old, mini, detail(change));
+        stood
+    }
+
+    /// A mini-socket carries it on from here.
+    pub fn carry_on(&mut self, at: Ts, from: TcpState, mini: Mini, detail: Detail) {
+        let Mini { substate, inferred, .. } = mini;
+        self.timeline.push(at, StepKind::MiniBorn { from, substate, inferred, detail });
+        self.mini = Some(Mini { pending: false, ..mini });
+        self.state = substate;
+        self.state_since = at;
+    }
+
     /// Notes that steps between where it stood and `actual` were not seen.
     pub fn jump(&mut self, at: Ts, actual: TcpState) {
-        self.timeline.push(at, StepKind::Mark(Mark::Missed { known: self.state, actual }));
+        self.move_to(at, actual, Mark::Missed { known: self.state, actual });
+    }
+
+    /// Stands in `actual` from now on, as `mark` says.
+    pub fn move_to(&mut self, at: Ts, actual: TcpState, mark: Mark) {
+        self.timeline.push(at, StepKind::Mark(mark));
         self.gap = true;
         self.state = actual;
         self.state_since = at;
@@ -159,9 +224,7 @@ impl Connection {
                 self.flow = change.flow;
             }
         }
-        if change.socket.cookie.is_some() && !is_birth_of_child(change) {
-            self.socket = change.socket;
-        }
+        self.learn_name(change);
         self.netns = change.netns.or(self.netns);
         self.flags = change.flags.or(self.flags);
         // The child's figures are its listener's until its own are set.
@@ -170,9 +233,75 @@ impl Connection {
         }
     }
 
-    /// Judges its end.
-    pub fn finish(&mut self, at: Ts, verdict: Verdict) {
-        self.closed = Some(Closed { at, verdict });
+    /// Takes figures and flags from a row of a snapshot, which is no event.
+    pub fn refresh(&mut self, row: &StateChange) {
+        self.transfer = match (self.transfer, row.transfer) {
+            // A row knows the queues; of the rest only what is not 0.
+            (Some(known), Some(row)) => Some(Transfer {
+                srtt_us: if row.srtt_us == 0 { known.srtt_us } else { row.srtt_us },
+                retransmits: known.retransmits.max(row.retransmits),
+                bytes_acked: known.bytes_acked.max(row.bytes_acked),
+                bytes_received: known.bytes_received.max(row.bytes_received),
+                ..row
+            }),
+            (known, row) => row.or(known),
+        };
+        if !self.has_both_ends() {
+            self.flow = row.flow;
+        }
+    }
+
+    fn learn_name(&mut self, change: &StateChange) {
+        if is_birth_of_child(change) {
+            return;
+        }
+        let SocketId { cookie, sk } = change.socket;
+        match (cookie, self.socket.cookie) {
+            (Some(cookie), _) => {
+                let sk = if sk == 0 { self.socket.sk } else { sk };
+                self.socket = SocketId { cookie: Some(cookie), sk };
+            }
+            // Found by a snapshot, which knows the cookie; its events know the address alone.
+            (None, Some(known)) if self.socket.sk == 0 && sk != 0 => {
+                self.row_cookie = Some(known);
+                self.socket = change.socket;
+            }
+            (None, _) => {}
+        }
+    }
+
+    /// Judges the end of its full socket.
+    pub fn judge(&mut self, at: Ts, verdict: Verdict) {
+        self.judged = Some(Closed { at, verdict });
+    }
+
+    /// Ends here, for the reason judged before.
+    pub fn finish(&mut self, at: Ts) {
+        self.closed = self.judged.map(|judged| Closed { at, ..judged });
+    }
+
+    /// Whether its full socket is there; a mini-socket has none.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.mini.is_none_or(|mini| mini.pending)
+    }
+
+    /// Substate of its mini-socket, where it has one that is not over.
+    #[must_use]
+    pub fn mini_substate(&self) -> Option<TcpState> {
+        self.mini.filter(|mini| mini.over.is_none()).map(|mini| mini.substate)
+    }
+
+    /// Whether figures count it. Of an MPTCP connection its subflows are counted, as the kernel does.
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        self.protocol != Protocol::Mptcp
+    }
+
+    /// Whether both ends are known.
+    #[must_use]
+    pub fn has_both_ends(&self) -> bool {
+        self.flow.local.port() != 0 && self.flow.remote.port() != 0
     }
 
     /// Whether every step is there: no known gap, and no loss since its last event that may have
@@ -203,7 +332,7 @@ impl Connection {
 
     /// Told by `FIN_WAIT2`, which nothing else leads to, and by an orderly end.
     fn is_our_fin_acknowledged(&self) -> bool {
-        let orderly = self.closed.is_some_and(|closed| {
+        let orderly = self.judged.is_some_and(|closed| {
             matches!(
                 closed.verdict.reason,
                 CloseReason::FinActive | CloseReason::FinPassive | CloseReason::Simultaneous
@@ -212,6 +341,7 @@ impl Connection {
         orderly
             || self.timeline.steps().iter().any(|step| match step.kind {
                 StepKind::State { from, to, .. } => [from, to].contains(&TcpState::FinWait2),
+                StepKind::MiniBorn { .. } => true,
                 StepKind::Mark(Mark::Found(state)) => state == TcpState::FinWait2,
                 _ => false,
             })

@@ -37,6 +37,12 @@ impl Listeners {
         }
     }
 
+    /// Whether anybody listens on the port of `local`.
+    #[must_use]
+    pub fn any_at(&self, netns: Option<u32>, local: SocketAddr) -> bool {
+        self.by_port.contains_key(&(netns, local.port()))
+    }
+
     /// The owner of a connection accepted at `local`: that of the listener on the very address,
     /// else of one on any address. `None` where several processes share it: then nobody can tell.
     #[must_use]
@@ -76,10 +82,11 @@ fn sole<'a>(listeners: impl Iterator<Item = &'a Listener>) -> Found {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::event::Comm;
+    use crate::core::event::{Comm, Task};
 
     fn owner(pid: u32) -> Owner {
-        Owner { pid, comm: Comm::from_text("web"), source: OwnerSource::Listen }
+        let task = Task { pid, tid: pid, comm: Comm::from_text("web") };
+        Owner::of_task(task, OwnerSource::Listen)
     }
 
     fn at(text: &str) -> SocketAddr {

@@ -1,6 +1,8 @@
 //! Whose connection it is, and how we know.
 
-use super::event::Comm;
+use std::num::NonZeroU64;
+
+use super::event::{Caller, Comm, Task};
 
 /// The process a socket belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,17 +11,57 @@ pub struct Owner {
     pub pid: u32,
     /// Name of the thread that opened it.
     pub comm: Comm,
+    /// When the process began, in nanoseconds of `CLOCK_BOOTTIME`: with the pid, an identity.
+    pub started_ns: Option<NonZeroU64>,
+    /// Id of its cgroup in the v2 hierarchy.
+    pub cgroup: Option<NonZeroU64>,
     /// Where the knowledge comes from.
     pub source: OwnerSource,
+}
+
+impl Owner {
+    /// The process of `task`.
+    #[must_use]
+    pub fn of_task(task: Task, source: OwnerSource) -> Self {
+        Self { pid: task.pid, comm: task.comm, started_ns: None, cgroup: None, source }
+    }
+
+    /// The process that made a call.
+    #[must_use]
+    pub fn of_caller(caller: Caller, source: OwnerSource) -> Self {
+        let Caller { task, started_ns, cgroup } = caller;
+        Self { started_ns, cgroup, ..Self::of_task(task, source) }
+    }
+
+    /// The owner once `news` is known beside what was known: better evidence takes its place, the
+    /// same evidence once more only adds what was missing.
+    #[must_use]
+    pub fn with(known: Option<Self>, news: Self) -> Self {
+        match known {
+            Some(known) if known.source.rank() > news.source.rank() => known,
+            Some(known) if known.pid == news.pid && known.source == news.source => Self {
+                started_ns: known.started_ns.or(news.started_ns),
+                cgroup: known.cgroup.or(news.cgroup),
+                ..known
+            },
+            // A last close() proves less than it seems: who is at hand closes what others opened.
+            Some(known) if news.source == OwnerSource::Close => known,
+            _ => news,
+        }
+    }
 }
 
 /// How an owner was found. Never from a state change that may run in softirq.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OwnerSource {
-    /// `current` at CLOSE to `SYN_SENT`, which runs inside `connect()`.
+    /// `current` inside `connect()`.
     Connect,
+    /// `current` inside `accept()`.
+    Accept,
     /// `current` at CLOSE to LISTEN, which runs inside `listen()`.
     Listen,
+    /// `current` inside the last `close()`, where nothing else told.
+    Close,
     /// The owner of the one listener the connection came in through.
     Listener,
     /// A descriptor seen in `/proc/PID/fd`.
@@ -32,9 +74,59 @@ impl OwnerSource {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Connect => "connect",
+            Self::Accept => "accept",
             Self::Listen => "listen",
+            Self::Close => "close",
             Self::Listener => "listener",
             Self::Descriptor => "descriptor",
         }
+    }
+
+    /// How good the evidence is.
+    const fn rank(self) -> u8 {
+        match self {
+            Self::Connect | Self::Accept | Self::Listen => 4,
+            Self::Close => 3,
+            Self::Descriptor => 2,
+            Self::Listener => 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use OwnerSource as S;
+
+    use super::*;
+
+    fn owner(pid: u32, source: S) -> Owner {
+        Owner::of_task(Task { pid, tid: pid, comm: Comm::from_text("p") }, source)
+    }
+
+    #[test]
+    fn better_evidence_wins_and_a_close_only_fills_a_blank() {
+        let pid = |known, news| Owner::with(known, news).pid;
+        assert_eq!(pid(None, owner(2, S::Close)), 2);
+        for (known, news, wins) in [
+            (S::Listener, S::Accept, 2),
+            (S::Descriptor, S::Accept, 2),
+            (S::Listener, S::Descriptor, 2),
+            (S::Accept, S::Descriptor, 1),
+            (S::Connect, S::Close, 1),
+            (S::Descriptor, S::Close, 1),
+            (S::Listener, S::Close, 1),
+            (S::Close, S::Accept, 2),
+            (S::Accept, S::Accept, 2),
+        ] {
+            assert_eq!(pid(Some(owner(1, known)), owner(2, news)), wins, "{known:?} {news:?}");
+        }
+    }
+
+    #[test]
+    fn the_same_evidence_adds_what_was_missing() {
+        let known = owner(1, S::Connect);
+        let news = Owner { started_ns: NonZeroU64::new(5), ..known };
+        assert_eq!(Owner::with(Some(known), news), news);
+        assert_eq!(Owner::with(Some(news), known), news);
     }
 }

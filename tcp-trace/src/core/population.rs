@@ -2,11 +2,12 @@
 //!
 //! The table knows every connection whose events arrived; the kernel's transition matrix knows
 //! every change, arrived or not. What the matrix has and the table has not applied is in flight or
-//! lost, and moves the gauges all the same: `gauge = table + effect(matrix - applied)`.
+//! lost, and moves the gauges all the same: `gauge = table + effect(matrix - applied)`. The same
+//! holds for mini-sockets, of which the kernel counts births and ends.
 
 use tcp_trace_common::{COUNTER_TRANSITIONS, STATE_SLOTS, transition_slot};
 
-use super::tcp_state::TcpState;
+use super::{tcp_state::TcpState, time_wait::TimeWaitCounters};
 
 const CELLS: usize = STATE_SLOTS * STATE_SLOTS;
 
@@ -67,6 +68,13 @@ fn cell(old: TcpState, new: TcpState) -> usize {
 pub struct Population {
     held: [u64; 13],
     applied: Matrix,
+    minis: [u64; 2],
+    minis_applied: [i64; 2],
+}
+
+/// Place of a substate among the figures of mini-sockets.
+fn place(substate: TcpState) -> usize {
+    usize::from(substate != TcpState::FinWait2)
 }
 
 impl Population {
@@ -89,23 +97,55 @@ impl Population {
         self.applied.raise(old, new);
     }
 
+    /// A mini-socket entered the table in `substate`.
+    pub fn enter_mini(&mut self, substate: TcpState) {
+        if let Some(count) = self.minis.get_mut(place(substate)) {
+            *count += 1;
+        }
+    }
+
+    /// A mini-socket left `substate` in the table.
+    pub fn leave_mini(&mut self, substate: TcpState) {
+        if let Some(count) = self.minis.get_mut(place(substate)) {
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    /// The table has taken into account that a mini-socket went `from` one substate `to` another;
+    /// `None` is before its birth and after its end.
+    pub fn applied_mini(&mut self, from: Option<TcpState>, to: Option<TcpState>) {
+        for (substate, step) in [(from, -1), (to, 1)] {
+            let net = substate.and_then(|substate| self.minis_applied.get_mut(place(substate)));
+            if let Some(net) = net {
+                *net = net.saturating_add(step);
+            }
+        }
+    }
+
+    /// Mini-sockets in the table in `substate`.
+    #[must_use]
+    pub fn minis(&self, substate: TcpState) -> u64 {
+        self.minis.get(place(substate)).copied().unwrap_or(0)
+    }
+
     /// Changes the table has taken into account.
     #[must_use]
     pub fn applied_matrix(&self) -> &Matrix {
         &self.applied
     }
 
-    /// Connections in the table by [`TcpState::index`].
+    /// Full sockets in the table by [`TcpState::index`].
     #[must_use]
     pub fn held(&self) -> &[u64; 13] {
         &self.held
     }
 
-    /// Sockets in each state by [`TcpState::index`], given the kernel's own count of changes.
+    /// Sockets in each state by [`TcpState::index`], given the kernel's own count of changes and,
+    /// where it keeps one, of mini-sockets. Without, those in the table stand for themselves.
     ///
     /// CLOSE is no place to be counted in: it holds sockets that never were connections.
     #[must_use]
-    pub fn gauges(&self, kernel: &Matrix) -> [u64; 13] {
+    pub fn gauges(&self, kernel: &Matrix, minis: Option<&TimeWaitCounters>) -> [u64; 13] {
         let mut sum = [0i64; 13];
         for (sum, held) in sum.iter_mut().zip(self.held) {
             *sum = i64::try_from(held).unwrap_or(i64::MAX);
@@ -125,7 +165,20 @@ impl Population {
                 }
             }
         }
-        sum.map(|count| u64::try_from(count).unwrap_or(0))
+        let mut gauges = sum.map(|count| u64::try_from(count).unwrap_or(0));
+        for substate in [TcpState::FinWait2, TcpState::TimeWait] {
+            if let Some(gauge) = gauges.get_mut(substate.index()) {
+                *gauge = gauge.saturating_add(self.mini_gauge(substate, minis));
+            }
+        }
+        gauges
+    }
+
+    fn mini_gauge(&self, substate: TcpState, kernel: Option<&TimeWaitCounters>) -> u64 {
+        let held = self.minis(substate);
+        let applied = self.minis_applied.get(place(substate)).copied().unwrap_or(0);
+        let missing = kernel.map_or(0, |kernel| kernel.net(substate).saturating_sub(applied));
+        held.saturating_add_signed(missing)
     }
 }
 
@@ -140,13 +193,13 @@ mod tests {
         let mut kernel = Matrix::default();
         population.enter(S::Established);
         kernel.raise(S::Established, S::CloseWait);
-        let gauges = population.gauges(&kernel);
+        let gauges = population.gauges(&kernel, None);
         assert_eq!((gauges[S::Established.index()], gauges[S::CloseWait.index()]), (0, 1));
 
         population.leave(S::Established);
         population.enter(S::CloseWait);
         population.applied(S::Established, S::CloseWait);
-        assert_eq!(population.gauges(&kernel), gauges);
+        assert_eq!(population.gauges(&kernel, None), gauges);
     }
 
     #[test]
@@ -155,7 +208,7 @@ mod tests {
         let mut kernel = Matrix::default();
         population.enter(S::Listen);
         kernel.raise(S::Listen, S::SynRecv);
-        let gauges = population.gauges(&kernel);
+        let gauges = population.gauges(&kernel, None);
         assert_eq!((gauges[S::Listen.index()], gauges[S::SynRecv.index()]), (1, 1));
     }
 
@@ -163,6 +216,22 @@ mod tests {
     fn close_holds_nobody() {
         let mut kernel = Matrix::default();
         kernel.raise(S::LastAck, S::Close);
-        assert_eq!(Population::default().gauges(&kernel), [0; 13]);
+        assert_eq!(Population::default().gauges(&kernel, None), [0; 13]);
+    }
+
+    #[test]
+    fn mini_sockets_count_with_their_substate_in_flight_too() {
+        let mut population = Population::default();
+        let mut counters = TimeWaitCounters { born_fin_wait2: 1, ..TimeWaitCounters::default() };
+        let gauges = |population: &Population, counters: &TimeWaitCounters| {
+            let gauges = population.gauges(&Matrix::default(), Some(counters));
+            (gauges[S::FinWait2.index()], gauges[S::TimeWait.index()])
+        };
+        assert_eq!(gauges(&population, &counters), (1, 0));
+        population.enter_mini(S::FinWait2);
+        population.applied_mini(None, Some(S::FinWait2));
+        assert_eq!(gauges(&population, &counters), (1, 0));
+        counters.substate = 1;
+        assert_eq!(gauges(&population, &counters), (0, 1));
     }
 }

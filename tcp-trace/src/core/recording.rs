@@ -46,6 +46,9 @@ pub struct Header {
     pub netns: Vec<u32>,
     /// What the host did not allow, one line each.
     pub degradations: Vec<String>,
+    /// Names of the programs that were attached.
+    #[serde(default)]
+    pub hooks: Vec<String>,
 }
 
 impl Header {

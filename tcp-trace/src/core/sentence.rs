@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use super::{
-    close::{CloseReason, Verdict},
+    close::{CloseReason, ClosedBy, Verdict},
     connection::Connection,
     direction::Direction,
     errno,
+    event::{Flow, Task, TimeWaitEnd},
+    owner::OwnerSource,
     tcp_state::TcpState as S,
-    timeline::{Call, Detail, Mark, Step, StepKind},
+    timeline::{Call, Detail, Mark, Segment, Step, StepKind},
 };
 
 /// What `step` of `connection` means.
@@ -16,21 +18,94 @@ use super::{
 pub fn of_step(connection: &Connection, step: &Step) -> String {
     match step.kind {
         StepKind::State { from, to: S::Close, detail } => {
-            let verdict = connection.closed.filter(|closed| closed.at == step.at);
+            let verdict = connection.judged.filter(|judged| judged.at == step.at);
             verdict.map_or_else(
                 || "the connection ended".to_owned(),
                 |closed| of_end(from, closed.verdict, detail, &process(connection)),
             )
         }
         StepKind::State { from, to, detail } => of_change(connection, from, to, detail),
-        StepKind::Call { call: Call::Close, by } => {
-            let caller = by.map_or_else(
-                || "the process".to_owned(),
-                |task| format!("{} {}", task.comm.text(), task.pid),
-            );
+        StepKind::Call { call, by, state } => of_call(connection, call, by, state),
+        StepKind::Segment { segment, count, .. } => of_segment(segment, count),
+        StepKind::MiniBorn { substate, inferred, detail, .. } => {
+            of_mini_born(connection, substate, inferred, detail)
+        }
+        StepKind::MiniEnded { substate, why } => of_mini_end(substate, why),
+        StepKind::Mark(mark) => of_mark(mark),
+    }
+}
+
+fn of_call(connection: &Connection, call: Call, by: Option<Task>, state: S) -> String {
+    let caller = by.map_or_else(
+        || "the process".to_owned(),
+        |task| format!("{} {}", task.comm.text(), task.pid),
+    );
+    let Flow { local, remote } = connection.flow;
+    match (call, state) {
+        (Call::Connect, _) => format!("connect() by {caller} sends the SYN: {local} to {remote}"),
+        (Call::Accept, S::SynRecv) => {
+            format!("accept() by {caller}, before the handshake was over (Fast Open)")
+        }
+        (Call::Accept, _) => format!("accept() by {caller}"),
+        (Call::Close, S::Listen | S::SynSent | S::SynRecv | S::Established | S::CloseWait) => {
+            format!("close() by {caller}: no descriptor refers to the socket any more")
+        }
+        (Call::Close, _) => {
             format!("close() by {caller}: the socket had already moved on, nothing is sent")
         }
-        StepKind::Mark(mark) => of_mark(mark),
+    }
+}
+
+fn of_segment(segment: Segment, count: u32) -> String {
+    let times = match count {
+        1 => String::new(),
+        2 => " twice".to_owned(),
+        more => format!(" {more} times"),
+    };
+    match segment {
+        Segment::SynReceived => "the peer's SYN came: the handshake is half done".to_owned(),
+        Segment::SynAckAgain => format!("the SYN-ACK was sent again{times}: no ACK had come"),
+        Segment::Retransmit(S::SynSent) => format!("the SYN was sent again{times}: no answer"),
+        Segment::Retransmit(S::FinWait1 | S::LastAck | S::Closing) => {
+            format!("the FIN, or data before it, was sent again{times}: no ACK had come")
+        }
+        Segment::Retransmit(_) => format!("a segment was sent again{times}: no ACK had come"),
+        Segment::ResetSent(_) => format!("this host sent a RST{times}"),
+    }
+}
+
+fn of_mini_born(connection: &Connection, substate: S, inferred: bool, detail: Detail) -> String {
+    let both = connection.first_fin.is_some_and(|(by, _)| by == ClosedBy::Both);
+    let text = match substate {
+        S::TimeWait if both => "the peer acknowledged our FIN: closed in order; the kernel keeps",
+        S::TimeWait if detail.fin_received == Some(true) => {
+            "the peer's FIN came: closed in order; the kernel keeps"
+        }
+        S::TimeWait => "closed in order; the kernel keeps",
+        _ => "closed here and acknowledged; a mini-socket of the kernel waits for the peer's FIN",
+    };
+    let keeps = if substate == S::TimeWait { " the ports for 60 s" } else { "" };
+    let how = if inferred { " (inferred)" } else { "" };
+    format!("{text}{keeps}{how}")
+}
+
+fn of_mini_end(substate: S, why: Option<TimeWaitEnd>) -> String {
+    let name = substate.kernel_name();
+    match why {
+        Some(TimeWaitEnd::Expired) if substate == S::FinWait2 => {
+            "the peer never closed: its FIN is waited for no longer (tcp_fin_timeout)".to_owned()
+        }
+        Some(TimeWaitEnd::Expired) => format!("{name} ran out: the ports are free again"),
+        Some(TimeWaitEnd::Reused) => {
+            format!("a new connection between the same ends took the place of {name}")
+        }
+        Some(TimeWaitEnd::Killed) => {
+            format!("{name} was ended from outside (ss -K, or its network namespace went away)")
+        }
+        Some(TimeWaitEnd::Reset) => {
+            format!("{name} ended early: a RST came, or data that nobody can read")
+        }
+        None => format!("{name} is over"),
     }
 }
 
@@ -55,7 +130,12 @@ fn of_change(connection: &Connection, from: S, to: S, detail: Detail) -> String 
         (S::SynRecv, S::Established) if connection.direction == Direction::Outbound => {
             "both SYNs are acknowledged: connected".to_owned()
         }
-        (S::SynRecv, S::Established) => format!("established; waiting for accept() by {process}"),
+        (S::SynRecv, S::Established) if detail.attached == Some(true) => {
+            "the peer's ACK ended the handshake: established".to_owned()
+        }
+        (S::SynRecv, S::Established) => {
+            format!("established; waiting for accept() by {}", listener(connection))
+        }
         (S::Established | S::SynRecv, S::FinWait1) => {
             format!("{} by {}: our FIN goes first", closing_call(detail), caller(detail, &process))
         }
@@ -78,8 +158,19 @@ fn of_change(connection: &Connection, from: S, to: S, detail: Detail) -> String 
         (S::FinWait1, S::FinWait2) => {
             "the peer acknowledged our FIN; waiting for its own".to_owned()
         }
+        (S::FinWait2, S::TimeWait) => {
+            "the peer's FIN came: closed in order; the kernel keeps the ports for 60 s".to_owned()
+        }
         (S::FinWait1, S::Closing) => "FINs crossed: both sides closed at once".to_owned(),
         _ => format!("{from} became {to}"),
+    }
+}
+
+/// Who is to call `accept()`: not known before, and told by a step of its own after.
+fn listener(connection: &Connection) -> String {
+    match connection.owner {
+        Some(owner) if owner.source == OwnerSource::Accept => "the process".to_owned(),
+        _ => process(connection),
     }
 }
 
@@ -103,24 +194,23 @@ fn closing_call(detail: Detail) -> &'static str {
 pub fn of_end(from: S, verdict: Verdict, detail: Detail, process: &str) -> String {
     let error = errno::name(verdict.error);
     match verdict.reason {
-        CloseReason::FinActive => match detail.fin_received {
-            Some(true) => "the peer's FIN came: closed in order, TIME_WAIT follows for 60 s",
-            Some(false) => {
-                "closed here and acknowledged; the kernel waits for the peer's FIN with a \
-                 mini-socket (FIN_WAIT2 for tcp_fin_timeout, then TIME_WAIT)"
-            }
-            None => "closed here and acknowledged; a mini-socket of the kernel does the rest",
+        CloseReason::FinActive if detail.fin_received == Some(true) => {
+            "the peer's FIN came: closed in order, without TIME_WAIT".to_owned()
         }
-        .to_owned(),
+        CloseReason::FinActive => {
+            "closed here and acknowledged; nothing waits for the peer's FIN".to_owned()
+        }
         CloseReason::FinPassive => "the peer acknowledged our FIN: closed in order".to_owned(),
         CloseReason::Simultaneous => {
-            "the peer acknowledged our FIN: closed in order, TIME_WAIT follows for 60 s".to_owned()
+            "FINs crossed, both are acknowledged: closed in order, without TIME_WAIT".to_owned()
         }
         CloseReason::RstReceived => format!(
             "the peer reset the connection ({})",
             error.unwrap_or("no error left for the process")
         ),
-        CloseReason::RstSent => "this host reset the connection".to_owned(),
+        CloseReason::RstSent => {
+            "data came for the closed socket: this host answers with a RST".to_owned()
+        }
         CloseReason::Refused => {
             "refused: the peer answered the SYN with a RST (nobody listens there)".to_owned()
         }
@@ -179,6 +269,14 @@ fn of_mark(mark: Mark) -> String {
             "the socket lives again as another connection; this end was not seen".to_owned()
         }
         Mark::Reconciled => "gone when the kernel was asked; this end was not seen".to_owned(),
+        Mark::Corrected { known, actual } => {
+            format!("found in {actual} when the kernel was asked; steps from {known} were not seen")
+        }
+        Mark::NetnsGone => "its network namespace is gone, and the socket with it".to_owned(),
+        Mark::Overdue => "over by any reckoning; this end was not seen".to_owned(),
+        Mark::TimeWaitRefused => {
+            "no TIME_WAIT: the table of mini-sockets is full (tcp_max_tw_buckets)".to_owned()
+        }
     }
 }
 

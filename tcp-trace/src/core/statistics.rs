@@ -7,8 +7,9 @@ use super::{
     close::{CloseReason, ClosedBy},
     connection::{Closed, Connection},
     errno,
-    event::StateChange,
+    event::{StateChange, TimeWaitEnd},
     histogram::Histogram,
+    reconcile::Reconciled,
     tcp_state::TcpState,
 };
 
@@ -18,9 +19,10 @@ pub struct Statistics {
     /// Time spent in each state, by [`TcpState::index`] of the state left.
     pub state_durations: [Histogram; 13],
     /// From SYN to ESTABLISHED of outbound connections.
-    ///
-    /// Inbound ones are born when their handshake is over, so a state change cannot time it.
     pub outbound_handshakes: Histogram,
+    /// From the peer's SYN to ESTABLISHED of inbound connections whose SYN was seen. One that came
+    /// with a SYN cookie has none.
+    pub inbound_handshakes: Histogram,
     /// From the first FIN to CLOSE, by who closed first (in the order of [`ClosedBy::ALL`]).
     pub teardowns: [Histogram; 3],
     /// Ends by reason (in the order of [`CloseReason::ALL`]) and by who closed first, with
@@ -38,6 +40,24 @@ pub struct Statistics {
     pub unidentified: u64,
     /// Connections whose end was inferred.
     pub ended_unseen: u64,
+    /// Mini-sockets that took a connection over, told or inferred.
+    pub time_wait_started: u64,
+    /// Their ends in the order of [`TimeWaitEnd::ALL`], those for an unknown reason last.
+    pub time_wait_ended: [u64; TimeWaitEnd::ALL.len() + 1],
+    /// Mini-sockets that could not be had.
+    pub time_wait_refused: u64,
+    /// SYN-ACKs sent again.
+    pub synack_retransmits: u64,
+    /// RSTs sent.
+    pub resets_sent: u64,
+    /// Connections that a RST ended.
+    pub resets_received: u64,
+    /// SYNs and FINs sent again.
+    pub retransmits: u64,
+    /// Calls, mini-sockets and segments of sockets that are not in the table.
+    pub of_strangers: u64,
+    /// What snapshots have put right.
+    pub reconciled: Reconciled,
 }
 
 impl Statistics {
@@ -49,10 +69,15 @@ impl Statistics {
         change: &StateChange,
         stood: Option<Duration>,
     ) {
-        if let Some(stood) = stood.filter(|_| change.old != change.new)
-            && let Some(histogram) = self.state_durations.get_mut(change.old.index())
-        {
-            histogram.observe(stood);
+        if !connection.is_counted() {
+            return;
+        }
+        if let Some(stood) = stood.filter(|_| change.old != change.new) {
+            self.stood(change.old, stood);
+        }
+        let established = change.new == TcpState::Established;
+        if let Some(syn_at) = connection.syn_at.filter(|_| established && !connection.gap) {
+            self.inbound_handshakes.observe(at.since(syn_at));
         }
         let connected = change.old == TcpState::SynSent && change.new == TcpState::Established;
         if connected && !connection.gap {
@@ -60,12 +85,30 @@ impl Statistics {
         }
     }
 
-    /// `connection` ended from `from`. The end of a listener is no end of a connection.
+    /// A connection has stood in `state` for `span`.
+    pub fn stood(&mut self, state: TcpState, span: Duration) {
+        if let Some(histogram) = self.state_durations.get_mut(state.index()) {
+            histogram.observe(span);
+        }
+    }
+
+    /// A mini-socket has ended.
+    pub fn time_wait_over(&mut self, why: Option<TimeWaitEnd>) {
+        let slot = why.map_or(TimeWaitEnd::ALL.len(), |why| why as usize);
+        if let Some(count) = self.time_wait_ended.get_mut(slot) {
+            *count += 1;
+        }
+    }
+
+    /// The end of `connection`'s full socket, from `from`, has been judged. The end of a listener is
+    /// no end of a connection.
     pub fn ended(&mut self, connection: &Connection, from: TcpState) {
-        let Some(Closed { at, verdict }) = connection.closed else { return };
-        if from == TcpState::Listen || connection.is_listener() {
+        let Some(Closed { at, verdict }) = connection.judged else { return };
+        if from == TcpState::Listen || connection.is_listener() || !connection.is_counted() {
             return;
         }
+        let by_reset = [errno::ECONNRESET, errno::EPIPE, errno::ECONNREFUSED];
+        self.resets_received += u64::from(by_reset.contains(&verdict.error));
         let by = verdict.by.map_or(ClosedBy::ALL.len(), |by| by as usize);
         let row = self.closed.get_mut(verdict.reason as usize);
         if let Some(count) = row.and_then(|row| row.get_mut(by)) {

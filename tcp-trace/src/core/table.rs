@@ -1,22 +1,25 @@
 //! Every connection that is open, and the last ones that were; bounded by configuration.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
-use rustc_hash::FxHashMap;
 use slab::Slab;
 
 use super::{
     census::Census,
     clock::Ts,
-    close::{self, CloseReason, Verdict},
     connection::{Connection, ConnectionId},
-    direction::Direction,
+    deadlines::Deadlines,
     event::{Body, Event, Origin, SocketId, StateChange},
+    half_open::HalfOpens,
     owner::{Owner, OwnerSource},
+    reconcile::{RecentEnds, Round},
+    sources::Sources,
     statistics::Statistics,
     tcp_state::{TcpState, Transition},
     timeline::{Mark, StepKind},
 };
+use ending::{Fate, Held};
+use index::{Index, Key, Names};
 
 /// Bounds of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,31 +50,44 @@ pub enum Outcome {
 /// A step that a connection took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stepped {
-    /// Where it stands now; `None` where this was its end. See [`Table::after`].
-    slot: Option<usize>,
+    /// Where it stands now. See [`Table::after`].
+    place: Place,
     /// State before.
     pub from: TcpState,
     /// State after.
     pub to: TcpState,
     /// Nanoseconds in the state before; `None` where its beginning was not seen.
     pub stood_ns: Option<u64>,
+    /// Whether the end of its full socket came with this step, and why is known.
+    pub judged: bool,
 }
 
-/// How a socket is found: by cookie, or by address while it has none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Key {
-    Cookie(u64),
-    Address(u64),
+/// Where a connection stands after a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Live(usize),
+    Held,
+    Closed,
 }
 
 /// All connections.
 #[derive(Debug)]
 pub struct Table {
     limits: Limits,
+    sources: Sources,
     live: Slab<Connection>,
-    // Keys are the kernel's numbers, which nobody chooses: no need for a hash that resists attack.
-    slots: FxHashMap<Key, usize>,
+    index: Index,
     closed: VecDeque<Connection>,
+    /// Ended, with the reason still to come.
+    held: VecDeque<Held>,
+    /// Decided since somebody asked last.
+    decided: VecDeque<ConnectionId>,
+    deadlines: Deadlines,
+    half_open: HalfOpens,
+    rounds: HashMap<Option<u32>, Round>,
+    seeded: rustc_hash::FxHashSet<Option<u32>>,
+    last_round: u64,
+    recent: RecentEnds,
     census: Census,
     statistics: Statistics,
     last_id: u64,
@@ -84,9 +100,18 @@ impl Table {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
+            sources: Sources::default(),
             live: Slab::new(),
-            slots: FxHashMap::default(),
+            index: Index::default(),
             closed: VecDeque::new(),
+            held: VecDeque::new(),
+            decided: VecDeque::new(),
+            deadlines: Deadlines::default(),
+            half_open: HalfOpens::default(),
+            rounds: HashMap::new(),
+            seeded: rustc_hash::FxHashSet::default(),
+            last_round: 0,
+            recent: RecentEnds::default(),
             census: Census::default(),
             statistics: Statistics::default(),
             last_id: 0,
@@ -94,18 +119,24 @@ impl Table {
         }
     }
 
+    /// Says what reaches the table as events; the rest it infers.
+    pub fn set_sources(&mut self, sources: Sources) {
+        self.sources = sources;
+    }
+
     /// Takes one event.
     pub fn apply(&mut self, event: &Event) -> Outcome {
+        self.decide_overdue(event.at);
         match &event.body {
             Body::Lost { .. } => {
                 self.loss_epoch += 1;
                 Outcome::Nothing
             }
             Body::State(change) if change.origin == Origin::Snapshot => {
-                self.found(event.at, change)
+                self.shown_full(event.at, change)
             }
             Body::State(change) => self.change(event.at, change),
-            Body::Life(_) => Outcome::Nothing,
+            Body::Life(life) => self.life(event.at, life),
         }
     }
 
@@ -115,7 +146,15 @@ impl Table {
             return Outcome::Nothing;
         }
         let transition = change.old.transition(change.new);
-        match self.locate(change.socket) {
+        match self.locate_event(change) {
+            Some(slot) if self.holds(slot, |known| !known.is_full()) => {
+                if change.old == TcpState::Close && transition == Transition::Marker {
+                    // The descriptor outlived the full socket; now it is closed.
+                    return self.after_the_fact(slot, at, change);
+                }
+                // The descriptor's socket lives again, while the mini-socket of its last life goes on.
+                self.first_sight(at, change, transition)
+            }
             Some(slot)
                 if self.holds(slot, Connection::is_only_found)
                     && transition == Transition::Birth =>
@@ -133,19 +172,37 @@ impl Table {
         }
     }
 
+    fn after_the_fact(&mut self, slot: usize, at: Ts, change: &StateChange) -> Outcome {
+        if let Some(connection) = self.live.get_mut(slot) {
+            connection.note_marker(at, change);
+        }
+        Outcome::Nothing
+    }
+
+    /// Where the table holds the socket of an event; one that a snapshot found is known by its ends
+    /// alone where events carry no cookie.
+    fn locate_event(&mut self, change: &StateChange) -> Option<usize> {
+        let found = self.locate(change.socket);
+        if found.is_some() || change.socket.cookie.is_some() {
+            return found;
+        }
+        let slot = self.index.by_flow(&(change.netns, change.flow))?;
+        self.holds(slot, |known| known.is_full() && known.socket.sk == 0).then_some(slot)
+    }
+
     /// Where the table holds this socket. A child is born without a cookie of its own, so its
     /// first event with one is found by address.
     fn locate(&mut self, socket: SocketId) -> Option<usize> {
-        let slot_of = |slots: &FxHashMap<Key, usize>, key| slots.get(&key).copied();
-        let by_cookie =
-            socket.cookie.and_then(|cookie| slot_of(&self.slots, Key::Cookie(cookie.get())));
+        let by_cookie = socket.cookie.and_then(|cookie| self.index.get(Key::Cookie(cookie.get())));
         // An entry without a cookie of its own stays under its address.
         if by_cookie.is_some_and(|slot| !self.holds(slot, Connection::is_only_found)) {
             return by_cookie;
         }
         let by_address =
-            (socket.sk != 0).then(|| slot_of(&self.slots, Key::Address(socket.sk))).flatten();
-        if let (Some(double), Some(_)) = (by_cookie, by_address) {
+            (socket.sk != 0).then(|| self.index.get(Key::Address(socket.sk))).flatten();
+        if let (Some(double), Some(address)) = (by_cookie, by_address)
+            && double != address
+        {
             // The snapshot met a newborn child by cookie while the child's own birth, which carries
             // none, was still on its way: the one that saw the birth stays.
             self.take_out(double);
@@ -167,16 +224,19 @@ impl Table {
 
     /// A change of a socket that the table does not hold.
     fn first_sight(&mut self, at: Ts, change: &StateChange, transition: Transition) -> Outcome {
+        let counted = change.protocol != super::event::Protocol::Mptcp;
         if change.old == TcpState::Close && transition != Transition::Birth {
             // close() of a socket that never was a connection, or whose end we have told.
-            self.census.population.applied(change.old, change.new);
+            if counted {
+                self.census.population.applied(change.old, change.new);
+            }
             return Outcome::Nothing;
         }
         if self.live.len() >= self.limits.live {
             self.statistics.refused += 1;
             return Outcome::Refused;
         }
-        if transition != Transition::Birth && self.births_may_be_missing() {
+        if counted && transition != Transition::Birth && self.births_may_be_missing() {
             self.census.population.applied(TcpState::Close, change.old);
         }
         let mut connection = Connection::open(self.next_id(), at, change, self.loss_epoch);
@@ -201,14 +261,16 @@ impl Table {
     ) -> Outcome {
         let Some(connection) = self.live.get_mut(slot) else { return Outcome::Nothing };
         self.census.leave(connection);
-        let key = Key::of(connection.socket);
-        let newborn = transition == Transition::Birth;
+        let (names, ends) = (Names::of(connection), connection.flow);
+        let (newborn, counted) = (transition == Transition::Birth, connection.is_counted());
         if connection.is_only_found() && self.loss_epoch == 0 {
             // The snapshot met it a moment after this very change.
             connection.state = change.old;
         }
         if !newborn && connection.state != change.old {
-            self.census.population.applied(connection.state, change.old);
+            if counted {
+                self.census.population.applied(connection.state, change.old);
+            }
             self.statistics.gaps += u64::from(!connection.gap);
             connection.jump(at, change.old);
         }
@@ -217,56 +279,44 @@ impl Table {
             let mark = Mark::Illegal { from: change.old, to: change.new };
             connection.timeline.push(at, StepKind::Mark(mark));
         }
-        self.census.population.applied(change.old, change.new);
+        if counted {
+            self.census.population.applied(change.old, change.new);
+        }
         let age_known =
             !(newborn || connection.found && connection.state_since == connection.opened_at);
-        let stood = connection.step(at, change, self.loss_epoch);
+        let ended = change.new == TcpState::Close && change.old != TcpState::Close;
+        let fate = ended.then(|| ending::fate(connection, at, change, self.sources));
+        let stood = match fate {
+            Some(Fate::Mini(mini)) => connection.step_to_mini(at, change, self.loss_epoch, mini),
+            _ => connection.step(at, change, self.loss_epoch),
+        };
+        ending::complete_handshake(&mut self.half_open, &mut self.recent, connection, at, change);
         self.statistics.stepped(connection, at, change, age_known.then_some(stood));
         self.census.enter(connection);
-        let renamed = Key::of(connection.socket);
-        if renamed != key {
-            self.slots.remove(&key);
-            self.slots.insert(renamed, slot);
+        let news = Names::of(connection);
+        let (flow, netns) = (connection.flow, connection.netns);
+        if news != names {
+            self.index.remove(&names, slot);
+            self.index.insert(&news, slot);
         }
-        let ended = change.new == TcpState::Close && change.old != TcpState::Close;
-        if ended {
-            let first_fin = connection.first_fin.map(|(by, _)| by);
-            let inbound = connection.direction != Direction::Outbound;
-            let verdict = close::verdict(change, first_fin, inbound);
-            self.bury(slot, at, change.old, verdict);
+        if fate.is_none() && (newborn || flow != ends) {
+            self.reuse(slot, at, netns, flow);
         }
+        let place = match fate {
+            Some(fate) => self.end_full(slot, at, change, fate),
+            None => Place::Live(slot),
+        };
         Outcome::Stepped(Stepped {
-            slot: (!ended).then_some(slot),
+            place,
             from: change.old,
             to: change.new,
             stood_ns: age_known.then(|| u64::try_from(stood.as_nanos()).unwrap_or(u64::MAX)),
+            judged: ended && place != Place::Held,
         })
     }
 
-    /// A socket that was there already.
-    fn found(&mut self, at: Ts, change: &StateChange) -> Outcome {
-        if self.locate(change.socket).is_some() || change.new == TcpState::Close {
-            return Outcome::Nothing;
-        }
-        if self.live.len() >= self.limits.live {
-            self.statistics.refused += 1;
-            return Outcome::Refused;
-        }
-        let mut connection = Connection::open(self.next_id(), at, change, self.loss_epoch);
-        connection.learn(change);
-        connection.timeline.push(at, StepKind::Mark(Mark::Found(change.new)));
-        connection.owner = change.current.map(|task| Owner {
-            pid: task.pid,
-            comm: task.comm,
-            source: OwnerSource::Descriptor,
-        });
-        let slot = Some(self.put_in(connection, at));
-        Outcome::Stepped(Stepped { slot, from: change.old, to: change.new, stood_ns: None })
-    }
-
     fn owner_at_birth(&self, change: &StateChange) -> Option<Owner> {
-        let current =
-            |source| change.current.map(|task| Owner { pid: task.pid, comm: task.comm, source });
+        let current = |source| change.current.map(|task| Owner::of_task(task, source));
         match (change.old, change.new) {
             (TcpState::Close, TcpState::SynSent) => current(OwnerSource::Connect),
             (TcpState::Close, TcpState::Listen) => current(OwnerSource::Listen),
@@ -277,49 +327,42 @@ impl Table {
         }
     }
 
-    /// Ends a life whose end was not seen.
-    fn end_unseen(&mut self, slot: usize, at: Ts, mark: Mark) {
-        let Some(connection) = self.live.get_mut(slot) else { return };
-        self.census.population.applied(connection.state, TcpState::Close);
-        self.statistics.ended_unseen += 1;
-        connection.gap = true;
-        connection.timeline.push(at, StepKind::Mark(mark));
-        let by = connection.first_fin.map(|(by, _)| by);
-        let (state, reason) = (connection.state, CloseReason::Unknown);
-        self.bury(slot, at, state, Verdict { reason, by, error: 0 });
-    }
-
-    /// Moves a connection, which ended from `from`, among the closed ones.
-    fn bury(&mut self, slot: usize, at: Ts, from: TcpState, verdict: Verdict) {
-        let Some(mut connection) = self.take_out(slot) else { return };
-        connection.finish(at, verdict);
-        self.statistics.ended(&connection, from);
-        if self.closed.len() >= self.limits.closed {
-            self.closed.pop_front();
-        }
-        if self.limits.closed > 0 {
-            self.closed.push_back(connection);
-        }
-    }
-
     /// Puts a connection in, counts it, and ends what stood under the same name.
     fn put_in(&mut self, mut connection: Connection, at: Ts) -> usize {
-        let key = Key::of(connection.socket);
-        if let Some(stale) = self.slots.get(&key).copied() {
+        let names = Names::of(&connection);
+        // A mini-socket shares its cookie with the descriptor's next life, and stays.
+        if let Some(stale) = self.index.clash(&names)
+            && self.holds(stale, Connection::is_full)
+        {
             self.end_unseen(stale, at, Mark::Reused);
         }
         self.census.welcome(&mut connection);
         let slot = self.live.insert(connection);
-        self.slots.insert(key, slot);
+        self.index.insert(&names, slot);
         slot
     }
 
     /// Takes a connection out, and its counts with it.
     fn take_out(&mut self, slot: usize) -> Option<Connection> {
         let mut connection = self.live.try_remove(slot)?;
-        self.slots.remove(&Key::of(connection.socket));
+        self.index.remove(&Names::of(&connection), slot);
         self.census.dismiss(&mut connection);
         Some(connection)
+    }
+
+    /// Changes a connection in place, with its counts and names.
+    fn alter<T>(&mut self, slot: usize, change: impl FnOnce(&mut Connection) -> T) -> Option<T> {
+        let connection = self.live.get_mut(slot)?;
+        let names = Names::of(connection);
+        self.census.leave(connection);
+        let result = change(connection);
+        self.census.enter(connection);
+        let news = Names::of(connection);
+        if news != names {
+            self.index.remove(&names, slot);
+            self.index.insert(&news, slot);
+        }
+        Some(result)
     }
 
     fn next_id(&mut self) -> ConnectionId {
@@ -332,12 +375,11 @@ impl Table {
     }
 }
 
-impl Key {
-    fn of(socket: SocketId) -> Self {
-        socket.cookie.map_or(Self::Address(socket.sk), |cookie| Self::Cookie(cookie.get()))
-    }
-}
-
+mod calls;
+mod ending;
+mod index;
+mod mini;
 mod read;
+mod snapshot;
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,14 @@
 //! The steps of one connection's life, bounded.
 
-use super::{clock::Ts, event::Task, tcp_state::TcpState};
+use super::{
+    clock::Ts,
+    event::{Task, TimeWaitEnd},
+    tcp_state::TcpState,
+};
 
 /// Steps kept per connection; what comes after is counted.
 ///
-/// An ordinary life has at most eight; only repeated `close()` markers can make more.
+/// An ordinary life has at most a dozen; only repeated segments and calls can make more.
 pub const STEP_LIMIT: usize = 48;
 
 /// What happened to a connection, in order.
@@ -41,6 +45,35 @@ pub enum StepKind {
         call: Call,
         /// The caller: these changes run in process context.
         by: Option<Task>,
+        /// Where the connection stood.
+        state: TcpState,
+    },
+    /// Segments that say something of the connection, one or several of a kind in a row.
+    Segment {
+        /// What they were.
+        segment: Segment,
+        /// How many.
+        count: u32,
+        /// When the last of them passed.
+        last: Ts,
+    },
+    /// A mini-socket took the connection over, and the full socket's state became CLOSE.
+    MiniBorn {
+        /// State of the full socket.
+        from: TcpState,
+        /// `FIN_WAIT2` or `TIME_WAIT`.
+        substate: TcpState,
+        /// Whether it is inferred.
+        inferred: bool,
+        /// What was read off the full socket at that moment.
+        detail: Detail,
+    },
+    /// The mini-socket ended, and with it the connection.
+    MiniEnded {
+        /// Its substate.
+        substate: TcpState,
+        /// Why, where that was told.
+        why: Option<TimeWaitEnd>,
     },
     /// Something about the timeline itself.
     Mark(Mark),
@@ -63,11 +96,40 @@ pub struct Detail {
     pub caller: Option<Task>,
 }
 
-/// Calls that leave a trace in the state machine.
+/// Calls into the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
-    /// `close()` of a socket that had nothing left to change.
+    /// `connect()` had both ends chosen and was about to send the SYN.
+    Connect,
+    /// `accept()` handed the socket out.
+    Accept,
+    /// The last descriptor was closed.
     Close,
+}
+
+impl Call {
+    /// Name in the API.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Accept => "accept",
+            Self::Close => "close",
+        }
+    }
+}
+
+/// Segments worth a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Segment {
+    /// The peer's SYN came to a listener.
+    SynReceived,
+    /// The SYN-ACK was sent again.
+    SynAckAgain,
+    /// A SYN or FIN was sent again, in this state.
+    Retransmit(TcpState),
+    /// A RST was sent, with the number of `enum sk_rst_reason` where the kernel says.
+    ResetSent(Option<u32>),
 }
 
 /// Remarks about the timeline.
@@ -93,6 +155,19 @@ pub enum Mark {
     Reused,
     /// The end was not seen: the socket was gone when the kernel was asked.
     Reconciled,
+    /// It stood elsewhere when the kernel was asked.
+    Corrected {
+        /// Where the connection stood for us.
+        known: TcpState,
+        /// Where it stood in fact.
+        actual: TcpState,
+    },
+    /// The end was not seen: its network namespace is gone.
+    NetnsGone,
+    /// The end was not seen within any reasonable time.
+    Overdue,
+    /// No mini-socket could be had.
+    TimeWaitRefused,
 }
 
 impl Timeline {
@@ -107,6 +182,24 @@ impl Timeline {
         } else {
             self.omitted = self.omitted.saturating_add(1);
         }
+    }
+
+    /// Adds a segment, folded into the step before where that is one of its kind.
+    pub fn push_segment(&mut self, at: Ts, segment: Segment, count: u32) {
+        if let Some(Step { kind: StepKind::Segment { segment: before, count: sum, last }, .. }) =
+            self.steps.last_mut()
+            && *before == segment
+        {
+            (*sum, *last) = (sum.saturating_add(count), at);
+        } else {
+            self.push(at, StepKind::Segment { segment, count, last: at });
+        }
+    }
+
+    /// Puts steps before all others; they are part of the beginning and always kept.
+    pub fn prepend(&mut self, steps: impl IntoIterator<Item = Step>) {
+        let room = (STEP_LIMIT + 2).saturating_sub(self.steps.len());
+        self.steps.splice(0..0, steps.into_iter().take(room));
     }
 
     /// The steps kept, oldest first.
@@ -130,9 +223,23 @@ mod tests {
     fn a_timeline_is_bounded_and_says_so() {
         let mut timeline = Timeline::default();
         for n in 0..1000 {
-            timeline.push(Ts(n), StepKind::Call { call: Call::Close, by: None });
+            let state = TcpState::FinWait1;
+            timeline.push(Ts(n), StepKind::Call { call: Call::Close, by: None, state });
         }
         assert_eq!(timeline.steps().len(), STEP_LIMIT);
         assert_eq!(timeline.omitted(), 1000 - u32::try_from(STEP_LIMIT).unwrap());
+    }
+
+    #[test]
+    fn segments_of_a_kind_are_one_step() {
+        let mut timeline = Timeline::default();
+        for at in 1..=3 {
+            timeline.push_segment(Ts(at), Segment::Retransmit(TcpState::SynSent), 1);
+        }
+        timeline.push_segment(Ts(4), Segment::ResetSent(None), 1);
+        timeline.prepend([Step { at: Ts(0), kind: StepKind::Mark(Mark::Reused) }]);
+        let [_, folded, _] = timeline.steps() else { panic!("{timeline:?}") };
+        let segment = Segment::Retransmit(TcpState::SynSent);
+        assert_eq!(folded.kind, StepKind::Segment { segment, count: 3, last: Ts(3) });
     }
 }

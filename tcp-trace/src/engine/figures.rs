@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::{
     api,
     core::{
-        coverage::Coverage, event::Comm, population::Matrix, statistics::Statistics,
-        tcp_state::TcpState,
+        coverage::Coverage, event::Comm, half_open::HalfOpenCounts, population::Matrix,
+        sources::Sources, statistics::Statistics, tcp_state::TcpState, time_wait::TimeWaitCounters,
     },
     kernel::counters::Counters,
 };
@@ -18,6 +18,12 @@ pub struct Figures {
     pub gauges: [u64; 13],
     /// The kernel's count of every transition.
     pub matrix: Matrix,
+    /// What reached the table as events.
+    pub sources: Sources,
+    /// The kernel's count of mini-sockets; meaningful where [`Sources::time_wait`] is set.
+    pub time_wait: TimeWaitCounters,
+    /// Requests, and what became of them.
+    pub half_open: HalfOpenCounts,
     /// The kernel's other counters.
     pub counters: Counters,
     /// Counters and histograms of the table.

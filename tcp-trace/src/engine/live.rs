@@ -102,6 +102,11 @@ fn header(prepared: &Prepared) -> Header {
             .iter()
             .map(|d| format!("{}: {} ({})", d.feature, d.reason, d.effect))
             .collect(),
+        hooks: hooks(&prepared.attached)
+            .into_iter()
+            .filter(|hook| hook.attached)
+            .map(|hook| hook.program)
+            .collect(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{fs::File, io::BufReader, path::Path};
 
 use anyhow::Context as _;
-use tcp_trace_common::KIND_STATE;
+use tcp_trace_common::{KIND_SEED, KIND_SNAPSHOT_BEGUN};
 
 use super::{
     Engine, Inbox, Request,
@@ -15,6 +15,7 @@ use crate::{
         clock::{Ts, WallOffset},
         decode,
         recording::{Frame, Header, Reader, RecordingError},
+        sources::Sources,
     },
     kernel::{counters::Counters, plan::Degradation},
 };
@@ -69,12 +70,11 @@ impl Opened {
         let header = reader.header().clone();
         let channels = (inbox.events.clone(), std::sync::Arc::clone(&inbox.lagged));
         let wall = WallOffset { epoch_ns: header.wall_offset_ns };
-        let mut player = Player {
-            tracer: Tracer::new(identity(&header, &config), config.limits, channels, Ts(0), wall),
-            kernel: KernelFigures::default(),
-            first: None,
-            last: Ts(0),
-        };
+        let mut tracer =
+            Tracer::new(identity(&header, &config), config.limits, channels, Ts(0), wall);
+        tracer.set_sources(Sources::from_programs(&header.hooks));
+        let mut player =
+            Player { tracer, kernel: KernelFigures::default(), first: None, last: Ts(0) };
         let damage = loop {
             match reader.next_frame() {
                 Ok(Some(frame)) => player.frame(frame),
@@ -89,6 +89,11 @@ impl Opened {
         let thread = std::thread::spawn(move || player.answer(&inbox));
         Replayed { engine: Engine { handle: engine, thread: Some(thread) }, damage }
     }
+}
+
+/// Whether such a record was made when what it tells happened.
+fn is_live(kind: u16) -> bool {
+    kind != KIND_SEED && kind < KIND_SNAPSHOT_BEGUN
 }
 
 fn identity(header: &Header, config: &Config) -> Identity {
@@ -122,7 +127,7 @@ impl Player {
                 Ok(record) => {
                     let at = Ts(record.time_ns());
                     // Time goes on with the recorded host's clock, and with nothing else.
-                    if record.kind() == KIND_STATE {
+                    if is_live(record.kind()) {
                         self.first = Some(self.first.map_or(at, |first| first.min(at)));
                         self.last = self.last.max(at);
                     }

@@ -38,6 +38,9 @@ pub(super) fn owner(comm: &str, pid: u32) -> Owner {
         cgroup: None,
         container: None,
         unit: None,
+        pod: None,
+        started_ns: None,
+        cgroup_id: None,
         source: "connect".to_owned(),
     }
 }
@@ -52,6 +55,8 @@ pub(super) fn java() -> Connection {
         remote: end("127.0.0.1:41822"),
         direction: "inbound".to_owned(),
         state: "close_wait".to_owned(),
+        mini: false,
+        mptcp: None,
         state_since: "2026-03-01T12:00:01.490Z".to_owned(),
         state_age_seconds: 11_520.0,
         age_is_lower_bound: false,

@@ -1,11 +1,15 @@
 //! Looking into the table.
 
-use super::{Limits, Stepped, Table};
+use super::{Limits, Place, Stepped, Table};
 use crate::core::{
     connection::{Connection, ConnectionId},
-    population::Population,
+    half_open::HalfOpenCounts,
+    population::{Matrix, Population},
     processes::Processes,
+    sources::Sources,
     statistics::Statistics,
+    tcp_state::TcpState,
+    time_wait::TimeWaitCounters,
 };
 
 impl Table {
@@ -13,14 +17,19 @@ impl Table {
     /// question, not for every event.
     #[must_use]
     pub fn get(&self, id: ConnectionId) -> Option<&Connection> {
-        let mut all = self.live().chain(self.closed());
+        let held = self.held.iter().map(super::ending::Held::connection);
+        let mut all = self.live().chain(held).chain(self.closed());
         all.find(|connection| connection.id == id)
     }
 
     /// The connection that has just taken `step`.
     #[must_use]
     pub fn after(&self, step: Stepped) -> Option<&Connection> {
-        step.slot.map_or(self.closed.back(), |slot| self.live.get(slot))
+        match step.place {
+            Place::Live(slot) => self.live.get(slot),
+            Place::Held => self.held.back().map(super::ending::Held::connection),
+            Place::Closed => self.closed.back(),
+        }
     }
 
     /// Open connections and listeners, in no order.
@@ -55,6 +64,29 @@ impl Table {
     #[must_use]
     pub fn loss_epoch(&self) -> u64 {
         self.loss_epoch
+    }
+
+    /// What reaches it as events.
+    #[must_use]
+    pub fn sources(&self) -> Sources {
+        self.sources
+    }
+
+    /// Requests that wait for the handshake's last ACK, and what became of others.
+    #[must_use]
+    pub fn half_open(&self) -> HalfOpenCounts {
+        self.half_open.counts()
+    }
+
+    /// Sockets by state: exact, given the kernel's own counters.
+    #[must_use]
+    pub fn gauges(&self, matrix: &Matrix, minis: &TimeWaitCounters) -> [u64; 13] {
+        let minis = Some(minis).filter(|_| self.sources.time_wait);
+        let mut gauges = self.census.population.gauges(matrix, minis);
+        if let Some(gauge) = gauges.get_mut(TcpState::NewSynRecv.index()) {
+            *gauge = self.half_open().open;
+        }
+        gauges
     }
 
     /// Sockets by state.

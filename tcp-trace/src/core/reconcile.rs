@@ -1,0 +1,143 @@
+//! Whole snapshots against what the table holds: rounds in progress, ends not long ago, counts.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    hash::{BuildHasher as _, RandomState},
+    num::NonZeroU64,
+    time::Duration,
+};
+
+use rustc_hash::FxHashMap;
+
+use super::{clock::Ts, event::Flow};
+
+/// A socket is shown a moment longer, or later, than its events tell.
+pub const GRACE: Duration = Duration::from_millis(20);
+/// Ends remembered.
+const ENDS_LIMIT: usize = 1 << 16;
+/// How long they are remembered.
+const ENDS_KEPT: Duration = Duration::from_mins(2);
+/// Namespaces whose snapshots may be in progress at once.
+pub const ROUND_LIMIT: usize = 1024;
+
+/// Corrections by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reconciled {
+    /// Stood in another state.
+    pub state: u64,
+    /// There, and not known.
+    pub found: u64,
+    /// Known, and not there.
+    pub gone: u64,
+}
+
+/// A snapshot in progress.
+#[derive(Debug)]
+pub struct Round {
+    /// What has happened since needs no correction.
+    pub since: Ts,
+    /// Its number.
+    pub number: u64,
+    /// Whether it is the first of its namespace: what it finds was there before tracing began.
+    pub first: bool,
+    /// Connections without a cookie, which rows find by their ends.
+    pub by_flow: HashMap<Flow, Vec<usize>>,
+    /// Those of them whose ends are not complete yet.
+    pub incomplete: Vec<usize>,
+}
+
+/// What has ended a short while ago: a row that was read before is stale.
+#[derive(Debug, Default)]
+pub struct RecentEnds {
+    hasher: RandomState,
+    order: VecDeque<(Ts, u64)>,
+    by_key: FxHashMap<u64, Ts>,
+    /// Ends up to here may be forgotten.
+    forgotten: Ts,
+}
+
+impl RecentEnds {
+    /// A socket with this cookie, or this flow, has ended.
+    pub fn note(&mut self, at: Ts, netns: Option<u32>, cookie: Option<NonZeroU64>, flow: Flow) {
+        if let Some(cookie) = cookie {
+            self.insert(at, self.hasher.hash_one(cookie));
+        }
+        self.insert(at, self.hasher.hash_one((netns, flow)));
+    }
+
+    fn insert(&mut self, at: Ts, key: u64) {
+        if self.order.len() >= ENDS_LIMIT {
+            self.forget();
+        }
+        self.order.push_back((at, key));
+        self.by_key.insert(key, at);
+    }
+
+    fn forget(&mut self) {
+        let Some((at, key)) = self.order.pop_front() else { return };
+        self.forgotten = self.forgotten.max(at);
+        if self.by_key.get(&key) == Some(&at) {
+            self.by_key.remove(&key);
+        }
+    }
+
+    /// Forgets what no snapshot can bring up any more.
+    pub fn expire(&mut self, now: Ts) {
+        while self.order.front().is_some_and(|(at, _)| now.since(*at) > ENDS_KEPT) {
+            self.forget();
+        }
+    }
+
+    /// Whether such a socket may have ended at or after `since`.
+    #[must_use]
+    pub fn has(
+        &self,
+        since: Ts,
+        netns: Option<u32>,
+        cookie: Option<NonZeroU64>,
+        flow: Flow,
+    ) -> bool {
+        let ended = |key: u64| self.by_key.get(&key).is_some_and(|at| *at >= since);
+        // The full socket and its mini-socket share a cookie; two lives of one flow do not.
+        let told = match cookie {
+            Some(cookie) => ended(self.hasher.hash_one(cookie)),
+            None => false,
+        };
+        told || ended(self.hasher.hash_one((netns, flow)))
+            || (self.forgotten >= since && !self.order.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flow(port: u16) -> Flow {
+        let end = |port| (std::net::Ipv4Addr::LOCALHOST, port).into();
+        Flow { local: end(80), remote: end(port) }
+    }
+
+    #[test]
+    fn ends_are_remembered_by_cookie_and_by_flow_for_a_while() {
+        let mut ends = RecentEnds::default();
+        let cookie = NonZeroU64::new(7);
+        ends.note(Ts(10), Some(1), cookie, flow(1));
+        assert!(ends.has(Ts(10), None, cookie, flow(2)));
+        assert!(ends.has(Ts(10), Some(1), None, flow(1)));
+        assert!(!ends.has(Ts(11), Some(1), cookie, flow(1)));
+        assert!(!ends.has(Ts(10), Some(2), None, flow(1)));
+        ends.expire(Ts(10).after(ENDS_KEPT).after(GRACE));
+        assert!(ends.by_key.is_empty() && ends.order.is_empty());
+    }
+
+    #[test]
+    fn what_was_forgotten_in_a_rush_may_have_been_anything() {
+        let mut ends = RecentEnds::default();
+        for port in 0..=u16::MAX {
+            ends.note(Ts(u64::from(port) + 1), None, NonZeroU64::new(1), flow(port));
+        }
+        assert!(ends.order.len() <= ENDS_LIMIT);
+        assert!(ends.has(Ts(1), None, None, flow(0)));
+        assert!(!ends.has(Ts(65_000), None, None, flow(0)));
+    }
+}

@@ -1,0 +1,134 @@
+//! Calls, requests and segments: what a state change does not tell.
+
+use super::{Outcome, Table};
+use crate::core::{
+    clock::Ts,
+    event::{Caller, LifeEvent, LifeStep},
+    owner::{Owner, OwnerSource},
+    tcp_state::TcpState,
+    timeline::{Call, Mark, Segment, StepKind},
+};
+
+impl Table {
+    pub(super) fn life(&mut self, at: Ts, life: &LifeEvent) -> Outcome {
+        let request = (life.netns, life.flow);
+        match life.what {
+            LifeStep::Connect(caller) => self.connect(at, life, caller),
+            LifeStep::Accept(caller) => {
+                let owner = caller.map(|caller| Owner::of_caller(caller, OwnerSource::Accept));
+                self.call(at, life, Call::Accept, caller, owner);
+            }
+            LifeStep::Close(caller, _) => {
+                let owner = caller.map(|caller| Owner::of_caller(caller, OwnerSource::Close));
+                if let Some(slot) = self.call(at, life, Call::Close, caller, owner)
+                    && let Some(connection) = self.live.get_mut(slot)
+                {
+                    connection.close_told = true;
+                }
+            }
+            LifeStep::TimeWaitBorn { substate, from } => self.mini_born(at, life, substate, from),
+            LifeStep::TimeWaitSubstate => self.mini_substate(at, life),
+            LifeStep::TimeWaitEnded { substate, why } => self.mini_ended(at, life, substate, why),
+            LifeStep::TimeWaitRefused => self.mini_refused(at, life),
+            LifeStep::Request => {
+                self.reuse(usize::MAX, at, life.netns, life.flow);
+                self.half_open.open(request, at);
+            }
+            LifeStep::SynAckRetransmit(count) => {
+                self.statistics.synack_retransmits += 1;
+                self.half_open.again(request, at, count);
+            }
+            LifeStep::ResetSent(reason) => {
+                self.statistics.resets_sent += 1;
+                if !self.late_reset(life.socket, at, reason) {
+                    self.segment(at, life, Segment::ResetSent(reason));
+                }
+            }
+            LifeStep::Retransmit(state) => {
+                self.statistics.retransmits += 1;
+                self.segment(at, life, Segment::Retransmit(state));
+            }
+            LifeStep::Destroyed => self.destroyed(at, life),
+            LifeStep::SnapshotBegun { since } => self.begin_round(at, life.netns, since),
+            LifeStep::SnapshotEnded { whole } => self.end_round(at, life.netns, whole),
+            LifeStep::FoundTimeWait { substate, left_ms } => {
+                return self.shown_mini(at, life, substate, left_ms);
+            }
+            LifeStep::FoundRequest { retransmits } => self.shown_request(at, life, retransmits),
+            LifeStep::NetnsGone => self.netns_gone(at, life.netns),
+        }
+        Outcome::Nothing
+    }
+
+    /// The connection's own SYN is about to go out: both ends are chosen.
+    fn connect(&mut self, at: Ts, life: &LifeEvent, caller: Option<Caller>) {
+        let owner = caller.map(|caller| Owner::of_caller(caller, OwnerSource::Connect));
+        let Some(slot) = self.call(at, life, Call::Connect, caller, owner) else { return };
+        if life.flow.local.port() == 0 || life.flow.remote.port() == 0 {
+            return;
+        }
+        self.alter(slot, |connection| connection.flow = life.flow);
+        self.reuse(slot, at, life.netns, life.flow);
+    }
+
+    /// A call into a known socket: its step, and what it tells of the owner.
+    fn call(
+        &mut self,
+        at: Ts,
+        life: &LifeEvent,
+        call: Call,
+        caller: Option<Caller>,
+        owner: Option<Owner>,
+    ) -> Option<usize> {
+        let Some(slot) = self.locate(life.socket) else {
+            // A socket that never was a connection, or whose end has been told, is closed too.
+            self.statistics.of_strangers += u64::from(!matches!(life.what, LifeStep::Close(..)));
+            return None;
+        };
+        if let Some(news) = owner {
+            self.owned(slot, news);
+        }
+        let connection = self.live.get_mut(slot)?;
+        // The call knows both ends of a child that has had no event of its own since its birth.
+        let state = match life.what {
+            LifeStep::Close(_, state) if connection.is_full() => state,
+            _ => connection.state,
+        };
+        let by = caller.map(|caller| caller.task);
+        connection.timeline.push(at, StepKind::Call { call, by, state });
+        self.touch(slot, at);
+        Some(slot)
+    }
+
+    /// Takes news of an owner, where they are better than what is known.
+    pub(super) fn owned(&mut self, slot: usize, news: Owner) {
+        if let Some(connection) = self.live.get_mut(slot) {
+            let owner = Owner::with(connection.owner, news);
+            self.census.hand_over(connection, owner);
+        }
+    }
+
+    fn segment(&mut self, at: Ts, life: &LifeEvent, segment: Segment) {
+        // A RST may answer a segment of nobody's: that is no stranger, it has no socket at all.
+        let nobody = life.socket.cookie.is_none() && life.socket.sk == 0;
+        match self.locate(life.socket) {
+            Some(slot) => {
+                if let Some(connection) = self.live.get_mut(slot) {
+                    connection.timeline.push_segment(at, segment, 1);
+                }
+                self.touch(slot, at);
+            }
+            None => self.statistics.of_strangers += u64::from(!nobody),
+        }
+    }
+
+    /// The socket was freed: a full one must have come to CLOSE before.
+    fn destroyed(&mut self, at: Ts, life: &LifeEvent) {
+        let Some(slot) = self.locate(life.socket) else { return };
+        let Some(connection) = self.live.get(slot).filter(|known| known.is_full()) else { return };
+        if connection.mini.is_none() {
+            let mark = Mark::Missed { known: connection.state, actual: TcpState::Close };
+            self.end_unseen(slot, at, mark);
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! Whole snapshots of a namespace: what they find, what they put right, what they end.
+
+use std::{collections::HashMap, num::NonZeroU64};
+
+use super::{Key, Outcome, Place, Stepped, Table};
+use crate::core::{
+    clock::Ts,
+    connection::Connection,
+    event::{Flow, LifeEvent, Origin, Protocol, SocketId, StateChange},
+    owner::{Owner, OwnerSource},
+    reconcile::{GRACE, ROUND_LIMIT, Round},
+    tcp_state::TcpState,
+    time_wait::{Mini, UNSEEN_END},
+    timeline::{Mark, StepKind},
+};
+
+/// Connections whose ends are incomplete that one row is compared with.
+const GUESSES: usize = 256;
+
+impl Table {
+    /// The rows of a namespace follow.
+    pub(super) fn begin_round(&mut self, at: Ts, netns: Option<u32>, since: Ts) {
+        if self.rounds.len() >= ROUND_LIMIT && !self.rounds.contains_key(&netns) {
+            return;
+        }
+        self.last_round += 1;
+        let mut round = Round {
+            since: since.min(at).back(GRACE),
+            number: self.last_round,
+            first: !self.seeded.contains(&netns),
+            by_flow: HashMap::new(),
+            incomplete: Vec::new(),
+        };
+        for (slot, known) in &self.live {
+            let nameless = known.socket.cookie.is_none() && known.row_cookie.is_none();
+            if known.netns != netns || !nameless {
+                continue;
+            }
+            if known.has_both_ends() || known.state == TcpState::Listen {
+                round.by_flow.entry(known.flow).or_default().push(slot);
+            } else {
+                round.incomplete.push(slot);
+            }
+        }
+        self.rounds.insert(netns, round);
+    }
+
+    /// A row: a full socket.
+    pub(super) fn shown_full(&mut self, at: Ts, change: &StateChange) -> Outcome {
+        let (socket, state) = (change.socket, change.new);
+        if state == TcpState::Close {
+            return Outcome::Nothing;
+        }
+        let owner = change.current.map(|task| Owner::of_task(task, OwnerSource::Descriptor));
+        let Some(slot) = self.locate_row(socket, change.netns, change.flow, false) else {
+            return self.found_full(at, change, owner);
+        };
+        let fresh = self.mark_shown(slot, change.netns, socket.cookie);
+        if let Some(owner) = owner {
+            self.owned(slot, owner);
+        }
+        let Some(connection) = self.live.get(slot) else { return Outcome::Nothing };
+        if fresh {
+            return Outcome::Nothing;
+        }
+        if connection.state != state {
+            self.correct_state(slot, at, state);
+        }
+        self.alter(slot, |connection| connection.refresh(change));
+        Outcome::Nothing
+    }
+
+    /// A row: a mini-socket.
+    pub(super) fn shown_mini(
+        &mut self,
+        at: Ts,
+        life: &LifeEvent,
+        substate: TcpState,
+        left_ms: u32,
+    ) -> Outcome {
+        let ends = at.after(std::time::Duration::from_millis(left_ms.into()));
+        let Some(slot) = self.locate_row(life.socket, life.netns, life.flow, true) else {
+            return self.found_mini(at, life, substate, ends);
+        };
+        if self.mark_shown(slot, life.netns, life.socket.cookie) {
+            return Outcome::Nothing;
+        }
+        let Some(connection) = self.live.get(slot) else { return Outcome::Nothing };
+        let counted = connection.is_counted();
+        match connection.mini {
+            Some(mini) if mini.pending => {
+                self.close_unseen(slot, at, Mini { substate, ..mini });
+                self.statistics.reconciled.state += 1;
+                if counted {
+                    self.census.population.applied_mini(Some(mini.substate), Some(substate));
+                }
+            }
+            Some(mini) => {
+                let known = connection.state;
+                // Of an inferred one nothing else tells that the peer's FIN came.
+                if self.change_mini(slot, at, substate) && !mini.inferred {
+                    self.statistics.reconciled.state += 1;
+                    self.remark(slot, at, Mark::Corrected { known, actual: substate });
+                }
+            }
+            None => {
+                let known = connection.state;
+                if counted {
+                    self.census.population.applied_mini(None, Some(substate));
+                }
+                self.statistics.time_wait_started += 1;
+                self.remark(slot, at, Mark::Corrected { known, actual: substate });
+                self.close_unseen(slot, at, Mini::born(at, life.socket.sk, substate));
+                self.statistics.reconciled.state += 1;
+                self.watch(slot);
+            }
+        }
+        self.prolong(slot, ends);
+        Outcome::Nothing
+    }
+
+    /// A row: a request.
+    pub(super) fn shown_request(&mut self, at: Ts, life: &LifeEvent, retransmits: u32) {
+        let (since, number) =
+            self.rounds.get(&life.netns).map_or((at, 0), |round| (round.since, round.number));
+        if !self.recent.has(since, life.netns, None, life.flow) {
+            self.half_open.shown((life.netns, life.flow), at, retransmits, number);
+        }
+    }
+
+    /// The last row has come: of a whole snapshot, what it did not show is gone.
+    pub(super) fn end_round(&mut self, at: Ts, netns: Option<u32>, whole: bool) {
+        let Some(round) = self.rounds.remove(&netns) else { return };
+        if !whole {
+            return;
+        }
+        if self.seeded.len() < ROUND_LIMIT {
+            self.seeded.insert(netns);
+        }
+        let unshown = |known: &Connection| {
+            known.netns == netns
+                && known.round != round.number
+                && known.last_event < round.since
+                // Those of MPTCP are in another list of the kernel's.
+                && known.is_counted()
+        };
+        for slot in self.slots_where(unshown) {
+            if self.holds(slot, |known| known.mini.is_some_and(|mini| mini.inferred)) {
+                self.end_mini(slot, at, None);
+            } else {
+                self.statistics.reconciled.gone += 1;
+                self.end_unseen(slot, at, Mark::Reconciled);
+            }
+        }
+        self.half_open.end_unshown(netns, round.since, round.number);
+    }
+
+    /// The namespace is no more.
+    pub(super) fn netns_gone(&mut self, at: Ts, netns: Option<u32>) {
+        for slot in self.slots_where(|known| known.netns == netns) {
+            self.end_unseen(slot, at, Mark::NetnsGone);
+        }
+        self.half_open.netns_gone(netns);
+        self.rounds.remove(&netns);
+        self.seeded.remove(&netns);
+    }
+
+    fn slots_where(&self, wanted: impl Fn(&Connection) -> bool) -> Vec<usize> {
+        self.live.iter().filter(|(_, known)| wanted(known)).map(|(slot, _)| slot).collect()
+    }
+
+    /// The connection of a row: by cookie, else, among those without any, by its ends.
+    fn locate_row(
+        &mut self,
+        socket: SocketId,
+        netns: Option<u32>,
+        flow: Flow,
+        mini: bool,
+    ) -> Option<usize> {
+        let fits = |known: &Connection| mini || known.is_full();
+        if let Some(cookie) = socket.cookie
+            && let Some(slot) = self.index.get(Key::Cookie(cookie.get()))
+            && self.holds(slot, |known| fits(known) && (!mini || may_be_mini(known)))
+        {
+            return Some(slot);
+        }
+        if mini
+            && let Some(slot) = self.index.by_flow(&(netns, flow))
+            && self.holds(slot, |known| known.mini.is_some())
+        {
+            return Some(slot);
+        }
+        let round = self.rounds.get(&netns)?;
+        let nameless = |slot: &&usize, same: &dyn Fn(&Connection) -> bool| {
+            self.live.get(**slot).is_some_and(|known| {
+                known.netns == netns
+                    && known.socket.cookie.is_none()
+                    && known.row_cookie.is_none()
+                    && known.round != round.number
+                    && fits(known)
+                    && same(known)
+            })
+        };
+        let exact = round.by_flow.get(&flow).into_iter().flatten();
+        let guess = || {
+            let guesses = round.incomplete.iter().take(GUESSES);
+            guesses.filter(|_| !mini).find(|slot| nameless(slot, &|known| may_be(known, flow)))
+        };
+        exact
+            .clone()
+            .find(|slot| nameless(slot, &|known| known.flow == flow))
+            .or_else(guess)
+            .copied()
+    }
+
+    /// Notes that a row showed it; returns whether it changed too lately to be judged by that.
+    fn mark_shown(&mut self, slot: usize, netns: Option<u32>, cookie: Option<NonZeroU64>) -> bool {
+        let Some((since, number)) =
+            self.rounds.get(&netns).map(|round| (round.since, round.number))
+        else {
+            return true;
+        };
+        self.alter(slot, |connection| {
+            connection.round = number;
+            if connection.socket.cookie.is_none() && connection.row_cookie.is_none() {
+                connection.row_cookie = cookie;
+            }
+            connection.last_event >= since
+        })
+        .unwrap_or(true)
+    }
+
+    /// Whether an unknown row is to be taken in; `None` where it is stale, else whether it was there
+    /// before tracing began.
+    fn takes_in(
+        &mut self,
+        at: Ts,
+        socket: SocketId,
+        netns: Option<u32>,
+        flow: Flow,
+    ) -> Option<bool> {
+        let (since, first) =
+            self.rounds.get(&netns).map_or((at, true), |round| (round.since, round.first));
+        if self.recent.has(since, netns, socket.cookie, flow) {
+            return None;
+        }
+        if self.live.len() >= self.limits.live {
+            self.statistics.refused += 1;
+            return None;
+        }
+        Some(first)
+    }
+
+    fn found_full(&mut self, at: Ts, change: &StateChange, owner: Option<Owner>) -> Outcome {
+        let Some(first) = self.takes_in(at, change.socket, change.netns, change.flow) else {
+            return Outcome::Nothing;
+        };
+        if !first {
+            self.statistics.reconciled.found += 1;
+            if change.protocol != Protocol::Mptcp && self.births_may_be_missing() {
+                self.census.population.applied(TcpState::Close, change.new);
+            }
+        }
+        let mut connection = Connection::open(self.next_id(), at, change, self.loss_epoch);
+        connection.learn(change);
+        connection.owner = owner;
+        self.take_found(connection, at, change.new)
+    }
+
+    fn found_mini(&mut self, at: Ts, life: &LifeEvent, substate: TcpState, ends: Ts) -> Outcome {
+        let Some(first) = self.takes_in(at, life.socket, life.netns, life.flow) else {
+            return Outcome::Nothing;
+        };
+        if !first {
+            self.statistics.reconciled.found += 1;
+            if self.births_may_be_missing() {
+                self.census.population.applied_mini(None, Some(substate));
+            }
+        }
+        let row = StateChange {
+            socket: life.socket,
+            origin: Origin::Snapshot,
+            old: substate,
+            new: substate,
+            flow: life.flow,
+            protocol: life.protocol,
+            netns: life.netns,
+            error: 0,
+            transfer: None,
+            flags: None,
+            current: None,
+        };
+        let mut connection = Connection::open(self.next_id(), at, &row, self.loss_epoch);
+        let inferred = !self.sources.time_wait;
+        let born = Mini::born(at, life.socket.sk, substate);
+        connection.mini = Some(Mini { pending: false, inferred, ..born });
+        // It closed in order, and first: the peer's part is told by the substate.
+        let verdict = crate::core::close::Verdict {
+            reason: crate::core::close::CloseReason::FinActive,
+            by: Some(crate::core::close::ClosedBy::Local),
+            error: 0,
+        };
+        connection.judge(at, verdict);
+        let outcome = self.take_found(connection, at, substate);
+        if let Outcome::Stepped(Stepped { place: Place::Live(slot), .. }) = outcome {
+            self.watch(slot);
+            self.prolong(slot, ends);
+        }
+        outcome
+    }
+
+    fn take_found(&mut self, mut connection: Connection, at: Ts, state: TcpState) -> Outcome {
+        connection.timeline.push(at, StepKind::Mark(Mark::Found(state)));
+        connection.round = self.rounds.get(&connection.netns).map_or(0, |round| round.number);
+        let place = Place::Live(self.put_in(connection, at));
+        Outcome::Stepped(Stepped { place, from: state, to: state, stood_ns: None, judged: false })
+    }
+
+    fn correct_state(&mut self, slot: usize, at: Ts, actual: TcpState) {
+        let Some(connection) = self.live.get(slot) else { return };
+        let (known, counted) = (connection.state, connection.is_counted());
+        self.statistics.gaps += u64::from(!connection.gap);
+        self.alter(slot, |connection| {
+            connection.move_to(at, actual, Mark::Corrected { known, actual });
+        });
+        if counted {
+            self.census.population.applied(known, actual);
+        }
+        self.statistics.reconciled.state += 1;
+    }
+
+    fn remark(&mut self, slot: usize, at: Ts, mark: Mark) {
+        if let Some(connection) = self.live.get_mut(slot) {
+            self.statistics.gaps += u64::from(!connection.gap);
+            connection.gap = true;
+            connection.timeline.push(at, StepKind::Mark(mark));
+        }
+    }
+
+    /// The kernel says until when the mini-socket is kept; where its end will be told, that is no
+    /// more than a last resort.
+    fn prolong(&mut self, slot: usize, ends: Ts) {
+        let told = self.sources.time_wait;
+        if let Some(mini) = self.live.get_mut(slot).and_then(|known| known.mini.as_mut()) {
+            mini.ends = if told { ends.after(UNSEEN_END) } else { ends };
+        }
+        self.watch(slot);
+    }
+}
+
+/// Whether a connection whose ends are not complete may be the one with these.
+fn may_be(known: &Connection, flow: Flow) -> bool {
+    let Flow { local, remote } = known.flow;
+    let early = matches!(known.state, TcpState::SynRecv | TcpState::SynSent);
+    early
+        && (local.port() == 0 || local.port() == flow.local.port())
+        && (remote.port() == 0 || remote == flow.remote)
+        && flow.remote.port() != 0
+}
+
+/// Whether a mini-socket may carry this connection on: not where it is a later life of the same
+/// descriptor.
+fn may_be_mini(known: &Connection) -> bool {
+    known.mini.is_some() || known.state != TcpState::Listen && known.state != TcpState::SynSent
+}
