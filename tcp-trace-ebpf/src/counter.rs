@@ -1,8 +1,11 @@
 //! The exact tier: per-CPU counters, raised before anything can be lost.
 
-use core::intrinsics::{AtomicOrdering, atomic_xadd};
+use core::{
+    intrinsics::{AtomicOrdering, atomic_xadd},
+    ptr::read_volatile,
+};
 
-use tcp_trace_common::{COUNTER_SLOTS, OUTPUT_ERROR_SLOTS};
+use tcp_trace_common::{COUNTER_SLOTS, OUTPUT_ERROR_SLOTS, transition_slot};
 
 use crate::maps::{COUNTERS, FAILURES};
 
@@ -14,6 +17,15 @@ impl Counters {
     #[inline(always)]
     pub(crate) fn of_this_cpu() -> Option<Self> {
         COUNTERS.get_ptr_mut(0).map(|block| Self(block.cast()))
+    }
+
+    /// Raises the counter of a transition.
+    #[inline(always)]
+    pub(crate) fn raise_transition(&self, old: u32, new: u32) {
+        let slot = transition_slot(old as usize, new as usize);
+        // SAFETY: a reference is valid for reads. Volatile, so that the bound below is checked on
+        // the very register that is added: what 5.10 knows of a masked sum it forgets again.
+        self.raise(unsafe { read_volatile(&raw const slot) });
     }
 
     /// Raises one counter.

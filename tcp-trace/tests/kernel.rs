@@ -7,6 +7,7 @@
 //!
 //! | module | has |
 //! |---|---|
+//! | `needs` | least kernels, below which a test is absent |
 //! | `actor`, `sock` | processes that make just the system calls they are told to |
 //! | `netns`, `wire` | namespaces, and a wire between two that can hold and lose segments |
 //! | `truth`, `programs` | what the kernel says about sockets and about programs |
@@ -29,6 +30,8 @@
 
 #[path = "support/deadline.rs"]
 mod deadline;
+#[path = "support/needs.rs"]
+mod needs;
 #[path = "support/program.rs"]
 mod program;
 

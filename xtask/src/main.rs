@@ -4,7 +4,7 @@
 //!
 //! | module | has |
 //! |---|---|
-//! | `bpf`, `run`, `test`, `bench` | the commands |
+//! | `bpf`, `run`, `test`, `bench`, `vm` | the commands |
 //! | `checkout` | where everything lies in the source tree |
 //! | `cargo` | cargo, started for one of its commands |
 //! | `tool` | other programs: where they are, and how they are installed |
@@ -26,6 +26,7 @@ mod privilege;
 mod run;
 mod test;
 mod tool;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -52,6 +53,8 @@ enum Command {
     /// Measure what tracing costs.
     #[command(subcommand)]
     Bench(bench::Command),
+    /// Run the root tests on Debian's kernels, from 5.10 on, under qemu.
+    Vm(vm::Args),
     /// The load of `bench cps`.
     #[command(hide = true)]
     CpsLoad(bench::load::Load),
@@ -79,6 +82,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Run(args) => match run::run(&args)? {},
         Command::Test(args) => return test::run(&args),
         Command::Bench(command) => return bench::run(&command),
+        Command::Vm(args) => return vm::run(&args),
         Command::CpsLoad(load) => bench::load::run(load)?,
         Command::CheckMetrics(args) => test::metrics::run(&args)?,
     }

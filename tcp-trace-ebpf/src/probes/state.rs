@@ -18,9 +18,7 @@ use aya_ebpf::{
     macros::{btf_tracepoint, fentry, kprobe, raw_tracepoint},
     programs::{BtfTracePointContext, FEntryContext, ProbeContext, RawTracePointContext},
 };
-use tcp_trace_common::{
-    COUNTER_FILTERED, COUNTER_MPTCP, COUNTER_STRANGE_STATE, STATE_SLOTS, transition_slot,
-};
+use tcp_trace_common::{COUNTER_FILTERED, COUNTER_MPTCP, COUNTER_STRANGE_STATE, STATE_SLOTS};
 
 use crate::{
     counter::Counters,
@@ -90,7 +88,7 @@ pub(super) fn state_change<F: Fields>(ctx: *mut c_void, sk: Base, old: u32, new:
         // A parent is no connection on the wire: its subflows are, and are counted.
         counters.raise(COUNTER_MPTCP);
     } else {
-        counters.raise(transition_slot(old as usize, new as usize));
+        counters.raise_transition(old, new);
     }
     if old >= STATE_SLOTS as u32 || new >= STATE_SLOTS as u32 {
         counters.raise(COUNTER_STRANGE_STATE);

@@ -68,7 +68,7 @@ impl HalfOpens {
                 entry.last = at;
             }
             None => {
-                self.insert(key, HalfOpen { since: None, retransmits: count, last: at, round: 0 })
+                self.insert(key, HalfOpen { since: None, retransmits: count, last: at, round: 0 });
             }
         }
     }

@@ -22,6 +22,7 @@ use crate::{
 mod drain;
 mod known;
 mod prepare;
+mod reach;
 mod reconciler;
 mod round;
 mod schedule;

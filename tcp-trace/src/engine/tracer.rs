@@ -43,10 +43,10 @@ pub(crate) const REORDER_WINDOW: Duration = Duration::from_millis(10);
 /// Records that may wait.
 const REORDER_LIMIT: usize = 1 << 20;
 
-/// Connections without an owner that are told one by one.
-const UNOWNED: usize = 1 << 16;
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// Connections without an owner that are told one by one.
+const UNOWNED: usize = 1 << 16;
 
 /// What is fixed while the tracer runs, for `status`.
 #[derive(Clone, Debug, Default)]

@@ -108,8 +108,11 @@ impl Seen {
                 continue;
             };
             let Ok(target) = fs::read_link(descriptor.path()) else { continue };
-            if let Some(netns) = namespaces::inode(&target).filter(|_| pid != std::process::id()) {
+            if pid != std::process::id()
+                && let Some(netns) = namespaces::of_descriptor(&descriptor.path(), &target)
+            {
                 self.namespaces.entry(netns).or_insert_with(|| descriptor.path());
+                continue;
             }
             let inode = target.to_str().and_then(socket_inode);
             let Some(inode) = inode.filter(|_| wanted == Wanted::Sockets) else { continue };

@@ -195,10 +195,11 @@ pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         error.downcast_ref()
     {
         let log = verifier_log.to_string();
+        // What stands after the reason is statistics.
+        let statistics = ["processed", "verification time", "stack depth"];
         let last = log.lines().rev().find(|line| {
-            !line.trim().is_empty()
-                && !line.starts_with("processed")
-                && !line.starts_with("verification time")
+            let line = line.trim();
+            !line.is_empty() && !statistics.iter().any(|start| line.starts_with(start))
         });
         return match last {
             Some(line) => format!("the verifier refuses it ({io_error}): {}", line.trim()),

@@ -10,9 +10,14 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     io,
-    os::unix::fs::OpenOptionsExt as _,
+    os::{
+        fd::AsFd as _,
+        unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    },
     path::{Path, PathBuf},
 };
+
+use super::sys;
 
 mod mountinfo;
 
@@ -132,14 +137,30 @@ pub(crate) fn open(path: &Path) -> io::Result<(u32, File)> {
     // Whatever lies there, opening it must not wait.
     let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).map_err(io::Error::other)?;
     let handle = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    let own = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&handle));
-    let inode = inode(&fs::read_link(own)?)
-        .ok_or_else(|| io::Error::other("this is no network namespace, or its mount is gone"))?;
+    if sys::namespace_kind(handle.as_fd()).ok() != Some(libc::CLONE_NEWNET) {
+        return Err(io::Error::other("this is no network namespace, or its mount is gone"));
+    }
+    let inode = u32::try_from(handle.metadata()?.ino()).map_err(io::Error::other)?;
     Ok((inode, handle))
 }
 
+/// The network namespace that a process's descriptor stands for, if it stands for one; `target` is
+/// what its link in `/proc/PID/fd` reads as.
+///
+/// One opened through `/proc` reads as `net:[...]`, one opened through a bind mount as the path of
+/// that mount, or as `/` once it is unmounted.
+pub(crate) fn of_descriptor(descriptor: &Path, target: &Path) -> Option<u32> {
+    if target != Path::new("/") && !target.starts_with("/run") && !target.starts_with("/var/run") {
+        return inode(target);
+    }
+    // Nothing but a namespace may be opened: that of a FIFO would be noticed by its writer.
+    let device = fs::metadata("/proc/self/ns/net").ok()?.dev();
+    let is_namespace = fs::metadata(descriptor).is_ok_and(|found| found.dev() == device);
+    is_namespace.then(|| open(descriptor).ok()).flatten().map(|(inode, _)| inode)
+}
+
 /// The number in `net:[4026531840]`, which links to network namespaces read as.
-pub(crate) fn inode(link: &Path) -> Option<u32> {
+fn inode(link: &Path) -> Option<u32> {
     link.to_str()?.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()
 }
 

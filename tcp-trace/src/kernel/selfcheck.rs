@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tcp_trace_common::StateRecord;
 use thiserror::Error;
 
@@ -61,6 +62,7 @@ impl Made {
             netns: super::host::own_netns(),
         };
         drop(client);
+        wait_for_fin(&accepted)?;
         drop(accepted);
         Ok(made)
     }
@@ -147,6 +149,17 @@ impl Made {
         }
         Ok(())
     }
+}
+
+/// On a busy host the FIN may be handled later, by another thread: a socket closed before it comes
+/// would never be in `CLOSE_WAIT`.
+fn wait_for_fin(socket: &TcpStream) -> std::io::Result<()> {
+    let patience = Timespec { tv_sec: 2, tv_nsec: 0 };
+    let mut polled = [PollFd::new(socket, PollFlags::RDHUP)];
+    if poll(&mut polled, Some(&patience))? == 0 {
+        return Err(std::io::Error::other("the FIN of a loopback connection did not come in 2 s"));
+    }
+    Ok(())
 }
 
 fn change(record: &StateRecord) -> Option<StateChange> {

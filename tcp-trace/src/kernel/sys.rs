@@ -17,6 +17,9 @@ const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 1 << 3;
 /// `PERF_EVENT_IOC_ENABLE`: `_IO('$', 0)`.
 const PERF_EVENT_IOC_ENABLE: libc::Ioctl = 0x2400;
 
+/// `NS_GET_NSTYPE`: `_IO(0xb7, 3)`.
+const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
+
 /// Opens the software event that `bpf_perf_event_output` writes to, for one CPU.
 ///
 /// Readers are woken once `watermark` bytes wait, not per event: waking per event halves the
@@ -44,6 +47,16 @@ pub(crate) fn perf_event_enable(event: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: this request takes no pointer.
     let answer = unsafe { libc::ioctl(event.as_raw_fd(), PERF_EVENT_IOC_ENABLE, 0) };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// What kind of namespace the descriptor stands for: `CLONE_NEW*` (4.11).
+///
+/// # Errors
+/// `ENOTTY` where it stands for no namespace.
+pub(crate) fn namespace_kind(namespace: BorrowedFd<'_>) -> io::Result<libc::c_int> {
+    // SAFETY: this request takes no pointer.
+    let kind = unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_NSTYPE, 0) };
+    if kind < 0 { Err(io::Error::last_os_error()) } else { Ok(kind) }
 }
 
 /// Puts file descriptor `value` into a BPF array under `key`.

@@ -1,7 +1,7 @@
 //! The real binary, in an environment of its own.
 
 use std::{
-    fs,
+    env, fs,
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
@@ -13,8 +13,8 @@ use tempfile::TempDir;
 /// `nobody`, on every distribution.
 const NOBODY: u32 = 65_534;
 
-/// `tcp-trace`, as this process's user. Nothing of the caller's settings gets through, and times
-/// and characters are the same everywhere.
+/// `tcp-trace`, as this process's user. Nothing of the caller's settings gets through but
+/// `TCP_TRACE_TEST_BACKEND`, and times and characters are the same everywhere.
 pub(crate) fn program() -> Command {
     at(Path::new(env!("CARGO_BIN_EXE_tcp-trace")))
 }
@@ -25,6 +25,10 @@ fn at(path: &Path) -> Command {
         .env_clear()
         .envs([("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("TZ", "UTC"), ("LC_ALL", "C.UTF-8")])
         .stdin(Stdio::null());
+    // How to hook state changes is a matter of the whole run, not of one test.
+    if let Some(backend) = env::var_os("TCP_TRACE_TEST_BACKEND") {
+        command.env("TCP_TRACE_BACKEND", backend);
+    }
     command
 }
 

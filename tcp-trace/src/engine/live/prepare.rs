@@ -45,7 +45,8 @@ pub(super) fn prepare(config: &Config) -> anyhow::Result<Prepared> {
     let plan = plan::plan(&facts, btf, config.backend, &inodes)?;
     let buffer = config.buffer.unwrap_or_else(|| default_buffer_bytes(facts.cpus.len()));
     let attached = load::attach(&plan, &facts.cpus, buffer, config.log_level)?;
-    let degradations = degradations(&plan, &attached);
+    let mut degradations = degradations(&plan, &attached);
+    degradations.extend(super::reach::degradations(&facts, &netns));
     let mut prepared =
         Prepared { facts, attached, netns, degradations, check: Vec::new(), records: Vec::new() };
     self_check(&mut prepared)?;

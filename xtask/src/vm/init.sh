@@ -1,0 +1,63 @@
+#!/bin/busybox sh
+# The guest's first process: makes the machine that the root tests expect, runs what /vm/runs
+# lists, and reports on the second serial line, where the kernel's own messages cannot cut in.
+# Each line of /vm/runs is a backend and the filters of its tests. Ends with one `init:` line.
+
+/bin/busybox --install -s /bin
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/ LC_ALL=C.UTF-8
+
+mount -t devtmpfs dev /dev
+mkdir -p /dev/pts /dev/shm /proc /sys /tmp /run /var/run
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+exec >/dev/ttyS1 2>&1 </dev/null
+stty -F /dev/ttyS1 raw -echo
+
+fail() {
+  echo "init: failure $*"
+  sync
+  poweroff -f
+}
+
+mount -t devpts devpts /dev/pts || fail "devpts cannot be mounted"
+# Not a file system of its own: the checkout that the tests name by its path may lie there.
+chmod 1777 /tmp
+mount -t tmpfs run /run || fail "/run cannot be mounted"
+mount -t cgroup2 cgroup /sys/fs/cgroup || fail "cgroup2 cannot be mounted"
+mount -t bpf bpf /sys/fs/bpf || fail "bpffs cannot be mounted"
+
+# In an order in which each finds what it needs.
+while read -r module; do
+  insmod "/vm/modules/$module" || fail "module $module cannot be loaded"
+done </vm/modules/order
+mkdir -p /dev/net
+[ -e /dev/net/tun ] || mknod /dev/net/tun c 10 200
+# Debian's own 3 asks for CAP_SYS_ADMIN; 2 is what every other kernel begins with.
+echo 2 >/proc/sys/kernel/perf_event_paranoid
+ip link set lo up || fail "lo does not come up"
+
+echo "vm: kernel $(uname -r) up $(cut -d' ' -f1 /proc/uptime)"
+
+if [ -e /vm/shell ]; then
+  exec setsid cttyhack sh </dev/ttyS0 >/dev/ttyS0 2>&1
+fi
+
+echo "vm: doctor begins"
+/vm/tcp-trace doctor --json
+echo "vm: doctor ends with $?"
+
+while read -r backend filters; do
+  export TCP_TRACE_TEST_BACKEND="$backend" TCP_TRACE_TEST_ABSENCES="/tmp/absent-$backend"
+  : >"$TCP_TRACE_TEST_ABSENCES"
+  echo "vm: run $backend begins"
+  # Filters are words on purpose.
+  /vm/kernel --ignored --list $filters | sed -n 's/^\(.*\): test$/vm: listed \1/p'
+  /vm/kernel --ignored --test-threads=1 $filters
+  code=$?
+  sed 's/^/vm: absent /' "$TCP_TRACE_TEST_ABSENCES"
+  echo "vm: run $backend ends with $code"
+done </vm/runs
+
+echo "init: success"
+sync
+poweroff -f
