@@ -33,14 +33,21 @@ const ONE_ROUND: Duration = Duration::from_secs(40);
 pub(crate) struct Attached {
     /// `accept()`.
     pub(crate) accept: bool,
+    /// Everything that would otherwise be found by looking: calls, mini-sockets and requests.
+    pub(crate) all: bool,
 }
 
 impl Attached {
     /// As the daemon says.
     pub(crate) fn of(daemon: &Daemon) -> Self {
         let status: Status = serde_json::from_str(&daemon.get("/api/v1/status")).unwrap();
-        let mut hooks = status.hooks.iter();
-        Self { accept: hooks.any(|hook| hook.attached && hook.program.starts_with("accept_")) }
+        let has = |program: &str| {
+            let mut hooks = status.hooks.iter();
+            hooks.any(|hook| hook.attached && hook.program.starts_with(program))
+        };
+        let all = ["connect_", "accept_", "close_", "time_wait_born_", "time_wait_ended_"];
+        let all = all.into_iter().chain(["time_wait_enter_", "time_wait_leave_", "request_"]);
+        Self { accept: has("accept_"), all: all.into_iter().all(has) }
     }
 }
 
