@@ -8,10 +8,10 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 mod convert;
-#[cfg_attr(not(test), expect(dead_code, reason = "the engine does not ask yet"))]
 mod owner;
 
 pub(crate) use convert::{closed_event, connection, lost_event, rfc3339, state_event};
+pub(crate) use owner::locate;
 
 /// One end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -24,6 +24,7 @@ pub mod figures;
 pub(crate) mod live;
 pub(crate) mod recorder;
 pub(crate) mod replay;
+mod residence;
 mod taken;
 mod tracer;
 mod waker;

@@ -16,10 +16,8 @@ pub(crate) mod namespaces;
 pub(crate) mod netns;
 pub(crate) mod notes;
 pub(crate) mod offsets;
-#[cfg_attr(not(test), expect(dead_code, reason = "the engine does not ask yet"))]
 pub(crate) mod places;
 pub mod plan;
-#[cfg_attr(not(test), expect(dead_code, reason = "the engine does not ask yet"))]
 pub(crate) mod process_facts;
 pub(crate) mod programs;
 pub(crate) mod selfcheck;

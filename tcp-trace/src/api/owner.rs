@@ -11,9 +11,9 @@ use crate::{
     kernel::places::Whereabouts,
 };
 
-/// An owner, with where it lives as far as that is known.
-pub(crate) fn owner(known: Known, at: Option<&Whereabouts>) -> Owner {
-    let mut owner = Owner {
+/// An owner; where it lives, [`locate`] adds.
+pub(crate) fn owner(known: Known) -> Owner {
+    Owner {
         pid: known.pid,
         comm: known.comm.text().into_owned(),
         exe: None,
@@ -24,11 +24,7 @@ pub(crate) fn owner(known: Known, at: Option<&Whereabouts>) -> Owner {
         started_ns: known.started_ns.map(NonZeroU64::get),
         cgroup_id: known.cgroup.map(NonZeroU64::get),
         source: known.source.name().to_owned(),
-    };
-    if let Some(at) = at {
-        locate(&mut owner, at);
     }
-    owner
 }
 
 /// Adds where it lives.
@@ -57,7 +53,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_not_told() {
-        let bare = owner(known(), None);
+        let bare = owner(known());
         assert_eq!((bare.pid, bare.source.as_str(), bare.cgroup_id), (7, "connect", Some(5)));
         let rest = [bare.exe, bare.cgroup, bare.container, bare.unit, bare.pod];
         assert_eq!(rest, [None, None, None, None, None]);
@@ -72,7 +68,8 @@ mod tests {
             cgroup: Some(path.as_str().into()),
             place: place(&path).into(),
         };
-        let told = owner(known(), Some(&at));
+        let mut told = owner(known());
+        locate(&mut told, &at);
         assert_eq!(told.exe.as_deref(), Some("/usr/sbin/nginx"));
         assert_eq!(told.cgroup.as_deref(), Some(path.as_str()));
         assert_eq!(told.container, Some(format!("podman://{id}")));

@@ -16,6 +16,7 @@ use super::{
     Request,
     figures::{Figures, ProcessFigures, World},
     recorder::Recorder,
+    residence::Residence,
     taken::Taken,
 };
 use crate::{
@@ -88,6 +89,7 @@ pub(crate) struct Tracer {
     undecodable: u64,
     perf_record_lost: u64,
     pub(crate) recorder: Option<Recorder>,
+    pub(crate) residence: Residence,
 }
 
 impl Tracer {
@@ -114,6 +116,7 @@ impl Tracer {
             undecodable: 0,
             perf_record_lost: 0,
             recorder: None,
+            residence: Residence::default(),
         }
     }
 
@@ -224,6 +227,7 @@ impl Tracer {
 
     fn apply(&mut self, event: &Event) {
         self.taken.count(&event.body);
+        self.residence.ask(&event.body);
         let outcome = self.table.apply(event);
         self.publish_decided(event.at);
         let Body::State(change) = &event.body else { return };
@@ -277,7 +281,9 @@ impl Tracer {
     }
 
     fn view(&self, known: &Connection, now: Ts, timeline: bool) -> api::Connection {
-        api::connection(known, now, self.wall, self.table.loss_epoch(), timeline)
+        let mut told = api::connection(known, now, self.wall, self.table.loss_epoch(), timeline);
+        self.residence.tell(&mut told);
+        told
     }
 
     fn connections(

@@ -79,6 +79,8 @@ pub(crate) struct Places {
 #[derive(Clone, Debug)]
 struct Asked {
     answer: Answer,
+    /// What was known of the same number before, where that is asked for again.
+    before: Option<Answer>,
     at: Instant,
 }
 
@@ -100,7 +102,8 @@ impl Places {
     /// Where process `pid` lives, which began at `started_ns` of `CLOCK_BOOTTIME` and called from
     /// the cgroup with id `cgroup`. Never waits: the answer may still be empty, and be filled later.
     ///
-    /// Without `started_ns` it is whoever has that number now; ask again for each look.
+    /// Without `started_ns` it is whoever has that number: asked anew every now and then, and what
+    /// was known stands until somebody else has come to the number.
     pub(crate) fn of(
         &mut self,
         pid: u32,
@@ -108,40 +111,42 @@ impl Places {
         cgroup: Option<NonZeroU64>,
     ) -> Answer {
         let key = Key { pid, start: started_ns.map(|ns| Start::from_ns(ns.get())) };
-        if let Some(asked) = self.remembered(key) {
-            return asked;
+        let known = self.remembered(key);
+        if let Some(asked) = known.as_ref().filter(|asked| asked.stands(key)) {
+            return asked.best();
         }
-        let answer = Answer::default();
+        let (answer, before) = (Answer::default(), known.map(|asked| asked.best()));
         let question = Question { key, cgroup, answer: answer.clone() };
+        let asked = Asked { answer, before, at: Instant::now() };
+        let best = asked.best();
         match self.questions.as_ref().map(|questions| questions.try_send(question)) {
-            Some(Ok(())) => self.remember(key, &answer),
+            Some(Ok(())) => self.remember(key, asked),
             // Not remembered, so the next who asks tries again.
             None | Some(Err(TrySendError::Full(_) | TrySendError::Disconnected(_))) => {
                 self.refused += 1;
             }
         }
-        answer
+        best
     }
 
     /// Questions that were not taken, because too many waited.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no metric shows it yet"))]
     pub(crate) const fn refused(&self) -> u64 {
         self.refused
     }
 
-    fn remembered(&mut self, key: Key) -> Option<Answer> {
+    fn remembered(&mut self, key: Key) -> Option<Asked> {
         if let Some(asked) = self.young.get(&key) {
-            return asked.stands(key).then(|| asked.answer.clone());
+            return Some(asked.clone());
         }
-        let asked = self.old.remove(&key).filter(|asked| asked.stands(key))?;
-        let answer = asked.answer.clone();
-        self.make_room();
-        self.young.insert(key, asked);
-        Some(answer)
+        let asked = self.old.remove(&key)?;
+        self.remember(key, asked.clone());
+        Some(asked)
     }
 
-    fn remember(&mut self, key: Key, answer: &Answer) {
+    fn remember(&mut self, key: Key, asked: Asked) {
         self.make_room();
-        self.young.insert(key, Asked { answer: answer.clone(), at: Instant::now() });
+        self.young.insert(key, asked);
     }
 
     fn make_room(&mut self) {
@@ -152,6 +157,13 @@ impl Places {
 }
 
 impl Asked {
+    /// The answer; what was known before, until it is there and tells anything.
+    fn best(&self) -> Answer {
+        let tells = self.answer.get().is_some_and(|at| *at != Whereabouts::default());
+        let before = self.before.clone().filter(|_| !tells);
+        before.unwrap_or_else(|| self.answer.clone())
+    }
+
     /// A number alone may pass to another process.
     fn stands(&self, key: Key) -> bool {
         key.start.is_some() || self.at.elapsed() < NUMBER_STANDS

@@ -34,11 +34,6 @@ pub(crate) struct ProcessFacts {
     pub(crate) cgroup: Option<String>,
 }
 
-/// Since when the process with this number has been there; `None` where there is none.
-pub(crate) fn start_of(pid: u32) -> Option<Start> {
-    start_under(Path::new("/proc"), pid)
-}
-
 /// Asks process `pid`; `None` where it is gone. With `start`, another one that has come to the same
 /// number is not believed.
 pub(crate) fn ask(pid: u32, start: Option<Start>) -> Option<ProcessFacts> {
@@ -158,7 +153,7 @@ mod tests {
     #[test]
     fn this_very_process_is_found() {
         let pid = std::process::id();
-        let start = start_of(pid).unwrap();
+        let start = start_under(Path::new("/proc"), pid).unwrap();
         let facts = ask(pid, Some(start)).unwrap();
         assert_eq!(facts.exe, Some(std::env::current_exe().unwrap().display().to_string()));
         assert!(ask(pid, Some(Start(start.0 + 1))).is_none());

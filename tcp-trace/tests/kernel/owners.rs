@@ -3,6 +3,9 @@
 //! What can be known depends on what is attached. Who accepts is known at once where `accept()` is
 //! hooked; elsewhere the next look at everybody's descriptors tells who holds the socket.
 //!
+//! A call is better evidence than a descriptor (`core::owner`): whoever connected or, where that is
+//! hooked, accepted stays the owner, also when the socket goes on in other hands.
+//!
 //! There is no scenario with a socket of the kernel's own: what makes one (NFS, SMB, disks over TCP)
 //! needs modules and peers that a test host does not have.
 
@@ -108,6 +111,16 @@ impl Scene {
         self.owned(ends, (actor.pid(), self.comm(actor)), source, patience)
     }
 
+    /// The same of a socket that `first` has accepted, and that only `holder` still holds.
+    #[track_caller]
+    fn held(&self, ends: (SocketAddr, SocketAddr), first: &Actor, holder: &Actor) {
+        if self.attached.accept {
+            self.owned(ends, whose(first), "accept", AT_ONCE);
+        } else {
+            self.owned(ends, whose(holder), "descriptor", 2 * ONE_ROUND);
+        }
+    }
+
     /// The name that is told: of the thread that called where that is known, else of the process,
     /// which is what `/proc/PID/comm` has.
     fn comm<'a>(&self, actor: &'a Actor) -> &'a str {
@@ -145,7 +158,7 @@ fn a_forked_child_owns_what_it_accepts() {
 
 #[test]
 #[ignore = "needs root"]
-fn what_a_parent_accepts_and_a_child_inherits_is_the_childs_once_the_parent_lets_go() {
+fn what_a_parent_accepts_and_a_child_inherits_is_looked_for_where_it_is_held() {
     let scene = Scene::new();
     let (client, parent) = (scene.netns.actor("ow-client"), scene.netns.actor("ow-parent"));
     let listener = parent.listen(loopback(false));
@@ -155,12 +168,12 @@ fn what_a_parent_accepts_and_a_child_inherits_is_the_childs_once_the_parent_lets
     scene.accepted(turned(ends), &parent);
     let child = parent.fork("ow-child");
     accepted.close();
-    scene.owned(turned(ends), whose(&child), "descriptor", 2 * ONE_ROUND);
+    scene.held(turned(ends), &parent, &child);
 }
 
 #[test]
 #[ignore = "needs root"]
-fn a_socket_passed_on_is_the_receivers() {
+fn a_socket_passed_on_is_looked_for_where_it_is_held() {
     let scene = Scene::new();
     let (client, server) = (scene.netns.actor("ow-client"), scene.netns.actor("ow-server"));
     let worker = scene.netns.actor("ow-worker");
@@ -175,7 +188,7 @@ fn a_socket_passed_on_is_the_receivers() {
     server.call(PASS_SEND, &send).unwrap();
     accepted.close();
     let received = worker.call(PASS_RECEIVE, &[Arg::Number(to)]).unwrap().value;
-    scene.owned(turned(ends), whose(&worker), "descriptor", 2 * ONE_ROUND);
+    scene.held(turned(ends), &server, &worker);
 
     // It is as alive as ever.
     connected.send(b"1");
@@ -206,13 +219,17 @@ fn a_socket_outlives_the_process_that_made_it() {
     let maker = parent.fork("ow-maker");
     let connected = maker.connect(listener.local());
     let accepted = listener.accept();
-    let ends = ends(connected, accepted);
-    scene.owned(ends, whose(&maker), "connect", AT_ONCE);
+    let (ends, descriptor) = (ends(connected, accepted), connected.descriptor());
+    let known = scene.owned(ends, whose(&maker), "connect", AT_ONCE);
     let heir = maker.fork("ow-heir");
     // The heir goes with the maker, unless it is told not to.
     heir.outlive();
+    let made_by = (maker.pid(), maker.name().to_owned());
     maker.kill();
-    scene.owned(ends, whose(&heir), "descriptor", 2 * ONE_ROUND);
+    Sock::at(&heir, descriptor).send(b"1");
+    accepted.wait_for(1);
+    let still = scene.owned(ends, (made_by.0, &made_by.1), "connect", AT_ONCE);
+    assert_eq!((still.id, &*still.state), (known.id, "established"));
 }
 
 #[test]

@@ -32,6 +32,31 @@ fn a_process_is_asked_for_once() {
 }
 
 #[test]
+fn what_is_known_of_a_number_stands_until_somebody_else_has_it() {
+    let (mut places, waiting) = asking(8);
+    let key = Key { pid: 7, start: None };
+    let of = |exe: &str| Whereabouts { exe: Some(exe.into()), ..Whereabouts::default() };
+    let exe = |answer: Answer| answer.get().and_then(|at| at.exe.as_deref().map(str::to_owned));
+    let mut look = |answer: Option<Whereabouts>| {
+        // As if it had been long ago.
+        if let Some(asked) = places.young.get_mut(&key) {
+            asked.at = asked.at.checked_sub(2 * NUMBER_STANDS).unwrap();
+        }
+        let at_once = exe(places.of(7, None, None));
+        let question = waiting.try_recv().unwrap();
+        if let Some(answer) = answer {
+            let _ = question.answer.0.set(answer);
+        }
+        (at_once, exe(places.of(7, None, None)))
+    };
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(look(Some(of("/a"))), (None, text("/a")));
+    assert_eq!(look(Some(Whereabouts::default())), (text("/a"), text("/a")), "it is gone");
+    assert_eq!(look(None), (text("/a"), text("/a")));
+    assert_eq!(look(Some(of("/b"))), (text("/a"), text("/b")));
+}
+
+#[test]
 fn where_too_many_wait_the_next_who_asks_tries_again() {
     let (mut places, waiting) = asking(1);
     places.of(1, ns(1), None);
