@@ -8,8 +8,10 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 mod convert;
+mod owner;
 
 pub(crate) use convert::{closed_event, connection, lost_event, rfc3339, state_event};
+pub(crate) use owner::locate;
 
 /// One end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod census;
+pub mod cgroup;
 pub mod clock;
 pub mod close;
 pub mod connection;

@@ -25,6 +25,7 @@ pub(crate) mod live;
 mod losses;
 pub(crate) mod recorder;
 pub(crate) mod replay;
+mod residence;
 mod taken;
 mod tracer;
 mod waker;

@@ -5,6 +5,7 @@
 
 pub(crate) mod attach;
 pub mod btf;
+pub(crate) mod cgroups;
 pub mod counters;
 pub(crate) mod holders;
 pub mod hooks;
@@ -15,7 +16,9 @@ pub(crate) mod namespaces;
 pub(crate) mod netns;
 pub(crate) mod notes;
 pub(crate) mod offsets;
+pub(crate) mod places;
 pub mod plan;
+pub(crate) mod process_facts;
 pub mod programs;
 pub(crate) mod selfcheck;
 pub(crate) mod sock_diag;

@@ -17,6 +17,8 @@
 //! | `counters`, `stopped` | exact figures, also where events are lost |
 //! | `snapshot`, `namespaces`, `reconcile` | sockets that were there before, in every namespace, and again |
 //! | `lifecycle`, `denied` | beginnings and ends, and what a host does not give |
+//! | `owners` | whose a connection is, whoever made, took, passed on or inherited it |
+//! | `storm` | ten thousand connections at once, judged to the last by what the kernel says |
 //! | `tcpstates` | the same rows as another tool |
 
 #![expect(
@@ -53,6 +55,8 @@ mod namespaces;
 mod netns;
 #[path = "kernel/orderly.rs"]
 mod orderly;
+#[path = "kernel/owners.rs"]
+mod owners;
 #[path = "kernel/programs.rs"]
 mod programs;
 #[path = "kernel/reconcile.rs"]
@@ -71,6 +75,8 @@ mod sock;
 mod stage;
 #[path = "kernel/stopped.rs"]
 mod stopped;
+#[path = "kernel/storm.rs"]
+mod storm;
 #[path = "kernel/streams.rs"]
 mod streams;
 #[path = "kernel/tcpstates.rs"]

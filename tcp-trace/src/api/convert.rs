@@ -1,9 +1,9 @@
 //! Connections and events as objects of the API.
 
-use std::{net::SocketAddr, num::NonZeroU64, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use super::{
-    ClosedEvent, Connection, Endpoint, Event, LostEvent, Owner, RecvQueue, StateEvent, Step, Task,
+    ClosedEvent, Connection, Endpoint, Event, LostEvent, RecvQueue, StateEvent, Step, Task, owner,
 };
 use crate::core::{
     clock::{Ts, WallOffset},
@@ -61,7 +61,7 @@ pub(crate) fn connection(
             .filter(|_| !known.is_listener())
             .map(|judged| judged.verdict.reason.name().to_owned()),
         error: known.judged.and_then(|judged| errno_text(judged.verdict.error)),
-        owner: known.owner.map(owner),
+        owner: known.owner.map(owner::owner),
         recv_queue: known
             .unread_bytes()
             .filter(|_| transfer.is_some())
@@ -90,21 +90,6 @@ fn mptcp(known: &Known) -> Option<String> {
 
 fn errno_text(error: i32) -> Option<String> {
     (error != 0).then(|| errno::name(error).map_or_else(|| format!("errno {error}"), str::to_owned))
-}
-
-fn owner(owner: crate::core::owner::Owner) -> Owner {
-    Owner {
-        pid: owner.pid,
-        comm: owner.comm.text().into_owned(),
-        exe: None,
-        cgroup: None,
-        container: None,
-        unit: None,
-        pod: None,
-        started_ns: owner.started_ns.map(NonZeroU64::get),
-        cgroup_id: owner.cgroup.map(NonZeroU64::get),
-        source: owner.source.name().to_owned(),
-    }
 }
 
 fn steps(known: &Known, wall: WallOffset) -> Vec<Step> {

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use super::{
     Engine,
     recorder::Recorder,
+    residence::Residence,
     tracer::{Identity, Tracer},
     wall,
 };
@@ -134,6 +135,7 @@ fn launch(
     let channels = (inbox.events.clone(), std::sync::Arc::clone(&inbox.lagged));
     let mut tracer = Tracer::new(identity, config.limits, channels, wall::now(), wall::offset());
     tracer.set_sources(Sources::from_programs(&attached_programs(&prepared.attached)));
+    tracer.residence = Residence::of_host();
     let mut done = None;
     if let Some((recorder, sender)) = recording {
         tracer.recorder = Some(recorder);

@@ -17,6 +17,7 @@ use super::{
     figures::{Figures, ProcessFigures, World},
     losses,
     recorder::Recorder,
+    residence::Residence,
     taken::Taken,
 };
 use crate::{
@@ -89,6 +90,7 @@ pub(crate) struct Tracer {
     undecodable: u64,
     perf_record_lost: u64,
     pub(crate) recorder: Option<Recorder>,
+    pub(crate) residence: Residence,
 }
 
 impl Tracer {
@@ -115,6 +117,7 @@ impl Tracer {
             undecodable: 0,
             perf_record_lost: 0,
             recorder: None,
+            residence: Residence::default(),
         }
     }
 
@@ -225,6 +228,7 @@ impl Tracer {
 
     fn apply(&mut self, event: &Event) {
         self.taken.count(&event.body);
+        self.residence.ask(&event.body);
         let outcome = self.table.apply(event);
         self.publish_decided(event.at);
         let Body::State(change) = &event.body else { return };
@@ -278,7 +282,9 @@ impl Tracer {
     }
 
     fn view(&self, known: &Connection, now: Ts, timeline: bool) -> api::Connection {
-        api::connection(known, now, self.wall, self.table.loss_epoch(), timeline)
+        let mut told = api::connection(known, now, self.wall, self.table.loss_epoch(), timeline);
+        self.residence.tell(&mut told);
+        told
     }
 
     fn connections(
@@ -345,7 +351,6 @@ impl Tracer {
             ("unidentified", statistics.unidentified),
             ("table_full", statistics.refused),
             ("half_open_full", self.table.half_open().refused),
-            ("stranger", statistics.of_strangers),
             ("subscriber", self.lagged.load(Ordering::Relaxed)),
         ]);
         lost

@@ -126,6 +126,35 @@ pub(crate) fn run_as_batch() -> io::Result<()> {
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Opens the directory or file of kernfs (cgroup2fs among them) with inode number `id`, in the file
+/// system that `mount` lies in.
+///
+/// # Errors
+/// `ESTALE` where there is none, `EPERM` without `CAP_DAC_READ_SEARCH`; `EOPNOTSUPP` or `ESTALE` in
+/// other file systems.
+pub(crate) fn open_kernfs(mount: BorrowedFd<'_>, id: u64) -> io::Result<OwnedFd> {
+    /// A `struct file_handle` with what kernfs puts into one since Linux 5.5.
+    #[repr(C)]
+    struct Handle {
+        bytes: u32,
+        kind: i32,
+        id: u64,
+    }
+    /// `FILEID_KERNFS` of `enum fid_type`.
+    const KERNFS: i32 = 0xfe;
+    let handle = Handle { bytes: 8, kind: KERNFS, id };
+    // SAFETY: the handle is as long as it says, outlives the call and is only read.
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_open_by_handle_at,
+            mount.as_raw_fd(),
+            &raw const handle,
+            libc::O_PATH | libc::O_CLOEXEC,
+        )
+    };
+    owned(fd)
+}
+
 fn owned(fd: libc::c_long) -> io::Result<OwnedFd> {
     let fd = i32::try_from(fd).map_err(io::Error::other)?;
     if fd < 0 {

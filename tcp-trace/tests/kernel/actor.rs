@@ -9,16 +9,28 @@ use std::{
     ffi::CString,
     io,
     mem::size_of,
-    os::fd::{IntoRawFd as _, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd, IntoRawFd as _, OwnedFd},
     time::Duration,
 };
 
 use rustix::{
+    event::{PollFd, PollFlags, poll},
     net::{AddressFamily, SendFlags, SocketFlags, SocketType},
     process::{Pid, Signal, WaitOptions},
 };
 use zerocopy::{FromBytes, FromZeros as _, Immutable, IntoBytes};
 
+#[path = "actor/kin.rs"]
+mod kin;
+#[path = "actor/pass.rs"]
+mod pass;
+
+/// The order to send a descriptor with `SCM_RIGHTS`: over which socket, and which.
+pub(crate) const PASS_SEND: i64 = pass::SEND;
+/// The order to receive one: over which socket; answers with its number.
+pub(crate) const PASS_RECEIVE: i64 = pass::RECEIVE;
+/// Where an actor has the socket for its orders.
+const CONTROL: i32 = 3;
 /// Bytes of arguments that an order can carry, and an answer bring back.
 const PAYLOAD: usize = 512;
 /// Longest that a call may block; the tests' own time-outs are far shorter.
@@ -68,34 +80,80 @@ pub(crate) struct Actor {
     name: String,
     pid: Pid,
     orders: OwnedFd,
+    /// What ends it, where it is not this process's child; `None` of a thread, which ends by itself.
+    end: End,
+}
+
+/// How an actor is ended.
+#[derive(Debug)]
+enum End {
+    /// It is our child and not yet waited for, so its number cannot have passed to another.
+    Child,
+    /// An actor's child.
+    Grandchild(OwnedFd),
+    /// A thread of this actor, which ends once nobody gives it orders.
+    Thread(String),
 }
 
 impl Actor {
     /// Starts one called `name`, which is its `comm`.
     pub(crate) fn start(name: &str) -> Self {
-        let (ours, theirs) = rustix::net::socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )
-        .unwrap();
-        rustix::net::sockopt::set_socket_timeout(
-            &ours,
-            rustix::net::sockopt::Timeout::Recv,
-            Some(LONGEST_CALL),
-        )
-        .unwrap();
+        let (ours, theirs) = line();
         let comm = CString::new(name).unwrap();
         // SAFETY: the child calls only functions that are async-signal-safe, allocates nothing and
         // never returns, so no lock that another thread held can matter to it.
         let pid = unsafe { libc::fork() };
         if pid == 0 {
             // SAFETY: this is the child, and `theirs` is open in it; it never returns.
-            unsafe { obey(theirs.into_raw_fd(), &comm) }
+            unsafe { begin(theirs.into_raw_fd(), &comm) }
         }
         let pid = Pid::from_raw(pid).expect("fork() gives a process");
-        Self { name: name.to_owned(), pid, orders: ours }
+        Self { name: name.to_owned(), pid, orders: ours, end: End::Child }
+    }
+
+    /// A child of the actor's, with the same descriptors: what `fork()` makes.
+    pub(crate) fn fork(&self, name: &str) -> Self {
+        let (orders, pid) = self.beget(kin::FORK, name);
+        let pid = Pid::from_raw(pid).expect("fork() gives a process");
+        let flags = rustix::process::PidfdFlags::empty();
+        let end = End::Grandchild(rustix::process::pidfd_open(pid, flags).unwrap());
+        Self { name: name.to_owned(), pid, orders, end }
+    }
+
+    /// A further thread of the actor's process.
+    pub(crate) fn thread(&self, name: &str) -> Self {
+        let (orders, _) = self.beget(kin::THREAD, name);
+        Self { name: name.to_owned(), pid: self.pid, orders, end: End::Thread(self.name.clone()) }
+    }
+
+    fn beget(&self, how: i64, name: &str) -> (OwnedFd, i32) {
+        let (ours, theirs) = line();
+        let name = [name.as_bytes(), b"\0"].concat();
+        let line = Arg::Number(self.adopt(theirs.as_fd()));
+        let answered = self.call(how, &[line, Arg::Bytes(&name)]).unwrap();
+        (ours, i32::try_from(answered.value).unwrap())
+    }
+
+    /// Gives the actor a descriptor of this process; its number there.
+    pub(crate) fn adopt(&self, descriptor: BorrowedFd<'_>) -> i64 {
+        self.begin(pass::ADOPT, &[]);
+        pass::over(self.orders.as_fd(), descriptor).unwrap();
+        self.finish().unwrap().value
+    }
+
+    /// Gives the actor a descriptor of another's; its number there.
+    pub(crate) fn copy(&self, from: &Self, descriptor: i64) -> i64 {
+        self.adopt(from.take_descriptor(descriptor).as_fd())
+    }
+
+    /// Lets it open as many descriptors as the host allows.
+    pub(crate) fn allow_descriptors(&self) {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+        let limit = limit.unwrap_or(u64::MAX).to_ne_bytes();
+        let which = Arg::Number(i64::from(libc::RLIMIT_NOFILE));
+        let limits = [limit, limit].concat();
+        let arguments = [Arg::Number(0), which, Arg::Bytes(&limits), Arg::Number(0)];
+        self.call(libc::SYS_prlimit64, &arguments).unwrap();
     }
 
     /// Its process id.
@@ -106,6 +164,17 @@ impl Actor {
     /// Its name.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The name of its process: of the first thread.
+    pub(crate) fn process_name(&self) -> &str {
+        if let End::Thread(process) = &self.end { process } else { &self.name }
+    }
+
+    /// Lets it go on after the end of the actor that forked it.
+    pub(crate) fn outlive(&self) {
+        let none = [libc::PR_SET_PDEATHSIG, 0].map(|number| Arg::Number(number.into()));
+        self.call(libc::SYS_prctl, &none).unwrap();
     }
 
     /// Makes a call and waits for its end.
@@ -180,34 +249,59 @@ impl Actor {
 
 impl Drop for Actor {
     fn drop(&mut self) {
-        // It is our child and not yet waited for, so its number cannot have passed to another.
-        let _ = rustix::process::kill_process(self.pid, Signal::KILL);
-        let _ = rustix::process::waitpid(Some(self.pid), WaitOptions::empty());
+        match &self.end {
+            End::Child => {
+                let _ = rustix::process::kill_process(self.pid, Signal::KILL);
+                let _ = rustix::process::waitpid(Some(self.pid), WaitOptions::empty());
+            }
+            End::Grandchild(process) => {
+                let _ = rustix::process::pidfd_send_signal(process, Signal::KILL);
+                // It can be read from once the process has ended.
+                let mut ended = [PollFd::new(process, PollFlags::IN)];
+                let _ = poll(&mut ended, None);
+            }
+            End::Thread(_) => {}
+        }
     }
+}
+
+/// A pair of sockets for orders and answers; ours does not wait for ever.
+fn line() -> (OwnedFd, OwnedFd) {
+    let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+    let (ours, theirs) = rustix::net::socketpair(family, kind, SocketFlags::CLOEXEC, None).unwrap();
+    let which = rustix::net::sockopt::Timeout::Recv;
+    rustix::net::sockopt::set_socket_timeout(&ours, which, Some(LONGEST_CALL)).unwrap();
+    (ours, theirs)
 }
 
 /// The child: takes orders until nobody is left to give them.
 ///
 /// # Safety
 /// Runs in a process just forked, in which `orders` is an open socket.
-unsafe fn obey(orders: i32, comm: &CString) -> ! {
-    const CONTROL: i32 = 3;
-    // SAFETY: all of these take numbers, or memory of this very stack frame, and are
-    // async-signal-safe. `dup2` leaves `orders` alone where it is `CONTROL` already.
+unsafe fn begin(orders: i32, comm: &CString) -> ! {
+    // SAFETY: all of these take numbers, and are async-signal-safe. `dup2` leaves `orders` alone
+    // where it is `CONTROL` already.
     unsafe {
-        libc::prctl(libc::PR_SET_NAME, comm.as_ptr());
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        kin::settle(comm.as_ptr());
         libc::dup2(orders, CONTROL);
         libc::syscall(libc::SYS_close_range, CONTROL + 1, u32::MAX, 0);
+        obey(CONTROL, libc::SYS_exit_group)
     }
+}
+
+/// Takes orders over `control`, then ends with the system call `end`.
+///
+/// # Safety
+/// Runs in a process forked for this, or in a thread of one.
+unsafe fn obey(control: i32, end: i64) -> ! {
     let mut order = Order::new_zeroed();
     let mut answer = Answer::new_zeroed();
     loop {
         // SAFETY: the buffer is as long as stated, and any bytes are an order.
-        let got = unsafe { libc::recv(CONTROL, (&raw mut order).cast(), size_of::<Order>(), 0) };
-        if got.cast_unsigned() != size_of::<Order>() {
-            // SAFETY: ends the process without running anything of the parent's.
-            unsafe { libc::_exit(0) }
+        let got = unsafe { libc::recv(control, (&raw mut order).cast(), size_of::<Order>(), 0) };
+        while got.cast_unsigned() != size_of::<Order>() {
+            // SAFETY: ends the process, or this thread, without running anything of the parent's.
+            unsafe { libc::syscall(end, 0) };
         }
         let payload = order.payload.as_mut_ptr().expose_provenance() as u64;
         let mut arguments = order.arguments;
@@ -216,19 +310,29 @@ unsafe fn obey(orders: i32, comm: &CString) -> ! {
                 *argument = argument.wrapping_add(payload);
             }
         }
-        let [one, two, three, four, five, six] = arguments;
-        // SAFETY: pointers lie within the payload, whose owner knows what the call does with them;
-        // `errno` is this thread's own.
-        unsafe {
-            answer.result = libc::syscall(order.number, one, two, three, four, five, six);
-            if answer.result == -1 {
-                answer.result = -i64::from(*libc::__errno_location());
-            }
-        }
+        // SAFETY: pointers lie within the payload, whose owner knows what the call does with them.
+        answer.result = unsafe { carry_out(control, order.number, arguments) };
         answer.payload = order.payload;
         // SAFETY: the buffer is as long as stated.
         unsafe {
-            libc::send(CONTROL, (&raw const answer).cast(), size_of::<Answer>(), libc::MSG_NOSIGNAL)
+            libc::send(control, (&raw const answer).cast(), size_of::<Answer>(), libc::MSG_NOSIGNAL)
         };
+    }
+}
+
+/// What a call returns, or its errno, negative.
+unsafe fn carry_out(control: i32, number: i64, arguments: [u64; 6]) -> i64 {
+    let [one, two, three, four, five, six] = arguments;
+    // SAFETY: the caller's promise; `errno` is this thread's own, or that of one that waits.
+    unsafe {
+        let result = match number {
+            kin::FORK => kin::fork(one, two),
+            kin::THREAD => kin::thread(one, two),
+            pass::SEND => pass::send(one, two),
+            pass::RECEIVE => pass::receive(one),
+            pass::ADOPT => pass::receive(control.unsigned_abs().into()),
+            call => libc::syscall(call, one, two, three, four, five, six),
+        };
+        if result == -1 { -i64::from(*libc::__errno_location()) } else { result }
     }
 }

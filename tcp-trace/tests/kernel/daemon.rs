@@ -56,8 +56,13 @@ impl Daemon {
 
     /// Starts it again on the same socket, after its end.
     pub(crate) fn restart(&mut self, netns: &[&Netns]) {
+        self.restart_with(netns, &[]);
+    }
+
+    /// Likewise, with further `arguments`.
+    pub(crate) fn restart_with(&mut self, netns: &[&Netns], arguments: &[&str]) {
         assert!(self.child.try_wait().unwrap().is_some(), "it still runs");
-        self.child = spawn(self.directory.path(), netns, &[], None);
+        self.child = spawn(self.directory.path(), netns, arguments, None);
         self.until_ready();
     }
 

@@ -43,6 +43,16 @@ impl Actor {
 }
 
 impl<'a> Sock<'a> {
+    /// The one with this descriptor of the actor's.
+    pub(crate) fn at(actor: &'a Actor, fd: i64) -> Self {
+        Self { actor, fd }
+    }
+
+    /// Its descriptor in the actor.
+    pub(crate) fn descriptor(&self) -> i64 {
+        self.fd
+    }
+
     /// Who holds it.
     pub(crate) fn actor(&self) -> &'a Actor {
         self.actor

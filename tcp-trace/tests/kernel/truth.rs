@@ -73,9 +73,10 @@ fn end(text: &str) -> SocketAddr {
     SocketAddr::new(ip.to_canonical(), u16::from_str_radix(port, 16).unwrap())
 }
 
-/// A figure of the namespace's MIB, such as `ActiveOpens` of `Tcp`.
+/// A figure of the namespace's MIB, such as `ActiveOpens` of `Tcp` or `TW` of `TcpExt`.
 pub(crate) fn mib(netns: &Netns, group: &str, name: &str) -> u64 {
-    let text = fs::read_to_string(netns.proc().join("snmp")).unwrap();
+    let file = if group == "TcpExt" { "netstat" } else { "snmp" };
+    let text = fs::read_to_string(netns.proc().join(file)).unwrap();
     let prefix = format!("{group}: ");
     let mut lines = text.lines().filter_map(|line| line.strip_prefix(&prefix));
     let (names, values) = (lines.next().unwrap(), lines.next().unwrap());

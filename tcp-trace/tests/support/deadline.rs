@@ -24,3 +24,22 @@ pub(crate) fn until<T>(tried: impl Fn() -> String, mut look: impl FnMut() -> Opt
         sleep(POLL);
     }
 }
+
+/// Looks every now and then until there is nothing to complain of; the last complaint where that
+/// takes longer than `patience`.
+pub(crate) fn until_good(
+    patience: Duration,
+    pause: Duration,
+    mut look: impl FnMut() -> Result<(), String>,
+) -> Result<Duration, String> {
+    let start = Instant::now();
+    loop {
+        match look() {
+            Ok(()) => return Ok(start.elapsed()),
+            Err(complaint) if start.elapsed() >= patience => {
+                return Err(format!("{complaint} (waited {patience:?})"));
+            }
+            Err(_) => sleep(pause),
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Where owners live: asked for once they are known, told when somebody looks.
+
+use std::cell::RefCell;
+
+use crate::{
+    api,
+    core::{
+        event::{Body, LifeStep, Origin},
+        tcp_state::TcpState,
+    },
+    kernel::places::Places,
+};
+
+/// The places of this host's processes; none for a recording, whose processes are of another time.
+#[derive(Debug, Default)]
+pub(crate) struct Residence(Option<RefCell<Places>>);
+
+impl Residence {
+    /// That of this host.
+    pub(crate) fn of_host() -> Self {
+        Self(Some(RefCell::new(Places::new())))
+    }
+
+    /// Asks for the process that an event is sure to be of: it may be gone soon.
+    pub(super) fn ask(&self, body: &Body) {
+        let Some(places) = &self.0 else { return };
+        let (pid, started_ns, cgroup) = match body {
+            Body::Life(life) => match life.what {
+                LifeStep::Connect(Some(caller)) | LifeStep::Accept(Some(caller)) => {
+                    (caller.task.pid, caller.started_ns, caller.cgroup)
+                }
+                _ => return,
+            },
+            Body::State(change) => {
+                let in_call = change.old == TcpState::Close
+                    && matches!(change.new, TcpState::SynSent | TcpState::Listen);
+                let Some(task) = change.current else { return };
+                if !in_call && change.origin == Origin::Live {
+                    return;
+                }
+                (task.pid, None, None)
+            }
+            Body::Lost { .. } => return,
+        };
+        places.borrow_mut().of(pid, started_ns, cgroup);
+    }
+
+    /// Adds what is known of the owner.
+    pub(super) fn tell(&self, connection: &mut api::Connection) {
+        let (Some(places), Some(owner)) = (&self.0, &mut connection.owner) else { return };
+        let id = |number: Option<u64>| number.and_then(std::num::NonZeroU64::new);
+        let (started_ns, cgroup) = (id(owner.started_ns), id(owner.cgroup_id));
+        let answer = places.borrow_mut().of(owner.pid, started_ns, cgroup);
+        if let Some(at) = answer.get() {
+            api::locate(owner, at);
+        }
+    }
+}

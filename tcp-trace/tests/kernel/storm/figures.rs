@@ -1,0 +1,93 @@
+//! The daemon's figures beside the kernel's MIBs, from one moment to another.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    daemon::{Daemon, Metrics},
+    deadline::until_good,
+    netns::Netns,
+    truth,
+};
+
+/// Both, at one moment.
+#[derive(Clone, Debug)]
+pub(super) struct Figures {
+    metrics: Metrics,
+    mibs: BTreeMap<&'static str, u64>,
+}
+
+/// What the kernel counts, and under which heading.
+const MIBS: [(&str, &str); 7] = [
+    ("Tcp", "ActiveOpens"),
+    ("Tcp", "PassiveOpens"),
+    ("Tcp", "AttemptFails"),
+    ("Tcp", "EstabResets"),
+    ("TcpExt", "TW"),
+    ("TcpExt", "TWKilled"),
+    ("TcpExt", "TWRecycled"),
+];
+
+impl Figures {
+    /// Those of now.
+    pub(super) fn now(daemon: &Daemon, netns: &[&Netns]) -> Self {
+        let mib = |&(group, name): &(&'static str, &'static str)| {
+            (name, netns.iter().map(|netns| truth::mib(netns, group, name)).sum())
+        };
+        Self { metrics: daemon.metrics(), mibs: MIBS.iter().map(mib).collect() }
+    }
+
+    fn mib(&self, before: &Self, name: &str) -> u64 {
+        self.mibs[name] - before.mibs[name]
+    }
+
+    fn count(&self, before: &Self, series: &str) -> u64 {
+        self.metrics.count(series) - before.metrics.count(series)
+    }
+
+    fn moves(&self, before: &Self, cell: &str) -> u64 {
+        let count = |figures: &Self| figures.metrics.matrix().get(cell).copied().unwrap_or(0);
+        count(self) - count(before)
+    }
+
+    /// Each pair that must be equal: what it is, the daemon's count, the kernel's.
+    fn pairs(&self, before: &Self, given_up: u64) -> Vec<(&'static str, u64, u64)> {
+        let opened = |direction| {
+            let series = "tcp_trace_connections_opened_total";
+            self.count(before, &format!("{series}{{direction=\"{direction}\"}}"))
+        };
+        let failed = self.moves(before, "syn_sent>close") + self.moves(before, "syn_recv>close");
+        let reset =
+            self.moves(before, "established>close") + self.moves(before, "close_wait>close");
+        let mib = |name| self.mib(before, name);
+        vec![
+            ("opened outbound", opened("outbound"), mib("ActiveOpens")),
+            ("opened inbound", opened("inbound"), mib("PassiveOpens")),
+            // A `connect()` that the process itself gives up is no failed attempt to the kernel.
+            ("attempts that failed", failed, mib("AttemptFails") + given_up),
+            ("reset while established", reset, mib("EstabResets")),
+            (
+                "TIME_WAIT begun",
+                self.count(before, "tcp_trace_time_wait_started_total"),
+                mib("TW") + mib("TWKilled"),
+            ),
+        ]
+    }
+}
+
+/// Waits until all that was counted since `before` equals what the kernel has.
+#[track_caller]
+pub(super) fn judge(daemon: &Daemon, netns: &[&Netns], before: &Figures, given_up: u64) {
+    let look = || {
+        let now = Figures::now(daemon, netns);
+        let pairs = now.pairs(before, given_up);
+        let wrong: Vec<_> = pairs.iter().filter(|(_, ours, kernels)| ours != kernels).collect();
+        if wrong.is_empty() {
+            println!("counted as the kernel does: {pairs:?}");
+            return Ok(());
+        }
+        Err(format!("(what, counted, in the kernel): {wrong:?}; {}", super::table::excuses(daemon)))
+    };
+    // Gauges and counters come from the kernel's own counts; what is inferred lags by the window.
+    let waits = (std::time::Duration::from_secs(20), std::time::Duration::from_millis(200));
+    until_good(waits.0, waits.1, look).unwrap();
+}
