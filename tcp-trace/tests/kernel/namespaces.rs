@@ -148,10 +148,13 @@ fn a_snapshot_shows_all_kinds_of_sockets_in_every_namespace() {
     let open = client.connect(six.local());
     let listener = server.listen(SocketAddr::new(Wire::right_address(true), 0));
     let half = client.connect(listener.local());
-    let held = listener.accept();
+    listener.accept();
     let orphan = Flow { local: half.local(), remote: listener.local() };
     half.close();
-    held.wait_for(0);
+    until(
+        || format!("{:#?}", truth::gauges(left)),
+        || (truth::gauges(left).get("fin_wait2") == Some(&1)).then_some(()),
+    );
 
     // The SYN arrives, its answer does not.
     wire.hold();

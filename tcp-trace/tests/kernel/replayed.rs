@@ -18,6 +18,8 @@ use tcp_trace::{
     },
 };
 
+use tcp_trace_common::KIND_STATE;
+
 use super::{
     life::{Told, by_connection},
     netns::HOME,
@@ -68,9 +70,9 @@ fn births(file: &Path) -> Vec<Birth> {
         match frame {
             Frame::Record { bytes, .. } => {
                 let record = match decode::record(&bytes).unwrap() {
-                    Record::State(record) => record,
-                    // A snapshot's marks, and what else is no change of state.
-                    Record::Life(_) => continue,
+                    Record::State(record) if record.kind == KIND_STATE => record,
+                    // A snapshot, and what else is no change of state.
+                    Record::State(_) | Record::Life(_) => continue,
                 };
                 assert!(netns.contains(&record.netns), "a record of somebody else's namespace");
                 records.push(record);
