@@ -332,8 +332,9 @@ impl Table {
     /// Puts a connection in, counts it, and ends what stood under the same name.
     fn put_in(&mut self, mut connection: Connection, at: Ts) -> usize {
         let names = Names::of(&connection);
-        // A mini-socket shares its cookie with the descriptor's next life, and stays.
+        // A mini-socket shares its cookie with the descriptor's next life, and both stay.
         if let Some(stale) = self.index.clash(&names)
+            && connection.is_full()
             && self.holds(stale, Connection::is_full)
         {
             self.end_unseen(stale, at, Mark::Reused);

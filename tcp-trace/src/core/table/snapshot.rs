@@ -48,7 +48,7 @@ impl Table {
     /// A row: a full socket.
     pub(super) fn shown_full(&mut self, at: Ts, change: &StateChange) -> Outcome {
         let (socket, state) = (change.socket, change.new);
-        if state == TcpState::Close {
+        if state == TcpState::Close || self.is_nameless(socket) {
             return Outcome::Nothing;
         }
         let owner = change.current.map(|task| Owner::of_task(task, OwnerSource::Descriptor));
@@ -91,6 +91,9 @@ impl Table {
         substate: TcpState,
         left_ms: u32,
     ) -> Outcome {
+        if self.is_nameless(life.socket) {
+            return Outcome::Nothing;
+        }
         let ends = at.after(std::time::Duration::from_millis(left_ms.into()));
         let row = self.locate_row(life.socket, life.netns, life.flow, substate, true);
         let Some(Match { slot, .. }) = row else {
@@ -131,6 +134,12 @@ impl Table {
         }
         self.prolong(slot, ends);
         Outcome::Nothing
+    }
+
+    /// A row without a cookie could be anybody's.
+    fn is_nameless(&mut self, socket: SocketId) -> bool {
+        self.statistics.unidentified += u64::from(socket.cookie.is_none());
+        socket.cookie.is_none()
     }
 
     /// A row: a request.
@@ -214,9 +223,10 @@ impl Table {
                     && same(known)
             })
         };
-        let mut exact = round.by_flow.get(&flow).into_iter().flatten();
-        if let Some(slot) = exact.find(|slot| nameless(slot, &|known| known.flow == flow)) {
-            return Some(Match { slot: *slot, sure: true });
+        // Listeners that share a port look alike: then none of them is sure.
+        let exact = round.by_flow.get(&flow).map_or(&[][..], Vec::as_slice);
+        if let Some(slot) = exact.iter().find(|slot| nameless(slot, &|known| known.flow == flow)) {
+            return Some(Match { slot: *slot, sure: exact.len() == 1 });
         }
         if mini || self.recent.has(round.since, netns, socket.cookie, flow) {
             return None;
@@ -238,6 +248,8 @@ impl Table {
         else {
             return true;
         };
+        // Whoever goes by it already keeps it.
+        let cookie = cookie.filter(|cookie| self.index.get(Key::Cookie(cookie.get())).is_none());
         self.alter(slot, |connection| {
             connection.round = number;
             if connection.socket.cookie.is_none() && connection.row_cookie.is_none() {
