@@ -28,7 +28,7 @@ use crate::{
         decode::{self, Record},
         event::{Body, Event},
         merge::Merge,
-        owner::OwnerSource,
+        owner::{Owner, OwnerSource},
         population::Matrix,
         query::Query,
         reconcile::Reconciled,
@@ -413,9 +413,12 @@ pub(crate) enum Unowned {
 impl Tracer {
     /// Full sockets' connections without an owner, or with one that is only their listener's.
     pub(crate) fn unowned(&self) -> Unowned {
-        // Nobody holds a mini-socket.
+        // Nobody holds a mini-socket. Who was seen to hold a descriptor may have passed it on.
         let unsure = |known: &&Connection| {
-            known.is_full() && known.owner.is_none_or(|owner| owner.source == OwnerSource::Listener)
+            let proven = |owner: Owner| {
+                !matches!(owner.source, OwnerSource::Listener | OwnerSource::Descriptor)
+            };
+            known.is_full() && !known.owner.is_some_and(proven)
         };
         // One without a cookie gets one with the next snapshot, and is told then.
         let cookie = |known: &Connection| known.socket.cookie.or(known.row_cookie);

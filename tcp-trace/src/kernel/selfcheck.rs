@@ -84,9 +84,11 @@ impl Made {
         })
     }
 
-    /// Whether an event beside the state changes is of this connection.
+    /// Whether an event beside the state changes is of this connection. A socket that has ended
+    /// has given back its own port, so the other end must tell.
     pub(crate) fn is_mine_too(&self, event: &LifeEvent) -> bool {
-        event.netns == self.netns && [event.flow.local, event.flow.remote].contains(&self.server)
+        let ends = [event.flow.local, event.flow.remote];
+        event.netns == self.netns && (ends.contains(&self.server) || ends.contains(&self.client))
     }
 
     /// Whether these records hold both ends.

@@ -19,24 +19,34 @@ pub(crate) struct Row {
     pub(crate) remote: SocketAddr,
     /// Its state.
     pub(crate) state: TcpState,
+    /// Whether a mini-socket stands for it.
+    pub(crate) mini: bool,
+}
+
+impl Row {
+    /// The row as a host without hooks for mini-sockets can know it: a mini-socket, in whichever
+    /// of its two states.
+    pub(crate) fn without_substate(self) -> Self {
+        if self.mini { Self { state: TcpState::TimeWait, ..self } } else { self }
+    }
 }
 
 /// The full sockets of the namespace: no mini-sockets, which are no sockets any more.
 pub(crate) fn sockets(netns: &Netns) -> BTreeSet<Row> {
     let mut rows = BTreeSet::new();
     for file in ["tcp", "tcp6"] {
-        rows.extend(all(netns, file).into_iter().filter(|(_, mini)| !mini).map(|(row, _)| row));
+        rows.extend(all(netns, file).into_iter().filter(|row| !row.mini));
     }
     rows
 }
 
 /// Likewise, with the mini-sockets in their states: those that a connection's life ends in.
 pub(crate) fn with_minis(netns: &Netns) -> BTreeSet<Row> {
-    ["tcp", "tcp6"].iter().flat_map(|file| all(netns, file)).map(|(row, _)| row).collect()
+    ["tcp", "tcp6"].iter().flat_map(|file| all(netns, file)).collect()
 }
 
-/// Every row of a file, and whether it is a mini-socket.
-fn all(netns: &Netns, file: &str) -> Vec<(Row, bool)> {
+/// Every row of a file.
+fn all(netns: &Netns, file: &str) -> Vec<Row> {
     let text = fs::read_to_string(netns.proc().join(file)).unwrap();
     text.lines().skip(1).filter_map(row).collect()
 }
@@ -44,19 +54,19 @@ fn all(netns: &Netns, file: &str) -> Vec<(Row, bool)> {
 /// How many sockets stand in each state, mini-sockets in theirs among them.
 pub(crate) fn gauges(netns: &Netns) -> BTreeMap<&'static str, u64> {
     let mut counts = BTreeMap::new();
-    for (row, _) in ["tcp", "tcp6"].iter().flat_map(|file| all(netns, file)) {
+    for row in ["tcp", "tcp6"].iter().flat_map(|file| all(netns, file)) {
         *counts.entry(row.state.name()).or_default() += 1;
     }
     counts
 }
 
-fn row(line: &str) -> Option<(Row, bool)> {
+fn row(line: &str) -> Option<Row> {
     let mut fields = line.split_ascii_whitespace().skip(1);
     let (local, remote) = (end(fields.next()?), end(fields.next()?));
     let state = TcpState::from_number(u8::from_str_radix(fields.next()?, 16).ok()?)?;
     // The timer of a mini-socket has a kind of its own.
     let timer = fields.nth(1)?;
-    Some((Row { local, remote, state }, timer.starts_with("03:")))
+    Some(Row { local, remote, state, mini: timer.starts_with("03:") })
 }
 
 /// `0100007F:1F90`: words of the address as the machine reads them.

@@ -35,6 +35,7 @@ fn row(connection: &Connection) -> (u32, Row) {
         local: address(&connection.local),
         remote: address(&connection.remote),
         state: connection.state.parse().unwrap(),
+        mini: connection.mini,
     };
     (connection.netns.unwrap(), row)
 }
