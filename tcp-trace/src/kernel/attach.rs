@@ -52,6 +52,15 @@ impl Outcomes {
         attached.map(|outcome| outcome.hook.program)
     }
 
+    /// Names of those among them that are kprobes.
+    pub(crate) fn kprobes(&self) -> impl Iterator<Item = &'static str> + '_ {
+        let attached = self.0.iter().filter(|outcome| outcome.refusal.is_none());
+        attached
+            .map(|outcome| outcome.hook)
+            .filter(|hook| hook.mechanism.backend() == Backend::Kprobe)
+            .map(|hook| hook.program)
+    }
+
     /// Roles that nothing fills though something was wanted to, each with what the kernel said.
     pub(crate) fn missing(&self) -> Vec<(Role, String)> {
         let missing = |role: &Role| self.attached(*role).is_none();

@@ -15,6 +15,7 @@ use super::{
     attach::{self, Outcomes},
     counters::CounterMaps,
     plan::{Backend, Plan},
+    programs::KprobeLinks,
     transport::{Transport, TransportError},
 };
 
@@ -39,6 +40,8 @@ pub(crate) struct Attached {
     pub(crate) refusals: Vec<(Backend, String)>,
     /// Every other hook, attached or not.
     pub(crate) hooks: Outcomes,
+    /// Where the kernel counts what our kprobes missed.
+    pub(crate) kprobe_links: KprobeLinks,
 }
 
 /// Why nothing could be attached.
@@ -138,7 +141,10 @@ fn attempt(
         .map_err(|error| Failure::Refused(chain(&error)))?;
     hook(&mut ebpf, backend).map_err(Failure::Refused)?;
     let hooks = attach::attach_all(&mut ebpf, backend, &plan.choices, types);
-    Ok(Attached { ebpf, backend, cookies, transport, counters, refusals: Vec::new(), hooks })
+    let state = Some(backend.program()).filter(|_| backend == Backend::Kprobe);
+    let kprobe_links = KprobeLinks::find(&ebpf, hooks.kprobes().chain(state));
+    let refusals = Vec::new();
+    Ok(Attached { ebpf, backend, cookies, transport, counters, refusals, hooks, kprobe_links })
 }
 
 fn map_fd(map: &Map) -> Option<BorrowedFd<'_>> {

@@ -1,6 +1,11 @@
 //! Figures the kernel keeps about our own programs.
 
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use aya::{
+    Ebpf,
+    programs::{links::LinkInfo, loaded_links},
+};
 
 use super::{load::Attached, sys};
 
@@ -13,7 +18,8 @@ pub struct ProgramRuns {
     pub runs: u64,
     /// Nanoseconds in it, likewise.
     pub run_time_ns: u64,
-    /// Times it was skipped: it was running on that CPU already (5.12; kprobes from 6.7).
+    /// Times it was skipped: it, or for a kprobe any, was at work on that CPU already (5.12; of
+    /// kprobes from 6.7).
     pub misses: u64,
 }
 
@@ -27,6 +33,33 @@ pub(crate) fn figures(attached: &Attached) -> Vec<ProgramRuns> {
         .collect()
 }
 
+/// The links of our kprobes, which count what was passed over before a program was even asked.
+#[derive(Debug, Default)]
+pub(crate) struct KprobeLinks(Vec<(&'static str, OwnedFd)>);
+
+impl KprobeLinks {
+    /// The links of `programs`, all of them kprobes. Before 5.15 a kprobe has no link of its own,
+    /// and before 6.7 its link counts nothing.
+    pub(crate) fn find(ebpf: &Ebpf, programs: impl Iterator<Item = &'static str>) -> Self {
+        let id =
+            |name| ebpf.program(name).and_then(|program| Some((name, program.info().ok()?.id())));
+        let programs: Vec<_> = programs.filter_map(id).collect();
+        if programs.is_empty() {
+            return Self::default();
+        }
+        let link = |link: LinkInfo| {
+            let (name, _) = programs.iter().find(|(_, id)| *id == link.program_id())?;
+            Some((*name, sys::bpf_link_by_id(link.id()).ok()?))
+        };
+        Self(loaded_links().filter_map(Result::ok).filter_map(link).collect())
+    }
+
+    fn missed(&self, name: &str) -> u64 {
+        let of_program = self.0.iter().filter(|(program, _)| *program == name);
+        of_program.filter_map(|(_, link)| sys::bpf_kprobe_missed(link.as_fd()).ok()).sum()
+    }
+}
+
 fn of(attached: &Attached, name: &'static str) -> ProgramRuns {
     let program = attached.ebpf.program(name);
     let fd = program.and_then(|program| program.fd().ok());
@@ -35,6 +68,6 @@ fn of(attached: &Attached, name: &'static str) -> ProgramRuns {
         program: name.to_owned(),
         runs: figures.runs,
         run_time_ns: figures.run_time_ns,
-        misses: figures.misses,
+        misses: figures.misses.saturating_add(attached.kprobe_links.missed(name)),
     }
 }

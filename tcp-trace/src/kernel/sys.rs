@@ -8,7 +8,7 @@ use std::{
 };
 
 use aya_obj::generated::{
-    bpf_attr, bpf_cmd, bpf_prog_info, perf_event_attr, perf_event_mmap_page,
+    bpf_attr, bpf_cmd, bpf_link_info, bpf_prog_info, perf_event_attr, perf_event_mmap_page,
     perf_event_sample_format, perf_sw_ids, perf_type_id,
 };
 
@@ -102,6 +102,30 @@ pub(crate) fn bpf_program_figures(program: BorrowedFd<'_>) -> io::Result<Program
         run_time_ns: info.run_time_ns,
         misses: info.recursion_misses,
     })
+}
+
+/// A descriptor of the link with this id.
+pub(crate) fn bpf_link_by_id(id: u32) -> io::Result<OwnedFd> {
+    // SAFETY: the union is plain integers, for which all-zero is a value.
+    let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+    attr.__bindgen_anon_6.__bindgen_anon_1.link_id = id;
+    bpf(bpf_cmd::BPF_LINK_GET_FD_BY_ID, &mut attr).and_then(owned)
+}
+
+/// How often a kprobe's link was passed over, its breakpoint being at work already, or for want of
+/// a slot for its return (6.7; 0 before).
+pub(crate) fn bpf_kprobe_missed(link: BorrowedFd<'_>) -> io::Result<u64> {
+    // SAFETY: the structure is plain integers, for which all-zero is a value.
+    let mut info: bpf_link_info = unsafe { std::mem::zeroed() };
+    // SAFETY: likewise.
+    let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+    attr.info.bpf_fd = link.as_raw_fd().cast_unsigned();
+    attr.info.info_len = size_of::<bpf_link_info>().try_into().map_err(io::Error::other)?;
+    attr.info.info = (&raw mut info).addr() as u64;
+    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
+    // SAFETY: plain integers either way; the kernel has filled in the member of a kprobe's link,
+    // and what it does not know stays zero.
+    Ok(unsafe { info.__bindgen_anon_1.perf_event.__bindgen_anon_1.kprobe.missed })
 }
 
 fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<libc::c_long> {

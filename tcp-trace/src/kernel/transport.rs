@@ -143,7 +143,8 @@ impl Transport {
 fn hint(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
         Some(libc::EACCES | libc::EPERM) => {
-            " (it takes CAP_PERFMON, or kernel.perf_event_paranoid at -1; a container's seccomp \
+            " (it takes CAP_PERFMON; where kernel.perf_event_paranoid is 3 or more, as on Debian, \
+             CAP_SYS_ADMIN, or 'sysctl kernel.perf_event_paranoid=2'; a container's seccomp \
              profile may forbid the call)"
         }
         Some(libc::ENOSYS) => " (this kernel was built without CONFIG_PERF_EVENTS)",

@@ -67,7 +67,7 @@ fn degradations(plan: &Plan, attached: &Attached) -> Vec<Degradation> {
         note(
             "socket identity",
             "this kernel or hook gives programs no socket cookie",
-            "sockets are told apart by address and birth time; those that were there before cannot be joined",
+            "sockets are told apart by address and birth time, and joined with snapshots by their ends",
         );
     }
     for (role, why) in attached.hooks.missing() {
