@@ -20,8 +20,8 @@ fuzz_target!(|bytes: &[u8]| {
         if let Frame::Record { bytes, .. } = frame
             && let Ok(record) = decode::record(&bytes)
         {
-            merge.push(Ts(record.time_ns), record);
-            merge.release(Ts(record.time_ns), |_, record| {
+            merge.push(Ts(record.time_ns()), record);
+            merge.release(Ts(record.time_ns()), |_, record| {
                 decode::event(record).map(|event| table.apply(&event)).ok();
             });
         }

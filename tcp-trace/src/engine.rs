@@ -22,6 +22,7 @@ use crate::{
 
 pub mod figures;
 pub(crate) mod live;
+mod losses;
 pub(crate) mod recorder;
 pub(crate) mod replay;
 mod residence;

@@ -19,7 +19,7 @@ pub(crate) mod offsets;
 pub(crate) mod places;
 pub mod plan;
 pub(crate) mod process_facts;
-pub(crate) mod programs;
+pub mod programs;
 pub(crate) mod selfcheck;
 pub(crate) mod sock_diag;
 pub(crate) mod sys;

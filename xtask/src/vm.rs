@@ -67,7 +67,7 @@ pub(crate) struct Args {
     /// Look for newer kernels, too, where some are here already
     #[arg(long)]
     refresh: bool,
-    /// Guests at the same time [default: half of the CPUs]
+    /// Guests at the same time [default: one for each CPU]
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
     /// Longest that one guest may take, in seconds
@@ -113,9 +113,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     report(&verdicts, args.json.as_deref())
 }
 
-/// Half of the CPUs: each guest has two, and needs more than one of the host's only at times.
+/// One for each CPU: a guest has two of its own, but its tests wait as much as they work.
 fn jobs() -> usize {
-    thread::available_parallelism().map_or(1, |cpus| cpus.get().div_ceil(2))
+    thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// One after the other: they come from the same archive.

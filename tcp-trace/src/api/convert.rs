@@ -212,6 +212,7 @@ pub(crate) fn closed_event(known: &Known, at: Ts, wall: WallOffset, loss_epoch: 
     let ended = known.judged.map_or(at, |judged| judged.at);
     let mut connection = connection(known, at, wall, loss_epoch, true);
     connection.closed_at = Some(rfc3339(wall, ended));
+    TcpState::Close.name().clone_into(&mut connection.state);
     let lifetime_seconds = ended.since(known.opened_at).as_secs_f64();
     Event::Closed(Box::new(ClosedEvent { connection, lifetime_seconds }))
 }

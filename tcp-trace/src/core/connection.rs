@@ -39,6 +39,7 @@ impl FromStr for ConnectionId {
 
 /// One life of one socket.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Connection {
     /// Its number.
     pub id: ConnectionId,
@@ -80,6 +81,8 @@ pub struct Connection {
     pub last_event: Ts,
     /// The cookie as snapshots tell it, where its events carry none.
     pub row_cookie: Option<NonZeroU64>,
+    /// Whether figures took a birth into account that was lost.
+    pub made_up: bool,
     /// Number of the last snapshot that showed it.
     pub round: u64,
     /// Whether a hook told of its last `close()`.
@@ -133,6 +136,7 @@ impl Connection {
             mini: None,
             last_event: if snapshot { Ts(0) } else { at },
             row_cookie: None,
+            made_up: false,
             round: 0,
             close_told: false,
             syn_at: None,
@@ -260,6 +264,8 @@ impl Connection {
             (Some(cookie), _) => {
                 let sk = if sk == 0 { self.socket.sk } else { sk };
                 self.socket = SocketId { cookie: Some(cookie), sk };
+                // What a row seemed to tell is told now.
+                self.row_cookie = None;
             }
             // Found by a snapshot, which knows the cookie; its events know the address alone.
             (None, Some(known)) if self.socket.sk == 0 && sk != 0 => {

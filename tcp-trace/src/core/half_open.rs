@@ -62,25 +62,21 @@ impl HalfOpens {
     /// A SYN-ACK was sent again, for the `count`-th time.
     pub fn again(&mut self, key: FlowKey, at: Ts, count: u32) {
         self.retransmits_told = true;
-        match self.entries.get_mut(&key) {
-            Some(entry) => {
-                entry.retransmits = entry.retransmits.max(count);
-                entry.last = at;
-            }
-            None => {
-                self.insert(key, HalfOpen { since: None, retransmits: count, last: at, round: 0 });
-            }
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.retransmits = entry.retransmits.max(count);
+            entry.last = at;
+        } else {
+            self.insert(key, HalfOpen { since: None, retransmits: count, last: at, round: 0 });
         }
     }
 
     /// A snapshot shows it.
     pub fn shown(&mut self, key: FlowKey, at: Ts, retransmits: u32, round: u64) {
-        match self.entries.get_mut(&key) {
-            Some(entry) => {
-                entry.retransmits = entry.retransmits.max(retransmits);
-                entry.round = round;
-            }
-            None => self.insert(key, HalfOpen { since: None, retransmits, last: at, round }),
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.retransmits = entry.retransmits.max(retransmits);
+            entry.round = round;
+        } else {
+            self.insert(key, HalfOpen { since: None, retransmits, last: at, round });
         }
     }
 

@@ -160,7 +160,7 @@ impl Table {
                     && transition == Transition::Birth =>
             {
                 // The snapshot met it a moment after its birth: the birth knows more.
-                self.take_out(slot);
+                self.forget(slot);
                 self.first_sight(at, change, transition)
             }
             Some(slot) if self.is_another_life(slot, change, transition) => {
@@ -183,7 +183,9 @@ impl Table {
     /// alone where events carry no cookie.
     fn locate_event(&mut self, change: &StateChange) -> Option<usize> {
         let found = self.locate(change.socket);
-        if found.is_some() || change.socket.cookie.is_some() {
+        // At its birth a child carries its listener's ends.
+        let birth = change.old.transition(change.new) == Transition::Birth;
+        if found.is_some() || birth || change.socket.cookie.is_some() {
             return found;
         }
         let slot = self.index.by_flow(&(change.netns, change.flow))?;
@@ -205,7 +207,7 @@ impl Table {
         {
             // The snapshot met a newborn child by cookie while the child's own birth, which carries
             // none, was still on its way: the one that saw the birth stays.
-            self.take_out(double);
+            self.forget(double);
         }
         by_address.or(by_cookie)
     }
@@ -330,8 +332,9 @@ impl Table {
     /// Puts a connection in, counts it, and ends what stood under the same name.
     fn put_in(&mut self, mut connection: Connection, at: Ts) -> usize {
         let names = Names::of(&connection);
-        // A mini-socket shares its cookie with the descriptor's next life, and stays.
+        // A mini-socket shares its cookie with the descriptor's next life, and both stay.
         if let Some(stale) = self.index.clash(&names)
+            && connection.is_full()
             && self.holds(stale, Connection::is_full)
         {
             self.end_unseen(stale, at, Mark::Reused);
@@ -348,6 +351,15 @@ impl Table {
         self.index.remove(&Names::of(&connection), slot);
         self.census.dismiss(&mut connection);
         Some(connection)
+    }
+
+    /// Takes out what a snapshot found and an event knows better, as if it had never been there.
+    fn forget(&mut self, slot: usize) {
+        if let Some(known) = self.take_out(slot)
+            && known.made_up
+        {
+            self.census.population.applied(known.state, TcpState::Close);
+        }
     }
 
     /// Changes a connection in place, with its counts and names.
@@ -378,8 +390,12 @@ impl Table {
 mod calls;
 mod ending;
 mod index;
+#[cfg(test)]
+mod lives;
 mod mini;
 mod read;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod truth;

@@ -8,7 +8,7 @@ use crate::{
         coverage::Coverage, event::Comm, half_open::HalfOpenCounts, population::Matrix,
         sources::Sources, statistics::Statistics, tcp_state::TcpState, time_wait::TimeWaitCounters,
     },
-    kernel::counters::Counters,
+    kernel::{counters::Counters, programs::ProgramRuns},
 };
 
 /// What a scrape needs, copied out so that rendering it holds up nobody.
@@ -50,8 +50,8 @@ pub struct Figures {
     pub hooks: Vec<api::Hook>,
     /// The comparison with the host.
     pub world: World,
-    /// The attached program's runs, nanoseconds and misses.
-    pub program: (u64, u64, u64),
+    /// What the kernel keeps about each attached program.
+    pub programs: Vec<ProgramRuns>,
 }
 
 /// What came of comparing the table with the host's sockets.

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     api,
-    core::{coverage::Hooked, recording::Header, table::Limits},
+    core::{coverage::Hooked, recording::Header, sources::Sources, table::Limits},
     kernel::{
         load::Attached,
         plan::{Backend, BackendChoice},
@@ -104,12 +104,14 @@ fn header(prepared: &Prepared) -> Header {
             .iter()
             .map(|d| format!("{}: {} ({})", d.feature, d.reason, d.effect))
             .collect(),
-        hooks: hooks(&prepared.attached)
-            .into_iter()
-            .filter(|hook| hook.attached)
-            .map(|hook| hook.program)
-            .collect(),
+        hooks: attached_programs(&prepared.attached),
     }
+}
+
+/// Names of the attached programs.
+fn attached_programs(attached: &Attached) -> Vec<String> {
+    let attached_hooks = hooks(attached).into_iter().filter(|hook| hook.attached);
+    attached_hooks.map(|hook| hook.program).collect()
 }
 
 type Recording = (Recorder, mpsc::Sender<std::io::Result<u64>>);
@@ -132,6 +134,7 @@ fn launch(
     };
     let channels = (inbox.events.clone(), std::sync::Arc::clone(&inbox.lagged));
     let mut tracer = Tracer::new(identity, config.limits, channels, wall::now(), wall::offset());
+    tracer.set_sources(Sources::from_programs(&attached_programs(&prepared.attached)));
     tracer.residence = Residence::of_host();
     let mut done = None;
     if let Some((recorder, sender)) = recording {

@@ -15,6 +15,7 @@ use tokio::sync::broadcast;
 use super::{
     Request,
     figures::{Figures, ProcessFigures, World},
+    losses,
     recorder::Recorder,
     residence::Residence,
     taken::Taken,
@@ -27,7 +28,7 @@ use crate::{
         decode::{self, Record},
         event::{Body, Event},
         merge::Merge,
-        owner::OwnerSource,
+        owner::{Owner, OwnerSource},
         population::Matrix,
         query::Query,
         reconcile::Reconciled,
@@ -36,7 +37,7 @@ use crate::{
         tcp_state::TcpState,
         time_wait::TimeWaitCounters,
     },
-    kernel::counters::Counters,
+    kernel::{counters::Counters, programs::ProgramRuns},
 };
 
 /// How long a record waits for older ones of other CPUs.
@@ -71,7 +72,7 @@ enum Inbound {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KernelFigures {
     pub(crate) counters: Counters,
-    pub(crate) program: (u64, u64, u64),
+    pub(crate) programs: Vec<ProgramRuns>,
 }
 
 /// The tracer.
@@ -343,18 +344,13 @@ impl Tracer {
 
     /// Every place where an event can die, with the number of those that did.
     fn losses(&self, kernel: &KernelFigures) -> Vec<(&'static str, u64)> {
-        let mut lost: Vec<_> = kernel
-            .counters
-            .output_errors()
-            .map(|(errno, count)| (output_stage(errno), count))
-            .collect();
+        let mut lost = losses::outputs(&kernel.counters);
         let statistics = self.table.statistics();
         lost.extend([
             ("decode", self.undecodable),
             ("unidentified", statistics.unidentified),
             ("table_full", statistics.refused),
             ("half_open_full", self.table.half_open().refused),
-            ("stranger", statistics.of_strangers),
             ("subscriber", self.lagged.load(Ordering::Relaxed)),
         ]);
         lost
@@ -401,22 +397,8 @@ impl Tracer {
             late_records: self.merge.late(),
             hooks: self.identity.hooks.clone(),
             world: World::default(),
-            program: kernel.program,
+            programs: kernel.programs.clone(),
         }
-    }
-}
-
-/// The stage's name for a failed output.
-fn output_stage(errno: &str) -> &'static str {
-    match errno {
-        "enospc" => "output_enospc",
-        "ebusy" => "output_ebusy",
-        "enoent" => "output_enoent",
-        "e2big" => "output_e2big",
-        "eopnotsupp" => "output_eopnotsupp",
-        "einval" => "output_einval",
-        "eperm" => "output_eperm",
-        _ => "output_other",
     }
 }
 
@@ -424,22 +406,28 @@ fn output_stage(errno: &str) -> &'static str {
 pub(crate) enum Unowned {
     /// Those with these cookies.
     Some(HashSet<NonZeroU64>),
-    /// Too many to be told, or ones without a cookie.
+    /// Too many to be told.
     Any,
 }
 
 impl Tracer {
-    /// Connections without an owner, or with one that is only their listener's.
+    /// Full sockets' connections without an owner, or with one that is only their listener's.
     pub(crate) fn unowned(&self) -> Unowned {
+        // Nobody holds a mini-socket. Who was seen to hold a descriptor may have passed it on.
         let unsure = |known: &&Connection| {
-            known.owner.is_none_or(|owner| owner.source == OwnerSource::Listener)
-        };
-        let mut cookies = HashSet::new();
-        for known in self.table.live().filter(unsure) {
-            match known.socket.cookie {
-                Some(cookie) if cookies.len() < UNOWNED => cookies.insert(cookie),
-                _ => return Unowned::Any,
+            let proven = |owner: Owner| {
+                !matches!(owner.source, OwnerSource::Listener | OwnerSource::Descriptor)
             };
+            known.is_full() && !known.owner.is_some_and(proven)
+        };
+        // One without a cookie gets one with the next snapshot, and is told then.
+        let cookie = |known: &Connection| known.socket.cookie.or(known.row_cookie);
+        let mut cookies = HashSet::new();
+        for cookie in self.table.live().filter(unsure).filter_map(cookie) {
+            if cookies.len() >= UNOWNED {
+                return Unowned::Any;
+            }
+            cookies.insert(cookie);
         }
         Unowned::Some(cookies)
     }

@@ -46,6 +46,12 @@ impl Outcomes {
         self.0.iter().find(found).map(|outcome| &outcome.hook)
     }
 
+    /// Names of the attached programs.
+    pub(crate) fn programs(&self) -> impl Iterator<Item = &'static str> + '_ {
+        let attached = self.0.iter().filter(|outcome| outcome.refusal.is_none());
+        attached.map(|outcome| outcome.hook.program)
+    }
+
     /// Roles that nothing fills though something was wanted to, each with what the kernel said.
     pub(crate) fn missing(&self) -> Vec<(Role, String)> {
         let missing = |role: &Role| self.attached(*role).is_none();

@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, hash_map::Entry},
-    fs, io,
+    fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -49,8 +49,6 @@ pub(crate) struct Seen {
     pub(crate) holders: HashMap<u32, Holder>,
     /// Network namespaces that another process has a descriptor of, by inode, with a way to it.
     pub(crate) namespaces: BTreeMap<u32, PathBuf>,
-    /// Processes that may not be looked into (it takes `CAP_SYS_PTRACE`).
-    pub(crate) unreadable: u64,
     /// Whether it ended before every process was looked into, for want of time or room.
     pub(crate) cut: bool,
 }
@@ -95,13 +93,7 @@ impl Seen {
     /// Adds one process. It may end at any moment, and then holds nothing.
     fn add_process(&mut self, pid: u32, directory: &Path, wanted: Wanted) {
         let mut comm = None;
-        let descriptors = match fs::read_dir(directory.join("fd")) {
-            Ok(descriptors) => descriptors,
-            Err(error) => {
-                self.unreadable += u64::from(error.kind() == io::ErrorKind::PermissionDenied);
-                return;
-            }
-        };
+        let descriptors = fs::read_dir(directory.join("fd")).into_iter().flatten();
         for descriptor in descriptors.filter_map(Result::ok) {
             let Some(fd) = descriptor.file_name().to_str().and_then(|name| name.parse().ok())
             else {

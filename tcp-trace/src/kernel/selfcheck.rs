@@ -3,7 +3,7 @@
 
 use std::{
     io::Write as _,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     num::NonZeroU64,
     time::Duration,
 };
@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use crate::core::{
     close,
-    event::{Body, Event, StateChange},
+    event::{Body, Event, LifeEvent, StateChange},
     tcp_state::TcpState,
 };
 
@@ -45,7 +45,7 @@ pub(crate) struct Made {
 }
 
 impl Made {
-    /// Makes the connection, leaves bytes unread, closes the client first. Runs in the namespace
+    /// Makes the connection, leaves bytes unread, ends the client's side first. Runs in the namespace
     /// of the calling thread.
     pub(crate) fn connection(address: IpAddr) -> std::io::Result<Self> {
         let listener = TcpListener::bind((address, 0))?;
@@ -61,7 +61,8 @@ impl Made {
             pid: std::process::id(),
             netns: super::host::own_netns(),
         };
-        drop(client);
+        // Not close(): that would leave a mini-socket behind, which would be somebody's TIME_WAIT.
+        client.shutdown(Shutdown::Write)?;
         wait_for_fin(&accepted)?;
         drop(accepted);
         Ok(made)
@@ -81,6 +82,13 @@ impl Made {
             change.netns == self.netns
                 && [change.flow.local, change.flow.remote].contains(&self.server)
         })
+    }
+
+    /// Whether an event beside the state changes is of this connection. A socket that has ended
+    /// has given back its own port, so the other end must tell.
+    pub(crate) fn is_mine_too(&self, event: &LifeEvent) -> bool {
+        let ends = [event.flow.local, event.flow.remote];
+        event.netns == self.netns && (ends.contains(&self.server) || ends.contains(&self.client))
     }
 
     /// Whether these records hold both ends.
@@ -125,7 +133,7 @@ impl Made {
             same("the socket cookie", cookie, found)?;
         }
         if let Some(flags) = change.flags {
-            same("the shutdown state at close()", 3, flags.shutdown)?;
+            same("the shutdown state at shutdown()", 2, flags.shutdown)?;
         }
         same("the pending error", 0, change.error)
     }

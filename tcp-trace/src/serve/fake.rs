@@ -11,6 +11,7 @@ use std::{
 use tokio::sync::broadcast;
 
 use super::Tracer;
+use crate::kernel::programs::ProgramRuns;
 use crate::{
     api::{
         ClosedEvent, Connection, ConnectionList, Endpoint, Event, Hook, LostEvent, Owner,
@@ -215,7 +216,12 @@ pub(crate) fn figures() -> Figures {
         late_records: 0,
         hooks: vec![hook("state_tp_btf", "tp_btf", true), hook("state_kprobe", "kprobe", false)],
         world: World { coverage: coverage(), namespaces: 1, whole: 4, ..World::default() },
-        program: (11, 5_500, 0),
+        programs: vec![ProgramRuns {
+            program: "state_tp_btf".to_owned(),
+            runs: 11,
+            run_time_ns: 5_500,
+            misses: 0,
+        }],
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod connections;
 mod coverage;
+mod lives;
 mod own_process;
 mod process_facts;
 mod processes;
@@ -38,6 +39,7 @@ pub(crate) struct Metric {
 pub(crate) fn table() -> impl Iterator<Item = &'static Metric> {
     [
         connections::METRICS,
+        lives::METRICS,
         processes::METRICS,
         tracer::METRICS,
         coverage::METRICS,

@@ -13,7 +13,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use tcp_trace::{
-    api::{Connection, ConnectionList},
+    api::{Connection, ConnectionList, Status},
     core::tcp_state::TcpState,
 };
 use tempfile::TempDir;
@@ -144,8 +144,17 @@ impl Daemon {
             local: SocketAddr::new(connection.local.addr, connection.local.port),
             remote: SocketAddr::new(connection.remote.addr, connection.remote.port),
             state: connection.state.parse().unwrap(),
+            mini: connection.mini,
         };
         self.open().into_iter().map(row).collect()
+    }
+
+    /// Whether births and ends of mini-sockets are hooked. Where they are not, the peer's FIN that
+    /// turns a `FIN_WAIT2` mini-socket into a `TIME_WAIT` is not seen before the next snapshot.
+    pub(crate) fn sees_time_wait(&self) -> bool {
+        let status: Status = serde_json::from_str(&self.get("/api/v1/status")).unwrap();
+        let mut attached = status.hooks.iter().filter(|hook| hook.attached);
+        attached.any(|hook| hook.program.starts_with("time_wait_born"))
     }
 
     /// Every sample of `/metrics`.

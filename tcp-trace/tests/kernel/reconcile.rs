@@ -6,6 +6,7 @@ use super::{
     deadline::until,
     namespaces::Named,
     netns::Netns,
+    sock::loopback,
     truth,
 };
 
@@ -90,4 +91,26 @@ fn ip_netns_add_while_tracing_is_traced() {
     until(|| format!("{} in it", in_it()), || (in_it() == 3).then_some(()));
     drop(child.stdin.take());
     child.wait().unwrap();
+}
+
+/// An accepted connection belongs to its listener's owner until the process that holds it is seen.
+#[test]
+#[ignore = "needs root"]
+fn the_holder_of_an_accepted_connection_is_found() {
+    let netns = Netns::new();
+    let (client, server) = (netns.actor("kt-client"), netns.actor("kt-server"));
+    let daemon = Daemon::reconciling(&[&netns], 100, &[]);
+    let listener = server.listen(loopback(true));
+    let (first, second) = (client.connect(listener.local()), listener.accept());
+    let source = || {
+        let open = daemon.open();
+        let child = open.iter().find(|c| c.direction == "inbound")?;
+        let owner = child.owner.as_ref()?;
+        assert_eq!(owner.pid, server.pid());
+        Some(owner.source.clone())
+    };
+    let is_known = |source: &String| ["descriptor", "accept"].contains(&source.as_str());
+    until(|| format!("{:?}", source()), || source().filter(is_known));
+    first.close();
+    second.close();
 }

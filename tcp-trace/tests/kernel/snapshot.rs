@@ -1,6 +1,6 @@
 //! Sockets that were there before tracing began.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use tcp_trace::{
     api::{Connection, ConnectionList},
@@ -8,7 +8,7 @@ use tcp_trace::{
 };
 
 use super::{
-    counters::{Caused, judge_gauges, until_counted},
+    counters::{Caused, until_counted},
     daemon::Daemon,
     deadline::until,
     life::by_connection,
@@ -21,6 +21,25 @@ use super::{
 };
 
 type Ends = (SocketAddr, SocketAddr);
+
+/// Waits until the gauges are what the kernel shows: full sockets and mini-sockets in their states.
+/// What it shows as `SYN_RECV` are requests here: no child of a listener stays in it.
+pub(crate) fn until_gauges(daemon: &Daemon, netns: &[&Netns]) {
+    let truth = || {
+        let mut sum = BTreeMap::<String, u64>::new();
+        for (state, count) in netns.iter().flat_map(|netns| truth::gauges(netns)) {
+            *sum.entry(state.to_owned()).or_default() += count;
+        }
+        if let Some(requests) = sum.remove("syn_recv") {
+            sum.insert("new_syn_recv".to_owned(), requests);
+        }
+        sum
+    };
+    until(
+        || format!("shown {:#?}, there {:#?}", daemon.metrics().gauges(), truth()),
+        || (daemon.metrics().gauges() == truth()).then_some(()),
+    );
+}
 
 /// The open connection between these ends, as `tcp-trace list` shows it.
 fn listed(daemon: &Daemon, (local, remote): Ends, state: S) -> Connection {
@@ -67,7 +86,7 @@ fn found_and_goes_on(v4: bool) {
 
     let daemon = Daemon::start(&[&netns], &[]);
     assert_eq!(daemon.rows(), truth::sockets(&netns));
-    judge_gauges(&daemon.metrics(), &netns);
+    until_gauges(&daemon, &[&netns]);
     assert!(daemon.metrics().matrix().is_empty(), "what was there already is no change");
 
     let rows = [
@@ -116,8 +135,8 @@ fn found_and_goes_on(v4: bool) {
     for (_, path, _) in paths {
         caused.lives(1, path);
     }
-    let metrics = until_counted(&daemon, &caused);
-    judge_gauges(&metrics, &netns);
+    until_counted(&daemon, &caused);
+    until_gauges(&daemon, &[&netns]);
     watch.catch_up(&netns);
 
     let told = by_connection(watch.events());

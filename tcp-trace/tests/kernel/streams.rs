@@ -147,6 +147,12 @@ impl Record {
 
     /// Ends it as Ctrl-C would; the finished file.
     pub(crate) fn interrupt(mut self) -> PathBuf {
+        // It says that it records before it is prepared to be interrupted.
+        let status = format!("/proc/{}/status", self.child.id());
+        until(
+            || "record does not care to be interrupted".to_owned(),
+            || catches(&std::fs::read_to_string(&status).unwrap(), Signal::INT).then_some(()),
+        );
         kill_process(Pid::from_child(&self.child), Signal::INT).unwrap();
         let status = until(|| "record does not end".to_owned(), || self.child.try_wait().unwrap());
         let mut last = String::new();
@@ -154,6 +160,12 @@ impl Record {
         assert!(status.success(), "record ended with {status}: {last}");
         self.file.clone()
     }
+}
+
+/// Whether a process with this status handles the signal: `SigCgt` has a bit for each, from 1 on.
+fn catches(status: &str, signal: Signal) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+    u64::from_str_radix(mask.trim(), 16).unwrap() >> (signal.as_raw() - 1) & 1 == 1
 }
 
 impl Drop for Record {

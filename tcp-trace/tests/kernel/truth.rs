@@ -19,37 +19,42 @@ pub(crate) struct Row {
     pub(crate) remote: SocketAddr,
     /// Its state.
     pub(crate) state: TcpState,
+    /// Whether a mini-socket stands for it.
+    pub(crate) mini: bool,
+}
+
+impl Row {
+    /// The row as a host without hooks for mini-sockets can know it: a mini-socket, in whichever
+    /// of its two states.
+    pub(crate) fn without_substate(self) -> Self {
+        if self.mini { Self { state: TcpState::TimeWait, ..self } } else { self }
+    }
 }
 
 /// The full sockets of the namespace: no mini-sockets, which are no sockets any more.
 pub(crate) fn sockets(netns: &Netns) -> BTreeSet<Row> {
-    read(netns, |line| !is_mini(line))
-}
-
-/// Everything that is there: full sockets, mini-sockets in their substate, and requests, which
-/// stand in `SYN_RECV` as a child does for a moment.
-pub(crate) fn everything(netns: &Netns) -> BTreeSet<Row> {
-    read(netns, |_| true)
-}
-
-fn read(netns: &Netns, wanted: impl Fn(&str) -> bool) -> BTreeSet<Row> {
     let mut rows = BTreeSet::new();
     for file in ["tcp", "tcp6"] {
-        let text = fs::read_to_string(netns.proc().join(file)).unwrap();
-        rows.extend(text.lines().skip(1).filter(|line| wanted(line)).filter_map(row));
+        rows.extend(all(netns, file).into_iter().filter(|row| !row.mini));
     }
     rows
 }
 
-/// The timer of a mini-socket has a kind of its own.
-fn is_mini(line: &str) -> bool {
-    line.split_ascii_whitespace().nth(5).is_some_and(|timer| timer.starts_with("03:"))
+/// Likewise, with the mini-sockets in their states: those that a connection's life ends in.
+pub(crate) fn with_minis(netns: &Netns) -> BTreeSet<Row> {
+    ["tcp", "tcp6"].iter().flat_map(|file| all(netns, file)).collect()
 }
 
-/// How many full sockets stand in each state.
+/// Every row of a file.
+fn all(netns: &Netns, file: &str) -> Vec<Row> {
+    let text = fs::read_to_string(netns.proc().join(file)).unwrap();
+    text.lines().skip(1).filter_map(row).collect()
+}
+
+/// How many sockets stand in each state, mini-sockets in theirs among them.
 pub(crate) fn gauges(netns: &Netns) -> BTreeMap<&'static str, u64> {
     let mut counts = BTreeMap::new();
-    for row in sockets(netns) {
+    for row in ["tcp", "tcp6"].iter().flat_map(|file| all(netns, file)) {
         *counts.entry(row.state.name()).or_default() += 1;
     }
     counts
@@ -59,7 +64,9 @@ fn row(line: &str) -> Option<Row> {
     let mut fields = line.split_ascii_whitespace().skip(1);
     let (local, remote) = (end(fields.next()?), end(fields.next()?));
     let state = TcpState::from_number(u8::from_str_radix(fields.next()?, 16).ok()?)?;
-    Some(Row { local, remote, state })
+    // The timer of a mini-socket has a kind of its own.
+    let timer = fields.nth(1)?;
+    Some(Row { local, remote, state, mini: timer.starts_with("03:") })
 }
 
 /// `0100007F:1F90`: words of the address as the machine reads them.

@@ -17,6 +17,9 @@ use crate::tool::{Tool, words};
 
 /// Fetches packages, and checks whose they are.
 const APT: Tool = Tool { name: "apt-get", install: "a Debian system, which has it" };
+/// What a host's own release may be called.
+const RELEASES: [&str; 8] =
+    ["bullseye", "bookworm", "trixie", "forky", "sid", "stable", "testing", "unstable"];
 /// Signs every suite that is asked for.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
@@ -37,28 +40,25 @@ impl Bases {
         )
     }
 
-    /// From the URIs that `apt-get update` would fetch.
+    /// From the URIs that `apt-get update` would fetch. Others' archives may have suites of the same
+    /// names; Debian's alone has one of updates beside the release.
     fn parse(uris: &str) -> Option<Self> {
-        let suites: Vec<_> = uris
-            .lines()
-            .filter_map(|line| {
-                line.strip_prefix('\'')?.split_once("/InRelease'")?.0.split_once("/dists/")
-            })
-            .collect();
-        let is_debian = |suite: &str| {
-            let name = suite.split(['-', '/']).next().unwrap_or_default();
-            ["bullseye", "bookworm", "trixie", "forky", "sid", "stable", "testing", "unstable"]
-                .contains(&name)
+        let suite = |line: &'_ str| -> Option<(String, String)> {
+            let (uri, _) = line.strip_prefix('\'')?.split_once("/InRelease'")?;
+            let (base, suite) = uri.split_once("/dists/")?;
+            Some((base.to_owned(), suite.to_owned()))
         };
-        let is_security = |suite: &str| suite.ends_with("-security") || suite.ends_with("/updates");
-        let base = |security| {
-            let mut found = suites.iter().filter(|(_, suite)| is_debian(suite));
-            found.find(|(_, suite)| is_security(suite) == security).map(|(base, _)| *base)
+        let suites: Vec<_> = uris.lines().filter_map(suite).collect();
+        let base = |ending: &str| {
+            let is_it = |suite: &str| {
+                suite.strip_suffix(ending).is_some_and(|release| RELEASES.contains(&release))
+            };
+            suites.iter().find(|(_, suite)| is_it(suite)).map(|(base, _)| base.clone())
         };
-        let main = base(false)?.to_owned();
+        let main = base("-updates").or_else(|| base(""))?;
         // Mirrors of both have them side by side.
         let beside = || format!("{}-security", main.trim_end_matches('/'));
-        let security = base(true).map_or_else(beside, str::to_owned);
+        let security = base("-security").or_else(|| base("/updates")).unwrap_or_else(beside);
         Some(Self { main, security })
     }
 
@@ -195,9 +195,11 @@ pub(super) fn run(command: &mut Command) -> Result<String> {
 mod tests {
     use super::{super::line::parse, *};
 
-    const URIS: &str = "'http://other.example/apt/dists/tools/InRelease' other 0 
+    const URIS: &str = "'http://other.example/linux/debian/dists/bookworm/InRelease' other 0 
+'http://other.example/apt/dists/bookworm-tools/InRelease' other 0 
 'http://mirror.example/debian/dists/bookworm/InRelease' mirror 0 
 'http://mirror.example/debian/dists/bookworm/main/binary-amd64/Packages.xz' mirror 0 
+'http://mirror.example/debian/dists/bookworm-updates/InRelease' mirror 0 
 'https://security.example/debian-security/dists/bookworm-security/InRelease' mirror 0 ";
 
     #[test]
@@ -215,9 +217,9 @@ mod tests {
 
     #[test]
     fn security_updates_are_looked_for_beside_the_archive() {
-        let main_only = URIS.lines().take(3).collect::<Vec<_>>().join("\n");
+        let main_only = URIS.lines().take(5).collect::<Vec<_>>().join("\n");
         let bases = Bases::parse(&main_only).unwrap();
         assert_eq!(bases.security, "http://mirror.example/debian-security");
-        assert_eq!(Bases::parse(URIS.lines().next().unwrap()), None);
+        assert_eq!(Bases::parse(URIS.lines().nth(1).unwrap()), None);
     }
 }

@@ -19,6 +19,9 @@ use super::{
     verdict::{Ended, Verdict},
 };
 
+/// Lines that are shown of what failed tests of one run said; the log has them all.
+const WORDS: usize = 40;
+
 /// What every guest has in common.
 #[derive(Debug)]
 pub(super) struct Setting<'a> {
@@ -86,8 +89,15 @@ fn say(setting: &Setting<'_>, verdict: &Verdict) {
     for problem in problems {
         let _ = writeln!(text, "{line}: {problem}");
     }
-    for run in verdict.runs.iter().filter(|run| !run.words.trim().is_empty()) {
-        let _ = writeln!(text, "{line}, {}:\n{}", run.backend, run.words.trim());
+    for run in &verdict.runs {
+        let failed: Vec<_> = run.tests.iter().filter(|test| test.ended == Ended::Fail).collect();
+        for test in &failed {
+            let _ = writeln!(text, "{line}, {}: {} FAILED", run.backend, test.name);
+        }
+        if !failed.is_empty() {
+            let words: Vec<_> = run.words.trim().lines().take(WORDS).collect();
+            let _ = writeln!(text, "{}", words.join("\n"));
+        }
     }
     if !verdict.is_good() {
         let logs = setting.machine.logs.display();

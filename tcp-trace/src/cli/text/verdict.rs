@@ -21,6 +21,12 @@ pub(super) fn sentence(connection: &Connection) -> String {
         }
         "closing" => "Both sides have closed at once; the last ACK is missing.".to_owned(),
         "last_ack" => format!("Both sides have closed, {who} last; the last ACK is missing."),
+        "time_wait" if connection.close_reason.is_some() => {
+            format!(
+                "{}; the kernel keeps the ports for 60 s.",
+                capital(ending::ending(connection).1)
+            )
+        }
         "time_wait" => format!("{subject} closed first; the kernel keeps the ports for 60 s."),
         "listen" => "Waiting for connections.".to_owned(),
         _ => "Nothing more is known.".to_owned(),
@@ -45,7 +51,10 @@ fn how_it_ended(connection: &Connection) -> String {
         Some(error) if !ending.contains(error.as_str()) => format!("; the process gets {error}"),
         _ => String::new(),
     };
-    let mut text = format!("{ending}{told}.");
+    capital(format!("{ending}{told}."))
+}
+
+fn capital(mut text: String) -> String {
     if let Some(first) = text.get_mut(..1) {
         first.make_ascii_uppercase();
     }

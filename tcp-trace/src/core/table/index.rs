@@ -22,6 +22,9 @@ pub(super) enum Key {
 pub(super) struct Names {
     keys: [Option<Key>; 3],
     flow: Option<FlowKey>,
+    /// Whether a full socket has the better right: a mini-socket's cookie may be that of its
+    /// descriptor's next life.
+    yields: bool,
 }
 
 impl Names {
@@ -41,7 +44,7 @@ impl Names {
             _ => socket.sk == 0,
         };
         let flow = by_flow.then_some((connection.netns, connection.flow));
-        Self { keys: [own, row, mini], flow }
+        Self { keys: [own, row, mini], flow, yields: !full }
     }
 }
 
@@ -71,7 +74,11 @@ impl Index {
 
     pub(super) fn insert(&mut self, names: &Names, slot: usize) {
         for key in names.keys.iter().flatten() {
-            self.keys.insert(*key, slot);
+            if names.yields {
+                self.keys.entry(*key).or_insert(slot);
+            } else {
+                self.keys.insert(*key, slot);
+            }
         }
         if let Some(flow) = names.flow {
             self.flows.insert(flow, slot);

@@ -48,25 +48,38 @@ impl Table {
     /// A row: a full socket.
     pub(super) fn shown_full(&mut self, at: Ts, change: &StateChange) -> Outcome {
         let (socket, state) = (change.socket, change.new);
-        if state == TcpState::Close {
+        if state == TcpState::Close || self.is_nameless(socket) {
             return Outcome::Nothing;
         }
         let owner = change.current.map(|task| Owner::of_task(task, OwnerSource::Descriptor));
-        let Some(slot) = self.locate_row(socket, change.netns, change.flow, false) else {
+        let row = self.locate_row(socket, change.netns, change.flow, state, false);
+        let Some(Match { slot, sure }) = row else {
             return self.found_full(at, change, owner);
         };
-        let fresh = self.mark_shown(slot, change.netns, socket.cookie);
-        if let Some(owner) = owner {
+        if self.holds(slot, |known| !known.is_full()) {
+            // Read before the mini-socket took over, or a later life of the same descriptor.
+            let since = self.rounds.get(&change.netns).map_or(at, |round| round.since);
+            if self.holds(slot, |known| known.last_event >= since) {
+                return Outcome::Nothing;
+            }
+            return self.found_full(at, change, owner);
+        }
+        // Of several that it may be, one is as good as another, and keeps its name to itself.
+        let differs = self.holds(slot, |known| known.state != state);
+        let cookie = socket.cookie.filter(|_| sure || differs);
+        let fresh = self.mark_shown(slot, change.netns, cookie);
+        if let Some(owner) = owner.filter(|_| sure) {
             self.owned(slot, owner);
         }
-        let Some(connection) = self.live.get(slot) else { return Outcome::Nothing };
         if fresh {
             return Outcome::Nothing;
         }
-        if connection.state != state {
+        if differs {
             self.correct_state(slot, at, state);
         }
-        self.alter(slot, |connection| connection.refresh(change));
+        if sure || differs {
+            self.alter(slot, |connection| connection.refresh(change));
+        }
         Outcome::Nothing
     }
 
@@ -78,8 +91,12 @@ impl Table {
         substate: TcpState,
         left_ms: u32,
     ) -> Outcome {
+        if self.is_nameless(life.socket) {
+            return Outcome::Nothing;
+        }
         let ends = at.after(std::time::Duration::from_millis(left_ms.into()));
-        let Some(slot) = self.locate_row(life.socket, life.netns, life.flow, true) else {
+        let row = self.locate_row(life.socket, life.netns, life.flow, substate, true);
+        let Some(Match { slot, .. }) = row else {
             return self.found_mini(at, life, substate, ends);
         };
         if self.mark_shown(slot, life.netns, life.socket.cookie) {
@@ -117,6 +134,12 @@ impl Table {
         }
         self.prolong(slot, ends);
         Outcome::Nothing
+    }
+
+    /// A row without a cookie could be anybody's.
+    fn is_nameless(&mut self, socket: SocketId) -> bool {
+        self.statistics.unidentified += u64::from(socket.cookie.is_none());
+        socket.cookie.is_none()
     }
 
     /// A row: a request.
@@ -171,46 +194,51 @@ impl Table {
 
     /// The connection of a row: by cookie, else, among those without any, by its ends.
     fn locate_row(
-        &mut self,
+        &self,
         socket: SocketId,
         netns: Option<u32>,
         flow: Flow,
+        state: TcpState,
         mini: bool,
-    ) -> Option<usize> {
-        let fits = |known: &Connection| mini || known.is_full();
+    ) -> Option<Match> {
         if let Some(cookie) = socket.cookie
             && let Some(slot) = self.index.get(Key::Cookie(cookie.get()))
-            && self.holds(slot, |known| fits(known) && (!mini || may_be_mini(known)))
+            && self.holds(slot, |known| !mini || may_be_mini(known))
         {
-            return Some(slot);
+            return Some(Match { slot, sure: true });
         }
         if mini
             && let Some(slot) = self.index.by_flow(&(netns, flow))
             && self.holds(slot, |known| known.mini.is_some())
         {
-            return Some(slot);
+            return Some(Match { slot, sure: true });
         }
         let round = self.rounds.get(&netns)?;
-        let nameless = |slot: &&usize, same: &dyn Fn(&Connection) -> bool| {
-            self.live.get(**slot).is_some_and(|known| {
+        let nameless = |slot: &usize, same: &dyn Fn(&Connection) -> bool| {
+            self.holds(*slot, |known| {
                 known.netns == netns
                     && known.socket.cookie.is_none()
                     && known.row_cookie.is_none()
                     && known.round != round.number
-                    && fits(known)
                     && same(known)
             })
         };
-        let exact = round.by_flow.get(&flow).into_iter().flatten();
-        let guess = || {
-            let guesses = round.incomplete.iter().take(GUESSES);
-            guesses.filter(|_| !mini).find(|slot| nameless(slot, &|known| may_be(known, flow)))
-        };
-        exact
-            .clone()
-            .find(|slot| nameless(slot, &|known| known.flow == flow))
-            .or_else(guess)
-            .copied()
+        // Listeners that share a port look alike: then none of them is sure.
+        let exact = round.by_flow.get(&flow).map_or(&[][..], Vec::as_slice);
+        if let Some(slot) = exact.iter().find(|slot| nameless(slot, &|known| known.flow == flow)) {
+            return Some(Match { slot: *slot, sure: exact.len() == 1 });
+        }
+        if mini || self.recent.has(round.since, netns, socket.cookie, flow) {
+            return None;
+        }
+        // Those that other rows have taken still count: then none of them is sure.
+        let guesses = round.incomplete.iter().take(GUESSES);
+        let likely = guesses.filter(|slot| self.holds(**slot, |known| may_be(known, flow, state)));
+        // One that has just changed needs no row to be believed.
+        let still = |known: &Connection| known.last_event < round.since;
+        let mut open = likely.clone().filter(|slot| nameless(slot, &|_| true));
+        let slot = *open.clone().find(|slot| self.holds(**slot, still)).or_else(|| open.next())?;
+        Some(Match { slot, sure: likely.count() == 1 })
     }
 
     /// Notes that a row showed it; returns whether it changed too lately to be judged by that.
@@ -220,6 +248,8 @@ impl Table {
         else {
             return true;
         };
+        // Whoever goes by it already keeps it.
+        let cookie = cookie.filter(|cookie| self.index.get(Key::Cookie(cookie.get())).is_none());
         self.alter(slot, |connection| {
             connection.round = number;
             if connection.socket.cookie.is_none() && connection.row_cookie.is_none() {
@@ -255,15 +285,15 @@ impl Table {
         let Some(first) = self.takes_in(at, change.socket, change.netns, change.flow) else {
             return Outcome::Nothing;
         };
-        if !first {
-            self.statistics.reconciled.found += 1;
-            if change.protocol != Protocol::Mptcp && self.births_may_be_missing() {
-                self.census.population.applied(TcpState::Close, change.new);
-            }
+        let made_up = !first && change.protocol != Protocol::Mptcp && self.births_may_be_missing();
+        self.statistics.reconciled.found += u64::from(!first);
+        if made_up {
+            self.census.population.applied(TcpState::Close, change.new);
         }
         let mut connection = Connection::open(self.next_id(), at, change, self.loss_epoch);
         connection.learn(change);
         connection.owner = owner;
+        connection.made_up = made_up;
         self.take_found(connection, at, change.new)
     }
 
@@ -348,10 +378,21 @@ impl Table {
     }
 }
 
-/// Whether a connection whose ends are not complete may be the one with these.
-fn may_be(known: &Connection, flow: Flow) -> bool {
+/// What a row is about.
+struct Match {
+    slot: usize,
+    /// Whether no other connection may be meant.
+    sure: bool,
+}
+
+/// Whether a connection whose ends are not complete may be the one with these, in `state`.
+fn may_be(known: &Connection, flow: Flow, state: TcpState) -> bool {
     let Flow { local, remote } = known.flow;
-    let early = matches!(known.state, TcpState::SynRecv | TcpState::SynSent);
+    let early = match known.state {
+        TcpState::SynRecv => state != TcpState::SynSent,
+        TcpState::SynSent => true,
+        _ => false,
+    };
     early
         && (local.port() == 0 || local.port() == flow.local.port())
         && (remote.port() == 0 || remote == flow.remote)

@@ -144,10 +144,9 @@ impl Loop {
     }
 
     fn kernel_figures(&self) -> KernelFigures {
-        let program = programs::figures(&self.attached.ebpf, self.attached.backend);
         KernelFigures {
             counters: counters(&self.attached),
-            program: (program.runs, program.run_time_ns, program.misses),
+            programs: programs::figures(&self.attached),
         }
     }
 

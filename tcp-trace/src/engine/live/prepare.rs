@@ -8,7 +8,7 @@ use super::Config;
 use crate::{
     core::{
         decode::{self, Record},
-        event::{Body, Event},
+        event::Body,
     },
     engine::{tracer::Tracer, wall},
     kernel::{
@@ -137,18 +137,19 @@ fn sees_births(attached: &Attached) -> bool {
 /// rest is ordinary.
 pub(super) fn hand_over(tracer: &mut Tracer, prepared: &Prepared) {
     for (cpu, record) in &prepared.records {
-        let mine = |record: &Record| match record {
-            Record::State(record) => prepared.check.iter().any(|made| made.is_mine(record)),
-            Record::Life(_) => false,
-        };
-        if !mine(record) {
-            tracer.take_record(*cpu, *record);
-            continue;
-        }
-        if let Ok(Event { body: Body::State(change), .. }) = decode::event(record) {
-            tracer.exclude(change.old, change.new);
+        match decode::event(record).map(|event| event.body) {
+            Ok(Body::State(change)) if is_mine(prepared, record) => {
+                tracer.exclude(change.old, change.new);
+            }
+            Ok(Body::Life(event)) if prepared.check.iter().any(|made| made.is_mine_too(&event)) => {
+            }
+            _ => tracer.take_record(*cpu, *record),
         }
     }
+}
+
+fn is_mine(prepared: &Prepared, record: &Record) -> bool {
+    state(record).is_some_and(|record| prepared.check.iter().any(|made| made.is_mine(&record)))
 }
 
 fn state(record: &Record) -> Option<StateRecord> {

@@ -29,7 +29,7 @@ pub(super) fn degradations(facts: &HostFacts, netns: &[Netns]) -> Vec<Degradatio
         all.push(note(
             "holders",
             "looking into other users' processes takes CAP_SYS_PTRACE",
-            "sockets that were there before have no owner, and namespaces that went away are not told",
+            "sockets of theirs that were there before have no owner, and namespaces that only they live in are not found",
         ));
     }
     all

@@ -110,12 +110,11 @@ impl Rounds {
         let mut gone = missing(&scan, &self.known);
         if !gone.is_empty() {
             let seen = look.seen();
-            // What could not be looked at may hold a socket in it.
-            gone.retain(|netns| {
-                !seen.cut
-                    && seen.unreadable == 0
-                    && !self.known.get(netns).is_some_and(|known| known.is_held(seen))
-            });
+            // What could not be looked at in time may hold a socket in it. A process that may not
+            // be looked into may, too, and is passed over: else one of them would keep all.
+            let is_held =
+                |netns: &u32| self.known.get(netns).is_some_and(|known| known.is_held(seen));
+            gone.retain(|netns| !seen.cut && !is_held(netns));
         }
         for netns in &gone {
             self.known.remove(netns);

@@ -7,7 +7,6 @@ use crate::core::{
     close::{CloseReason, ClosedBy},
     direction::Direction,
     errno,
-    histogram::Histogram,
     tcp_state::{TcpState, Transition},
 };
 
@@ -24,8 +23,8 @@ pub(super) const METRICS: &[Metric] = &[
                open before tracing began, the tracer's own network namespace and those it was \
                named are counted. \
                close_wait that grows and never falls is a leak: the peer has closed, our process \
-               has not. time_wait, new_syn_recv and close are no states of a full socket and stay \
-               0 here.",
+               has not. fin_wait2 and time_wait count mini-sockets along, new_syn_recv is half-open \
+               handshakes; close is no state to count and stays 0.",
         fill: connections,
     },
     Metric {
@@ -67,8 +66,8 @@ pub(super) const METRICS: &[Metric] = &[
         kind: MetricType::HISTOGRAM,
         labels: &["direction"],
         help: "From SYN to ESTABLISHED; outbound, that is one round trip plus the time lost to \
-               retransmitted SYNs (1 s and more). Inbound sockets are born when their handshake is \
-               over, so that direction stays empty.",
+               retransmitted SYNs (1 s and more). Inbound ones begin with the peer's SYN, where that \
+               was seen: not with SYN cookies, nor where half-open handshakes are not hooked.",
         fill: handshakes,
     },
     Metric {
@@ -136,8 +135,8 @@ fn closed(scrape: &Scrape<'_>, samples: &mut Samples) {
 }
 
 fn handshakes(scrape: &Scrape<'_>, samples: &mut Samples) {
-    let inbound = Histogram::default();
-    samples.histogram(&[Direction::Inbound.name()], &inbound);
+    let inbound = &scrape.figures.statistics.inbound_handshakes;
+    samples.histogram(&[Direction::Inbound.name()], inbound);
     let outbound = &scrape.figures.statistics.outbound_handshakes;
     samples.histogram(&[Direction::Outbound.name()], outbound);
 }

@@ -100,6 +100,16 @@ fn every_metric_says_what_it_is_and_is_there_from_the_start() {
         "tcp_trace_connect_errors_total{error=\"other\"} 0",
         "tcp_trace_snapshots_total{result=\"cut\"} 0",
         "tcp_trace_coverage_ratio{counter=\"active_opens\"} 1",
+        "tcp_trace_time_wait_started_total 0",
+        "tcp_trace_time_wait_ended_total{reason=\"reused\"} 0",
+        "tcp_trace_time_wait_ended_total{reason=\"unknown\"} 0",
+        "tcp_trace_time_wait_overflow_total 0",
+        "tcp_trace_half_open 0",
+        "tcp_trace_half_open_expired_total 0",
+        "tcp_trace_synack_retransmits_total 0",
+        "tcp_trace_resets_total{direction=\"sent\"} 0",
+        "tcp_trace_segments_retransmitted_total 0",
+        "tcp_trace_reconciled_total{kind=\"gone\"} 0",
     ] {
         assert!(samples(&text).contains(&series), "{series}");
     }

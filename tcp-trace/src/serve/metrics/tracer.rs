@@ -5,7 +5,7 @@ use std::env::consts;
 use prometheus::proto::MetricType;
 
 use super::{Metric, Samples, Scrape};
-use crate::engine::figures::Figures;
+use crate::{engine::figures::Figures, kernel::programs::ProgramRuns};
 
 /// Metrics of this group.
 pub(super) const METRICS: &[Metric] = &[
@@ -99,7 +99,7 @@ pub(super) const METRICS: &[Metric] = &[
         labels: &["program"],
         help: "Runs of the attached kernel program; stays 0 while the kernel keeps no statistics \
                (sysctl kernel.bpf_stats_enabled).",
-        fill: |scrape, samples| of_attached(scrape.figures, samples, |(runs, _, _)| whole(runs)),
+        fill: |scrape, samples| of_attached(scrape.figures, samples, |program| whole(program.runs)),
     },
     Metric {
         name: "tcp_trace_probe_run_seconds_total",
@@ -107,16 +107,18 @@ pub(super) const METRICS: &[Metric] = &[
         labels: &["program"],
         help: "CPU time spent in the attached kernel program, which is what tracing costs the \
                connections themselves; stays 0 while sysctl kernel.bpf_stats_enabled is 0.",
-        fill: |scrape, samples| of_attached(scrape.figures, samples, |(_, ns, _)| whole(ns) / 1e9),
+        fill: |scrape, samples| {
+            of_attached(scrape.figures, samples, |p| whole(p.run_time_ns) / 1e9);
+        },
     },
     Metric {
         name: "tcp_trace_probe_misses_total",
         kind: MetricType::COUNTER,
         labels: &["program"],
         help: "Times the kernel skipped the attached program because it was running on that CPU \
-               already. Each is a state change that nothing here has seen.",
+               already. Of a state program each is a change that nothing here has seen.",
         fill: |scrape, samples| {
-            of_attached(scrape.figures, samples, |(_, _, missed)| whole(missed));
+            of_attached(scrape.figures, samples, |program| whole(program.misses));
         },
     },
 ];
@@ -140,10 +142,10 @@ fn attached(scrape: &Scrape<'_>, samples: &mut Samples) {
     }
 }
 
-/// One figure of the program that is attached; of several hooks the first, whose figures they are.
-fn of_attached(figures: &Figures, samples: &mut Samples, figure: fn((u64, u64, u64)) -> f64) {
-    if let Some(hook) = figures.hooks.iter().find(|hook| hook.attached) {
-        samples.value(&[&hook.program], figure(figures.program));
+/// One figure of each attached program.
+fn of_attached(figures: &Figures, samples: &mut Samples, figure: fn(&ProgramRuns) -> f64) {
+    for program in &figures.programs {
+        samples.value(&[&program.program], figure(program));
     }
 }
 

@@ -35,6 +35,7 @@ fn row(connection: &Connection) -> (u32, Row) {
         local: address(&connection.local),
         remote: address(&connection.remote),
         state: connection.state.parse().unwrap(),
+        mini: connection.mini,
     };
     (connection.netns.unwrap(), row)
 }
@@ -44,7 +45,7 @@ fn row(connection: &Connection) -> (u32, Row) {
 fn kernel(netns: &[&Netns]) -> (Table, u64) {
     let of_one = |netns: &&Netns| {
         let inode = netns.inode();
-        truth::everything(netns).into_iter().map(move |row| (inode, row))
+        truth::with_minis(netns).into_iter().map(move |row| (inode, row))
     };
     let all: Table = netns.iter().flat_map(of_one).collect();
     let (requests, sockets): (Table, Table) =
