@@ -36,6 +36,8 @@ const ONE_ROUND: Duration = Duration::from_secs(40);
 pub(crate) struct Attached {
     /// `accept()`.
     pub(crate) accept: bool,
+    /// Births of mini-sockets, which are then counted in the kernel.
+    pub(crate) mini_sockets: bool,
     /// Everything that would otherwise be found by looking: calls, mini-sockets and requests.
     pub(crate) all: bool,
 }
@@ -50,7 +52,11 @@ impl Attached {
         };
         let all = ["connect_", "accept_", "close_", "time_wait_born_", "time_wait_ended_"];
         let all = all.into_iter().chain(["time_wait_enter_", "time_wait_leave_", "request_"]);
-        Self { accept: has("accept_"), all: all.into_iter().all(has) }
+        Self {
+            accept: has("accept_"),
+            mini_sockets: has("time_wait_born_"),
+            all: all.into_iter().all(has),
+        }
     }
 }
 

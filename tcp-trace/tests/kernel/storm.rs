@@ -59,8 +59,8 @@ fn a_storm_is_told_to_the_last_connection() {
     let hooked = Attached::of(&daemon).all;
     let patience = if hooked { AT_ONCE } else { RECONCILED };
     table::judge(&daemon, &storm.netns(), patience);
-    figures::judge(&daemon, &storm.netns(), &before, storm.of_kind(Kind::GivenUp));
     owned::judge(&daemon, &storm, patience);
+    figures::judge(&daemon, &storm.netns(), &before, storm.of_kind(Kind::GivenUp));
     let status: Status = serde_json::from_str(&daemon.get("/api/v1/status")).unwrap();
     let Reconciled { state, found, gone } = status.reconciled;
     assert!(!hooked || (state, found, gone) == (0, 0, 0), "{:?}", status.reconciled);
