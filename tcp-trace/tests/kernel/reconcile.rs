@@ -1,5 +1,7 @@
 //! The comparison with the host, again and again.
 
+use std::os::fd::AsFd as _;
+
 use super::{
     counters::Script,
     daemon::{Daemon, Metrics},
@@ -77,20 +79,21 @@ fn ip_netns_add_while_tracing_is_traced() {
     let named = Named::new("kt-added");
     named.ip(&["link", "set", "lo", "up"]);
     let inode = named.inode();
-    let mut command = std::process::Command::new("ip");
-    let script = "import socket,sys\nl=socket.create_server(('127.0.0.1',0))\n\
-                  c=socket.create_connection(l.getsockname())\nprint('up',flush=True)\n\
-                  sys.stdin.read()";
-    command.args(["netns", "exec", named.name(), "python3", "-c", script]);
-    let mut child = command
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
+    let path = named.path();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let inside = std::thread::spawn(move || {
+        let kind = Some(rustix::thread::LinkNameSpaceType::Network);
+        let file = std::fs::File::open(path).unwrap();
+        rustix::thread::move_into_link_name_space(file.as_fd(), kind).unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        // Holds both ends until the sender is gone.
+        ended.recv().unwrap_err();
+    });
     let in_it = || daemon.open().into_iter().filter(|c| c.netns == Some(inode)).count();
     until(|| format!("{} in it", in_it()), || (in_it() == 3).then_some(()));
-    drop(child.stdin.take());
-    child.wait().unwrap();
+    drop(end);
+    inside.join().unwrap();
 }
 
 /// An accepted connection belongs to its listener's owner until the process that holds it is seen.

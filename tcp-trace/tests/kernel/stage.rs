@@ -100,7 +100,8 @@ impl Stage {
         let hooked = self.daemon.sees_time_wait();
         let knowable = |row: Row| if hooked { row } else { row.without_substate() };
         let known = || with_minis().map(portless).map(knowable).collect::<BTreeSet<_>>();
-        let told = || self.daemon.rows().into_iter().map(knowable).collect::<BTreeSet<_>>();
+        let told =
+            || self.daemon.rows().into_iter().map(portless).map(knowable).collect::<BTreeSet<_>>();
         // A probe that the kernel skipped, or a record that came late, would explain a difference.
         let excuses = || {
             let metrics = self.daemon.get("/metrics");
@@ -138,7 +139,7 @@ impl Stage {
 }
 
 /// A connecting socket goes to `SYN_SENT` before its port is chosen, and passes no other change
-/// until it is answered: until then its port is not known.
+/// until it is answered: until then its port is known only where `connect()` is hooked.
 fn portless(row: Row) -> Row {
     let port = if row.state == TcpState::SynSent { 0 } else { row.local.port() };
     Row { local: SocketAddr::new(row.local.ip(), port), ..row }
