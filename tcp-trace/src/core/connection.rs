@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     clock::Ts,
-    close::{self, CloseReason, ClosedBy, Verdict},
+    close::{self, ClosedBy, Verdict},
     direction::Direction,
     event::{Flow, Origin, Protocol, SockFlags, SocketId, StateChange, Transfer},
     owner::Owner,
@@ -18,6 +18,8 @@ use super::{
     time_wait::Mini,
     timeline::{Call, Detail, Mark, StepKind, Timeline},
 };
+
+mod moved;
 
 /// Number of a connection: in the order in which the table met them, written in hex.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -324,59 +326,6 @@ impl Connection {
     pub fn is_only_found(&self) -> bool {
         self.found
             && matches!(self.timeline.steps(), [step] if matches!(step.kind, StepKind::Mark(Mark::Found(_))))
-    }
-
-    /// Payload bytes the peer has acknowledged. The kernel counts our SYN (of an outbound
-    /// connection) and our FIN along.
-    #[must_use]
-    pub fn bytes_sent(&self) -> Option<u64> {
-        let acknowledged = self.transfer?.bytes_acked;
-        let syn = self.direction == Direction::Outbound;
-        let fin = u64::from(self.is_our_fin_acknowledged());
-        Some(acknowledged.saturating_sub(u64::from(syn) + fin))
-    }
-
-    /// Told by `FIN_WAIT2`, which nothing else leads to, and by an orderly end.
-    fn is_our_fin_acknowledged(&self) -> bool {
-        let orderly = self.judged.is_some_and(|closed| {
-            matches!(
-                closed.verdict.reason,
-                CloseReason::FinActive | CloseReason::FinPassive | CloseReason::Simultaneous
-            )
-        });
-        orderly
-            || self.timeline.steps().iter().any(|step| match step.kind {
-                StepKind::State { from, to, .. } => [from, to].contains(&TcpState::FinWait2),
-                StepKind::MiniBorn { .. } => true,
-                StepKind::Mark(Mark::Found(state)) => state == TcpState::FinWait2,
-                _ => false,
-            })
-    }
-
-    /// Payload bytes received. The kernel counts the peer's FIN along.
-    #[must_use]
-    pub fn bytes_received(&self) -> Option<u64> {
-        let received = self.transfer?.bytes_received;
-        Some(received.saturating_sub(u64::from(self.fin_received())))
-    }
-
-    /// Received payload that nobody had read at the last change.
-    #[must_use]
-    pub fn unread_bytes(&self) -> Option<u32> {
-        let unread = self.transfer?.unread_sequence();
-        Some(unread.saturating_sub(u32::from(self.fin_received())))
-    }
-
-    /// Whether the process had read up to the peer's FIN at the last change; `None` before a FIN.
-    #[must_use]
-    pub fn fin_read(&self) -> Option<bool> {
-        let transfer = self.transfer?;
-        self.fin_received().then(|| transfer.unread_sequence() == 0)
-    }
-
-    fn fin_received(&self) -> bool {
-        self.flags.is_some_and(|flags| flags.fin_received)
-            || matches!(self.state, TcpState::CloseWait | TcpState::LastAck | TcpState::Closing)
     }
 
     /// Whether this is a listening socket and no connection.

@@ -389,6 +389,7 @@ impl Table {
 
 mod calls;
 mod ending;
+mod found;
 mod index;
 #[cfg(test)]
 mod lives;

@@ -3,19 +3,14 @@
 use std::{
     collections::HashSet,
     num::NonZeroU64,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
 use tokio::sync::broadcast;
 
 use super::{
-    Request,
-    figures::{Figures, ProcessFigures, World},
-    losses,
+    figures::{Figures, World},
     recorder::Recorder,
     residence::Residence,
     taken::Taken,
@@ -30,12 +25,9 @@ use crate::{
         merge::Merge,
         owner::{Owner, OwnerSource},
         population::Matrix,
-        query::Query,
-        reconcile::Reconciled,
         sources::Sources,
         table::{Limits, Outcome, Table},
         tcp_state::TcpState,
-        time_wait::TimeWaitCounters,
     },
     kernel::{counters::Counters, programs::ProgramRuns},
 };
@@ -264,142 +256,6 @@ impl Tracer {
             let _ = self.events.send(Arc::new(event(self)));
         }
     }
-
-    /// Answers a question as of `now`. A questioner who has gone away is no concern.
-    pub(crate) fn answer(&self, request: Request, now: Ts, kernel: &KernelFigures) {
-        match request {
-            Request::Status(reply) => drop(reply.send(self.status(now, kernel))),
-            Request::Connections { query, limit, closed, reply } => {
-                drop(reply.send(self.connections(&query, limit, closed, now)));
-            }
-            Request::Connection { id, reply } => {
-                let found = self.table.get(id).map(|known| self.view(known, now, true));
-                drop(reply.send(found));
-            }
-            Request::Figures(reply) => drop(reply.send(Box::new(self.figures(now, kernel)))),
-            Request::Stop => {}
-        }
-    }
-
-    fn view(&self, known: &Connection, now: Ts, timeline: bool) -> api::Connection {
-        let mut told = api::connection(known, now, self.wall, self.table.loss_epoch(), timeline);
-        self.residence.tell(&mut told);
-        told
-    }
-
-    fn connections(
-        &self,
-        query: &Query,
-        limit: usize,
-        closed: bool,
-        now: Ts,
-    ) -> api::ConnectionList {
-        // Listeners are no connections; they are shown where they are asked for.
-        let wanted = |known: &&Connection| {
-            query.matches(known, now) && (!query.states.is_empty() || !known.is_listener())
-        };
-        let mut found: Vec<_> = self.table.live().filter(wanted).collect();
-        found.sort_unstable_by_key(|known| (known.state_since, known.id));
-        if closed {
-            found.extend(self.table.closed().filter(wanted));
-        }
-        let total = found.len() as u64;
-        if limit > 0 {
-            found.truncate(limit);
-        }
-        let connections = found.into_iter().map(|known| self.view(known, now, false)).collect();
-        api::ConnectionList { connections, total }
-    }
-
-    fn status(&self, now: Ts, kernel: &KernelFigures) -> api::Status {
-        let lost = self.losses(kernel);
-        api::Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            kernel: self.identity.kernel.clone(),
-            source: self.identity.source.to_owned(),
-            tracing_since: api::rfc3339(self.wall, self.started),
-            uptime_seconds: now.since(self.started).as_secs_f64(),
-            backend: self.identity.backend.clone(),
-            hooks: self.identity.hooks.clone(),
-            degradations: self.identity.degradations.clone(),
-            netns: self.identity.netns.clone(),
-            events: self.taken.total(),
-            lost: lost
-                .into_iter()
-                .map(|(stage, count)| api::Loss { stage: stage.to_owned(), count })
-                .collect(),
-            perf_record_lost: self.perf_record_lost,
-            connections: self.table.len() as u64,
-            connections_limit: self.table.limits().live as u64,
-            late_records: self.merge.late(),
-            gaps: self.table.statistics().gaps,
-            half_open: self.table.half_open().open,
-            reconciled: {
-                let Reconciled { state, found, gone } = self.table.statistics().reconciled;
-                api::Reconciled { state, found, gone }
-            },
-        }
-    }
-
-    /// Every place where an event can die, with the number of those that did.
-    fn losses(&self, kernel: &KernelFigures) -> Vec<(&'static str, u64)> {
-        let mut lost = losses::outputs(&kernel.counters);
-        let statistics = self.table.statistics();
-        lost.extend([
-            ("decode", self.undecodable),
-            ("unidentified", statistics.unidentified),
-            ("table_full", statistics.refused),
-            ("half_open_full", self.table.half_open().refused),
-            ("subscriber", self.lagged.load(Ordering::Relaxed)),
-        ]);
-        lost
-    }
-
-    fn figures(&self, now: Ts, kernel: &KernelFigures) -> Figures {
-        let counters = self.without_own(kernel.counters.clone());
-        let matrix = counters.matrix();
-        let time_wait = TimeWaitCounters::from_counters(&counters.0);
-        let (kept, others) = self.table.processes().ranked(self.identity.process_limit);
-        let age = |since: Option<&(Ts, _)>| since.map(|(since, _)| now.since(*since));
-        let processes = kept
-            .into_iter()
-            .map(|process| ProcessFigures {
-                by_state: process.by_state,
-                oldest_close_wait: age(process.close_wait.first()),
-                ..ProcessFigures::named(&process.name)
-            })
-            .collect();
-        let mut other_processes = ProcessFigures::default();
-        for process in &others {
-            for (sum, count) in other_processes.by_state.iter_mut().zip(process.by_state) {
-                *sum += count;
-            }
-            other_processes.oldest_close_wait =
-                other_processes.oldest_close_wait.max(age(process.close_wait.first()));
-        }
-        Figures {
-            gauges: self.table.gauges(&matrix, &time_wait),
-            matrix,
-            sources: self.table.sources(),
-            time_wait,
-            half_open: self.table.half_open(),
-            counters: kernel.counters.clone(),
-            statistics: self.table.statistics().clone(),
-            processes,
-            other_processes,
-            folded_processes: others.len() as u64,
-            connections: self.table.len() as u64,
-            connections_limit: self.table.limits().live as u64,
-            events: self.taken.by_kind(),
-            lost: self.losses(kernel),
-            perf_record_lost: self.perf_record_lost,
-            late_records: self.merge.late(),
-            hooks: self.identity.hooks.clone(),
-            world: World::default(),
-            programs: kernel.programs.clone(),
-        }
-    }
 }
 
 /// Connections whose owner is worth looking for.
@@ -437,3 +293,5 @@ impl Tracer {
         Figures { world, ..self.figures(now, kernel) }
     }
 }
+
+mod answers;
