@@ -48,6 +48,8 @@ pub struct Figures {
     pub late_records: u64,
     /// Every program, attached or not.
     pub hooks: Vec<api::Hook>,
+    /// Owners whose executable and cgroup were not looked up, for want of room.
+    pub unplaced: u64,
     /// The comparison with the host.
     pub world: World,
     /// What the kernel keeps about each attached program.

@@ -45,6 +45,11 @@ impl Residence {
         places.borrow_mut().of(pid, started_ns, cgroup);
     }
 
+    /// Processes that were not looked up because too many waited.
+    pub(super) fn refused(&self) -> u64 {
+        self.0.as_ref().map_or(0, |places| places.borrow().refused())
+    }
+
     /// Adds what is known of the owner.
     pub(super) fn tell(&self, connection: &mut api::Connection) {
         let (Some(places), Some(owner)) = (&self.0, &mut connection.owner) else { return };

@@ -130,7 +130,6 @@ impl Places {
     }
 
     /// Questions that were not taken, because too many waited.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no metric shows it yet"))]
     pub(crate) const fn refused(&self) -> u64 {
         self.refused
     }

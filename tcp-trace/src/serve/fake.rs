@@ -216,6 +216,7 @@ pub(crate) fn figures() -> Figures {
         late_records: 0,
         hooks: vec![hook("state_tp_btf", "tp_btf", true), hook("state_kprobe", "kprobe", false)],
         world: World { coverage: coverage(), namespaces: 1, whole: 4, ..World::default() },
+        unplaced: 0,
         programs: vec![ProgramRuns {
             program: "state_tp_btf".to_owned(),
             runs: 11,

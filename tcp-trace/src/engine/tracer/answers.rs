@@ -138,6 +138,7 @@ impl Tracer {
             half_open: self.table.half_open(),
             counters: kernel.counters.clone(),
             statistics: self.table.statistics().clone(),
+            unplaced: self.residence.refused(),
             processes,
             other_processes,
             folded_processes: others.len() as u64,

@@ -40,6 +40,23 @@ pub(super) const METRICS: &[Metric] = &[
         },
     },
     Metric {
+        name: "tcp_trace_events_unmatched_total",
+        kind: MetricType::COUNTER,
+        labels: &[],
+        help: "Events beside the state changes (mini-sockets, RSTs, retransmits) about sockets that \
+               the table does not hold: they were there before tracing, or had just been forgotten. \
+               Counted in the kernel's own figures all the same.",
+        fill: |scrape, samples| samples.count(&[], scrape.figures.statistics.of_strangers),
+    },
+    Metric {
+        name: "tcp_trace_owner_lookups_refused_total",
+        kind: MetricType::COUNTER,
+        labels: &[],
+        help: "Owners whose executable, cgroup, unit and container were not looked up because too \
+               many waited already.",
+        fill: |scrape, samples| samples.count(&[], scrape.figures.unplaced),
+    },
+    Metric {
         name: "tcp_trace_half_open",
         kind: MetricType::GAUGE,
         labels: &[],
