@@ -60,7 +60,7 @@ impl Counter {
     /// The kernel's figures that together count the same.
     ///
     /// A mini-socket with four seconds or less to go counts as `TWKilled`, with more as `TW`
-    /// (`__inet_twsk_schedule()`); `TCPTimeWaitOverflow` counts those that could not be had.
+    /// (`__inet_twsk_schedule()`; before 5.19 once its time is over, in `tw_timer_handler()`); `TCPTimeWaitOverflow` counts those that could not be had.
     const fn kernels(self) -> &'static [Mib] {
         match self {
             Self::ActiveOpens => &[Mib::ActiveOpens],
@@ -75,11 +75,14 @@ impl Counter {
 
 /// Which hooks beside the state changes are attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the host")]
 pub struct Hooked {
     /// `tcp_connect()`.
     pub connects: bool,
-    /// Births of mini-sockets.
+    /// Births and ends of mini-sockets.
     pub time_wait: bool,
+    /// Whether the kernel counts mini-sockets as their time runs out (before 5.19).
+    pub time_wait_at_end: bool,
     /// Segments and SYN-ACKs sent again.
     pub retransmits: bool,
 }
@@ -108,9 +111,9 @@ impl Ours {
                 Counter::Retransmits => hooked
                     .retransmits
                     .then(|| slots(&[wire::COUNTER_RETRANSMITS, wire::COUNTER_SYNACK_RETRANSMITS])),
-                Counter::TimeWait => hooked.time_wait.then(|| {
-                    slots(&[wire::COUNTER_TIME_WAIT_BORN, wire::COUNTER_TIME_WAIT_BORN_FIN_WAIT2])
-                }),
+                Counter::TimeWait => hooked
+                    .time_wait
+                    .then(|| slots(if hooked.time_wait_at_end { &EXPIRED } else { &BORN })),
             }
         }))
     }
@@ -119,6 +122,12 @@ impl Ours {
         self.0.get(counter as usize).copied().flatten()
     }
 }
+
+/// Mini-sockets born.
+const BORN: [usize; 2] = [wire::COUNTER_TIME_WAIT_BORN, wire::COUNTER_TIME_WAIT_BORN_FIN_WAIT2];
+/// Mini-sockets whose time ran out.
+const EXPIRED: [usize; 2] =
+    [wire::COUNTER_TIME_WAIT_ENDED, wire::COUNTER_TIME_WAIT_ENDED_FIN_WAIT2];
 
 /// One namespace's figures, when it was first read and last.
 #[derive(Clone, Copy, Debug)]

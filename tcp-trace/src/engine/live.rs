@@ -143,7 +143,10 @@ fn launch(
     }
     prepare::hand_over(&mut tracer, &prepared);
     let scope = prepared.netns.iter().map(|netns| netns.inode).collect();
-    let hooked = hooked(&hooks(&prepared.attached));
+    let hooked = Hooked {
+        time_wait_at_end: prepared.attached.time_wait_counted_at_end,
+        ..hooked(&hooks(&prepared.attached))
+    };
     let world = World::new(scope, hooked, std::sync::Arc::clone(&inbox.waker))
         .context("starting the thread that lists the host's sockets failed")?;
     // The namespaces' handles are dropped here: held open, they would outlive their owners.
@@ -163,6 +166,7 @@ fn hooked(hooks: &[api::Hook]) -> Hooked {
     Hooked {
         connects: any(&["tcp_connect"]),
         time_wait: any(&["inet_twsk_hashdance", "inet_twsk_hashdance_schedule"]),
+        time_wait_at_end: false,
         retransmits: any(&["tcp_retransmit_skb"]) && any(&["tcp_retransmit_synack"]),
     }
 }

@@ -40,6 +40,8 @@ pub(crate) struct Attached {
     pub(crate) refusals: Vec<(Backend, String)>,
     /// Every other hook, attached or not.
     pub(crate) hooks: Outcomes,
+    /// As [`Plan::time_wait_counted_at_end`].
+    pub(crate) time_wait_counted_at_end: bool,
     /// Where the kernel counts what our kprobes missed.
     pub(crate) kprobe_links: KprobeLinks,
 }
@@ -143,8 +145,17 @@ fn attempt(
     let hooks = attach::attach_all(&mut ebpf, backend, &plan.choices, types);
     let state = Some(backend.program()).filter(|_| backend == Backend::Kprobe);
     let kprobe_links = KprobeLinks::find(&ebpf, hooks.kprobes().chain(state));
-    let refusals = Vec::new();
-    Ok(Attached { ebpf, backend, cookies, transport, counters, refusals, hooks, kprobe_links })
+    Ok(Attached {
+        ebpf,
+        backend,
+        cookies,
+        transport,
+        counters,
+        refusals: Vec::new(),
+        hooks,
+        time_wait_counted_at_end: plan.time_wait_counted_at_end,
+        kprobe_links,
+    })
 }
 
 fn map_fd(map: &Map) -> Option<BorrowedFd<'_>> {

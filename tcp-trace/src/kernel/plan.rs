@@ -147,6 +147,9 @@ pub struct Plan {
     pub choices: Vec<Choice>,
     /// Field offsets of the running kernel.
     pub offsets: Offsets,
+    /// Whether the kernel's `TW` and `TWKilled` count mini-sockets as their time runs out, not as it
+    /// begins to run. So it was while they had a `tw_kill` to remember which (before 5.19).
+    pub time_wait_counted_at_end: bool,
     /// Load-time settings, without the cookie helper, which only loading can tell.
     pub settings: Settings,
     /// What is given up already.
@@ -237,7 +240,17 @@ pub fn plan(
             effect: "only typed programs may read kernel memory: no raw_tp, no kprobe".to_owned(),
         });
     }
-    Ok(Plan { backends, excluded, choices, offsets, settings, degradations })
+    let tw_kill = btf.member("inet_timewait_sock", "tw_kill");
+    let time_wait_counted_at_end = matches!(tw_kill, Ok(_) | Err(BtfError::Bitfield { .. }));
+    Ok(Plan {
+        backends,
+        excluded,
+        choices,
+        offsets,
+        time_wait_counted_at_end,
+        settings,
+        degradations,
+    })
 }
 
 /// `CAP_BPF` and `CAP_PERFMON`, or `CAP_SYS_ADMIN`, which includes both.

@@ -14,10 +14,8 @@ const ABSENCES: &str = "TCP_TRACE_TEST_ABSENCES";
 /// Where it is not, and nobody asked for a list of what is absent.
 #[must_use]
 pub(crate) fn kernel(minimum: (u32, u32), what: &str) -> bool {
-    let name = rustix::system::uname();
-    let release = name.release().to_string_lossy().into_owned();
-    let running = version(&release).unwrap_or_else(|| panic!("{release:?} is no kernel's release"));
-    if running >= minimum {
+    let release = release();
+    if is_at_least(minimum) {
         return true;
     }
     let (major, minor) = minimum;
@@ -32,6 +30,18 @@ pub(crate) fn kernel(minimum: (u32, u32), what: &str) -> bool {
     let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
     writeln!(file, "{test}\t{major}.{minor}\t{what}").unwrap();
     false
+}
+
+/// Whether the running kernel is `minimum` or later: for what kernels do in one way or another.
+#[must_use]
+pub(crate) fn is_at_least(minimum: (u32, u32)) -> bool {
+    let release = release();
+    let running = version(&release).unwrap_or_else(|| panic!("{release:?} is no kernel's release"));
+    running >= minimum
+}
+
+fn release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
 }
 
 /// The first two numbers of a release.

@@ -124,7 +124,7 @@ fn each_counter_is_made_of_the_right_changes() {
     ] {
         counters[slot] = count;
     }
-    let all = Hooked { connects: true, time_wait: true, retransmits: true };
+    let all = Hooked { connects: true, time_wait: true, retransmits: true, ..Hooked::default() };
     let counts = |hooked| {
         let ours = Ours::new(&counters, &matrix, hooked);
         Counter::ALL.map(|counter| ours.get(counter))
