@@ -34,6 +34,12 @@ pub(crate) fn kernel(minimum: (u32, u32), what: &str) -> bool {
     false
 }
 
+/// Whether the running kernel is `version` or later.
+pub(crate) fn is_at_least(version: (u32, u32)) -> bool {
+    let name = rustix::system::uname();
+    self::version(&name.release().to_string_lossy()).unwrap() >= version
+}
+
 /// The first two numbers of a release.
 fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|character: char| !character.is_ascii_digit());
