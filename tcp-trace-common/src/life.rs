@@ -21,7 +21,7 @@ pub const KIND_REQUEST: u16 = 10;
 /// Kind of a [`LifeRecord`]: a SYN-ACK is sent again; `value` is how many were before.
 pub const KIND_SYNACK_RETRANSMIT: u16 = 11;
 /// Kind of a [`LifeRecord`]: a RST is sent for a socket; `value` is `enum sk_rst_reason`, -1 where
-/// the kernel does not say (before 6.10).
+/// the kernel does not say (before 6.10); `other` is not 0 where no segment has asked for it.
 pub const KIND_RESET_SENT: u16 = 12;
 /// Kind of a [`LifeRecord`]: a segment is sent again while a SYN or a FIN is in flight.
 pub const KIND_RETRANSMIT: u16 = 13;

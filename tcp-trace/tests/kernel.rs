@@ -19,6 +19,11 @@
 //! | `lifecycle`, `denied` | beginnings and ends, and what a host does not give |
 //! | `owners` | whose a connection is, whoever made, took, passed on or inherited it |
 //! | `storm` | ten thousand connections at once, judged to the last by what the kernel says |
+//! | `story` | a namespace, its daemon, and what that tells of one connection |
+//! | `time_wait` | mini-sockets: their births, substates and every way to end |
+//! | `half_open` | requests: SYN-ACKs sent again, given up, cookies, full queues |
+//! | `reasons` | ends that no orderly program brings about, and a RST in every state |
+//! | `variants` | Fast Open, MPTCP, v4-mapped addresses, simultaneous open |
 //! | `tcpstates` | the same rows as another tool |
 
 #![expect(
@@ -43,6 +48,8 @@ mod counters;
 mod daemon;
 #[path = "kernel/denied.rs"]
 mod denied;
+#[path = "kernel/half_open.rs"]
+mod half_open;
 #[path = "kernel/keep.rs"]
 mod keep;
 #[path = "kernel/life.rs"]
@@ -59,6 +66,8 @@ mod orderly;
 mod owners;
 #[path = "kernel/programs.rs"]
 mod programs;
+#[path = "kernel/reasons.rs"]
+mod reasons;
 #[path = "kernel/reconcile.rs"]
 mod reconcile;
 #[path = "kernel/refused.rs"]
@@ -77,11 +86,17 @@ mod stage;
 mod stopped;
 #[path = "kernel/storm.rs"]
 mod storm;
+#[path = "kernel/story.rs"]
+mod story;
 #[path = "kernel/streams.rs"]
 mod streams;
 #[path = "kernel/tcpstates.rs"]
 mod tcpstates;
+#[path = "kernel/time_wait.rs"]
+mod time_wait;
 #[path = "kernel/truth.rs"]
 mod truth;
+#[path = "kernel/variants.rs"]
+mod variants;
 #[path = "kernel/wire.rs"]
 mod wire;

@@ -38,14 +38,14 @@ const SYN_OR_FIN_IN_FLIGHT: u32 = 1 << 2 | 1 << 3 | 1 << 4 | 1 << 9 | 1 << 11;
 #[btf_tracepoint(function = "tcp_send_reset")]
 fn reset_sent_tp_btf(ctx: BtfTracePointContext) -> i32 {
     let reason = if global!(SETTINGS.reset_reason) != 0 { ctx.arg::<i32>(2) } else { -1 };
-    reset_sent::<Direct>(ctx.as_ptr(), ctx.arg(0), reason);
+    reset_sent::<Direct>(ctx.as_ptr(), ctx.arg(0), ctx.arg(1), reason);
     0
 }
 
 #[raw_tracepoint(tracepoint = "tcp_send_reset")]
 fn reset_sent_raw_tp(ctx: RawTracePointContext) -> i32 {
     let reason = if global!(SETTINGS.reset_reason) != 0 { ctx.arg::<i32>(2) } else { -1 };
-    reset_sent::<Copied>(ctx.as_ptr(), ctx.arg(0), reason);
+    reset_sent::<Copied>(ctx.as_ptr(), ctx.arg(0), ctx.arg(1), reason);
     0
 }
 
@@ -86,7 +86,7 @@ fn destroyed_raw_tp(ctx: RawTracePointContext) -> i32 {
 }
 
 #[inline(always)]
-fn reset_sent<F: Fields>(ctx: *mut c_void, sk: Base, reason: i32) {
+fn reset_sent<F: Fields>(ctx: *mut c_void, sk: Base, asked_by: Base, reason: i32) {
     if sk.is_null() {
         // Nobody's RST belongs to no namespace that could be filtered by.
         if let Some(counters) = Counters::of_this_cpu().filter(|_| netns::is_unfiltered()) {
@@ -95,7 +95,9 @@ fn reset_sent<F: Fields>(ctx: *mut c_void, sk: Base, reason: i32) {
         return;
     }
     if let Some(netns) = traced::<F>(sk, COUNTER_RESETS_SENT) {
-        report::<F>(ctx, sk, netns, KIND_RESET_SENT, reason);
+        // Without a segment that asks for it, the kernel gives the connection up by itself.
+        let unasked = u64::from(asked_by.is_null());
+        report::<F>(ctx, sk, netns, KIND_RESET_SENT, (reason, unasked));
     }
 }
 
@@ -105,7 +107,7 @@ fn retransmit<F: Fields>(ctx: *mut c_void, sk: Base) {
     // SAFETY: the hook's own socket is live.
     let state = unsafe { ends::state::<F>(sk) };
     if SYN_OR_FIN_IN_FLIGHT >> (state & 31) & 1 != 0 {
-        report::<F>(ctx, sk, netns, KIND_RETRANSMIT, 0);
+        report::<F>(ctx, sk, netns, KIND_RETRANSMIT, (0, 0));
     }
 }
 
@@ -114,7 +116,7 @@ fn destroyed<F: Fields>(ctx: *mut c_void, sk: Base) {
     let Some(netns) = traced::<F>(sk, COUNTER_DESTROYED) else { return };
     // SAFETY: the hook's own socket is live.
     if unsafe { ends::remote_port::<F>(sk) } != 0 {
-        report::<F>(ctx, sk, netns, KIND_DESTROYED, 0);
+        report::<F>(ctx, sk, netns, KIND_DESTROYED, (0, 0));
     }
 }
 
@@ -131,7 +133,13 @@ fn traced<F: Fields>(sk: Base, counter: usize) -> Option<u32> {
 }
 
 #[inline(always)]
-fn report<F: Fields>(ctx: *mut c_void, sk: Base, netns: u32, kind: u16, value: i32) {
+fn report<F: Fields>(
+    ctx: *mut c_void,
+    sk: Base,
+    netns: u32,
+    kind: u16,
+    (value, other): (i32, u64),
+) {
     // SAFETY: a clock is read, and the hook's own socket is live.
     unsafe {
         let state = ends::state::<F>(sk);
@@ -142,7 +150,7 @@ fn report<F: Fields>(ctx: *mut c_void, sk: Base, netns: u32, kind: u16, value: i
             old_state: state,
             new_state: state,
             value,
-            other: 0,
+            other,
         };
         life::report::<F>(ctx, sk, &moment, Who::Anybody);
     }

@@ -110,8 +110,13 @@ pub enum LifeStep {
     Request,
     /// The SYN-ACK of a request is sent again, for the how many-th time.
     SynAckRetransmit(u32),
-    /// A RST is sent; with the number of `enum sk_rst_reason` where the kernel says (6.10).
-    ResetSent(Option<u32>),
+    /// A RST is sent.
+    ResetSent {
+        /// Number of `enum sk_rst_reason` where the kernel says (6.10).
+        reason: Option<u32>,
+        /// Whether no segment has asked for it: the kernel itself gives the connection up.
+        unasked: bool,
+    },
     /// A SYN or FIN is sent again, in this state.
     Retransmit(TcpState),
     /// The socket was freed, so its descriptor is gone.

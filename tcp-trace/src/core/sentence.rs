@@ -209,7 +209,9 @@ pub fn of_end(from: S, verdict: Verdict, detail: Detail, process: &str) -> Strin
             error.unwrap_or("no error left for the process")
         ),
         CloseReason::RstSent => {
-            "data came for the closed socket: this host answers with a RST".to_owned()
+            "data came for the closed socket, or TCP_LINGER2 lets none wait: this host answers with \
+             a RST"
+                .to_owned()
         }
         CloseReason::Refused => {
             "refused: the peer answered the SYN with a RST (nobody listens there)".to_owned()
@@ -229,7 +231,7 @@ pub fn of_end(from: S, verdict: Verdict, detail: Detail, process: &str) -> Strin
             "the listener went away before accept(): the kernel sends a RST".to_owned()
         }
         CloseReason::OrphanKilled => {
-            "the kernel gave up the closed socket (tcp_max_orphans, memory or SO_LINGER2)"
+            "the kernel gave up the closed socket (tcp_max_orphans, memory or TCP_LINGER2)"
                 .to_owned()
         }
         CloseReason::Destroyed => "destroyed from outside (ss -K)".to_owned(),

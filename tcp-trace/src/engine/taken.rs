@@ -63,7 +63,7 @@ fn kind(body: &Body) -> Option<usize> {
         LifeStep::TimeWaitRefused => 8,
         LifeStep::Request => 9,
         LifeStep::SynAckRetransmit(_) => 10,
-        LifeStep::ResetSent(_) => 11,
+        LifeStep::ResetSent { .. } => 11,
         LifeStep::Retransmit(_) => 12,
         LifeStep::Destroyed => 13,
         LifeStep::NetnsGone => 14,

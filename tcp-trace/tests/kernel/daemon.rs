@@ -13,7 +13,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use tcp_trace::{
-    api::{Connection, ConnectionList, Status},
+    api::{Connection, ConnectionList, Endpoint, Status},
     core::tcp_state::TcpState,
 };
 use tempfile::TempDir;
@@ -152,9 +152,26 @@ impl Daemon {
     /// Whether births and ends of mini-sockets are hooked. Where they are not, the peer's FIN that
     /// turns a `FIN_WAIT2` mini-socket into a `TIME_WAIT` is not seen before the next snapshot.
     pub(crate) fn sees_time_wait(&self) -> bool {
+        self.hooks("time_wait_born_")
+    }
+
+    /// Whether a program whose name begins so is attached.
+    pub(crate) fn hooks(&self, program: &str) -> bool {
         let status: Status = serde_json::from_str(&self.get("/api/v1/status")).unwrap();
-        let mut attached = status.hooks.iter().filter(|hook| hook.attached);
-        attached.any(|hook| hook.program.starts_with("time_wait_born"))
+        status.hooks.iter().any(|hook| hook.attached && hook.program.starts_with(program))
+    }
+
+    /// Every connection between these ends that is open, or closed not long ago, with its timeline,
+    /// oldest first.
+    pub(crate) fn stories(&self, local: SocketAddr, remote: SocketAddr) -> Vec<Connection> {
+        let path = format!("/api/v1/connections?limit=0&closed=true&port={}", local.port());
+        let list: ConnectionList = serde_json::from_str(&self.get(&path)).unwrap();
+        let end = |end: &Endpoint| SocketAddr::new(end.addr, end.port);
+        let is = |known: &&Connection| (end(&known.local), end(&known.remote)) == (local, remote);
+        let mut ids: Vec<_> = list.connections.iter().filter(is).map(|known| &*known.id).collect();
+        ids.sort_by_key(|id| u64::from_str_radix(id, 16).unwrap());
+        let whole = |id| serde_json::from_str(&self.get(&format!("/api/v1/connections/{id}")));
+        ids.into_iter().map(|id| whole(id).unwrap()).collect()
     }
 
     /// Every sample of `/metrics`.

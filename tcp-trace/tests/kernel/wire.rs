@@ -25,6 +25,10 @@ const INTERFACE: &str = "wire";
 const PACKET: usize = 2048;
 /// FIN among the TCP flags.
 const FIN: u8 = 1;
+/// SYN, likewise.
+const SYN: u8 = 2;
+/// RST, likewise.
+const RST: u8 = 4;
 
 /// What happens to a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +36,8 @@ enum Mode {
     Passes,
     IsHeld,
     IsLost,
+    /// Passes, unless it is a TCP segment with nothing in it but an acknowledgement.
+    LosesBareAcks,
     /// The test is over.
     Ends,
 }
@@ -68,6 +74,11 @@ impl Wire {
         Self { left, right, state, ends, forwarder: Some(forwarder) }
     }
 
+    /// The address of the left end.
+    pub(crate) fn left_address(v4: bool) -> IpAddr {
+        address(v4, 1)
+    }
+
     /// The address of the right end.
     pub(crate) fn right_address(v4: bool) -> IpAddr {
         address(v4, 2)
@@ -81,6 +92,25 @@ impl Wire {
     /// Loses what comes from now on.
     pub(crate) fn lose(&self) {
         self.state.lock().unwrap().mode = Mode::IsLost;
+    }
+
+    /// Loses what is held.
+    pub(crate) fn forget(&self) {
+        self.state.lock().unwrap().held.clear();
+    }
+
+    /// Loses segments from now on that do nothing but acknowledge.
+    pub(crate) fn lose_bare_acks(&self) {
+        self.state.lock().unwrap().mode = Mode::LosesBareAcks;
+    }
+
+    /// Waits until the left end (0) or the right one (1) has sent this many packets that are held.
+    pub(crate) fn until_held(&self, from: usize, packets: usize) {
+        let is = |state: &State| state.held.iter().filter(|(to, _)| *to != from).count() == packets;
+        until(
+            || format!("{packets} packets of {from} should be held: {:?}", self.state),
+            || is(&self.state.lock().unwrap()).then_some(()),
+        );
     }
 
     /// Waits until both ends have sent a FIN that is held.
@@ -99,6 +129,18 @@ impl Wire {
     pub(crate) fn deliver(&self) {
         let mut state = self.state.lock().unwrap();
         for (to, packet) in std::mem::take(&mut state.held) {
+            write(&self.ends[to], &packet);
+        }
+    }
+
+    /// Delivers what is held for the left end (0) or the right one (1), and goes on holding.
+    pub(crate) fn deliver_to(&self, end: usize) {
+        let mut state = self.state.lock().unwrap();
+        let (now, held) =
+            std::mem::take(&mut state.held).into_iter().partition(|(to, _)| *to == end);
+        state.held = held;
+        let now: Vec<(usize, Vec<u8>)> = now;
+        for (to, packet) in now {
             write(&self.ends[to], &packet);
         }
     }
@@ -177,6 +219,8 @@ fn forward(ends: &[File; 2], state: &Mutex<State>) {
             let to = 1 - from;
             match state.mode {
                 Mode::Passes => write(&ends[to], &packet),
+                Mode::LosesBareAcks if is_bare_ack(&packet) => {}
+                Mode::LosesBareAcks => write(&ends[to], &packet),
                 Mode::IsHeld => state.held.push((to, packet)),
                 Mode::IsLost | Mode::Ends => {}
             }
@@ -191,10 +235,22 @@ fn write(mut end: &File, packet: &[u8]) {
 
 /// Whether this is a TCP segment with a FIN.
 fn is_fin(packet: &[u8]) -> bool {
-    let tcp = match packet.first().map(|byte| byte >> 4) {
-        Some(4) if packet[9] == 6 => usize::from(packet[0] & 15) * 4,
-        Some(6) if packet[6] == 6 => 40,
-        _ => return false,
-    };
-    packet.get(tcp + 13).is_some_and(|flags| flags & FIN != 0)
+    let tcp = tcp(packet);
+    tcp.and_then(|tcp| tcp.get(13)).is_some_and(|flags| flags & FIN != 0)
+}
+
+/// Whether this is a TCP segment without data, and without a flag that means more than data would.
+fn is_bare_ack(packet: &[u8]) -> bool {
+    let Some(tcp) = tcp(packet) else { return false };
+    let header = usize::from(tcp[12] >> 4) * 4;
+    tcp[13] & (FIN | SYN | RST) == 0 && tcp.len() == header
+}
+
+/// The TCP segment of a packet.
+fn tcp(packet: &[u8]) -> Option<&[u8]> {
+    match packet.first().map(|byte| byte >> 4) {
+        Some(4) if packet[9] == 6 => packet.get(usize::from(packet[0] & 15) * 4..),
+        Some(6) if packet[6] == 6 => packet.get(40..),
+        _ => None,
+    }
 }

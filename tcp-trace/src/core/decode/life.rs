@@ -47,7 +47,10 @@ fn step(record: &wire::LifeRecord) -> Result<LifeStep, DecodeError> {
         wire::KIND_TIME_WAIT_REFUSED => LifeStep::TimeWaitRefused,
         wire::KIND_REQUEST => LifeStep::Request,
         wire::KIND_SYNACK_RETRANSMIT => LifeStep::SynAckRetransmit(count.saturating_add(1)),
-        wire::KIND_RESET_SENT => LifeStep::ResetSent(u32::try_from(record.value).ok()),
+        wire::KIND_RESET_SENT => LifeStep::ResetSent {
+            reason: u32::try_from(record.value).ok(),
+            unasked: record.other != 0,
+        },
         wire::KIND_RETRANSMIT => LifeStep::Retransmit(state(record.old_state)?),
         wire::KIND_DESTROYED => LifeStep::Destroyed,
         wire::KIND_SNAPSHOT_BEGUN => LifeStep::SnapshotBegun { since: Ts(record.other) },

@@ -38,9 +38,9 @@ impl Table {
                 self.statistics.synack_retransmits += 1;
                 self.half_open.again(request, at, count);
             }
-            LifeStep::ResetSent(reason) => {
+            LifeStep::ResetSent { reason, unasked } => {
                 self.statistics.resets_sent += 1;
-                if !self.late_reset(life.socket, at, reason) {
+                if !self.late_reset(life.socket, at, reason, unasked) {
                     self.segment(at, life, Segment::ResetSent(reason));
                 }
             }

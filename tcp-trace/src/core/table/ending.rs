@@ -9,6 +9,7 @@ use crate::core::{
     close::{self, CloseReason, ClosedBy, Verdict},
     connection::{Connection, ConnectionId},
     direction::Direction,
+    errno,
     event::{SocketId, StateChange},
     half_open::HalfOpens,
     reconcile::RecentEnds,
@@ -70,14 +71,16 @@ pub(super) fn fate(
     if sources.resets && may_have_reset(connection, change) { Fate::Undecided } else { Fate::Over }
 }
 
-/// Whether it is an orphan that data may have ended: `tcp_done()` first, then the RST.
+/// Whether it is an orphan that data may have ended, or the kernel for want of room: the change
+/// first, then the RST. Data that does not acknowledge our FIN goes through `tcp_reset()`, which
+/// leaves the error of a RST received.
 fn may_have_reset(connection: &Connection, change: &StateChange) -> bool {
     let refused = connection
         .timeline
         .steps()
         .iter()
         .any(|step| step.kind == StepKind::Mark(Mark::TimeWaitRefused));
-    change.error == 0
+    [0, errno::ECONNRESET].contains(&change.error)
         && !refused
         && matches!(change.old, TcpState::FinWait1 | TcpState::FinWait2)
         && change.flags.is_some_and(|flags| !flags.attached && !flags.fin_received)
@@ -238,7 +241,13 @@ impl Table {
     }
 
     /// A RST has been sent for a socket that has ended just before: it explains an undecided end.
-    pub(super) fn late_reset(&mut self, socket: SocketId, at: Ts, reason: Option<u32>) -> bool {
+    pub(super) fn late_reset(
+        &mut self,
+        socket: SocketId,
+        at: Ts,
+        reason: Option<u32>,
+        unasked: bool,
+    ) -> bool {
         let segment = Segment::ResetSent(reason);
         let same = |known: &Connection| match (known.socket.cookie, socket.cookie) {
             (Some(known), Some(cookie)) => known == cookie,
@@ -249,7 +258,10 @@ impl Table {
             let connection = &mut held.connection;
             connection.timeline.push_segment(at, segment, 1);
             if let Some(judged) = &mut connection.judged {
-                judged.verdict.reason = CloseReason::RstSent;
+                judged.verdict.reason =
+                    if unasked { CloseReason::OrphanKilled } else { CloseReason::RstSent };
+                // No RST is answered with a RST, so none has come.
+                judged.verdict.error = 0;
                 judged.verdict.by = judged.verdict.by.or(Some(ClosedBy::Local));
             }
             self.held.push_front(held);

@@ -147,7 +147,8 @@ fn a_reset_just_after_the_end_of_an_orphan_is_its_reason() {
         table.apply(&event(6_000, ending(1, S::FinWait1, ORPHAN)));
         assert_eq!(table.closed().count(), 0);
         if reset {
-            table.apply(&life(6_100, 1, LifeStep::ResetSent(None)));
+            let asked = LifeStep::ResetSent { reason: None, unasked: false };
+            table.apply(&life(6_100, 1, asked));
         } else {
             table.tick(Ts(SECOND));
         }
@@ -157,6 +158,40 @@ fn a_reset_just_after_the_end_of_an_orphan_is_its_reason() {
         assert_eq!(table.statistics().closed_count(reason, Some(ClosedBy::Local)), 1);
         assert!(table.next_decided().is_none());
     }
+}
+
+#[test]
+fn what_ends_an_orphan_is_told_by_the_reset_that_follows() {
+    let orphans = [(S::FinWait1, 0), (S::FinWait2, 0), (S::FinWait1, 104), (S::FinWait2, 104)];
+    for ((state, error), unasked) in
+        orphans.into_iter().flat_map(|orphan| [(orphan, false), (orphan, true)])
+    {
+        let mut table = table();
+        table.set_sources(Sources { time_wait: true, calls: true, resets: true });
+        walk(&mut table, 1, &[S::Close, S::SynSent, S::Established, S::FinWait1]);
+        if state == S::FinWait2 {
+            walk(&mut table, 1, &[S::FinWait1, S::FinWait2]);
+        }
+        table.apply(&event(6_000, StateChange { error, ..ending(1, state, ORPHAN) }));
+        assert_eq!(table.closed().count(), 0);
+        table.apply(&life(6_100, 1, LifeStep::ResetSent { reason: None, unasked }));
+        let verdict = table.next_decided().unwrap().judged.unwrap().verdict;
+        let reason = if unasked { CloseReason::OrphanKilled } else { CloseReason::RstSent };
+        assert_eq!((verdict.reason, verdict.error), (reason, 0), "{state} {error}");
+        assert_eq!(table.statistics().resets_received, 0);
+    }
+}
+
+#[test]
+fn a_reset_received_by_an_orphan_is_decided_late() {
+    let mut table = table();
+    table.set_sources(Sources { time_wait: true, calls: true, resets: true });
+    walk(&mut table, 1, &[S::Close, S::SynSent, S::Established, S::FinWait1]);
+    table.apply(&event(6_000, StateChange { error: 104, ..ending(1, S::FinWait1, ORPHAN) }));
+    table.tick(Ts(SECOND));
+    let verdict = table.next_decided().unwrap().judged.unwrap().verdict;
+    assert_eq!((verdict.reason, verdict.error), (CloseReason::ResetAfterFin, 104));
+    assert_eq!(table.statistics().resets_received, 1);
 }
 
 #[test]
@@ -200,7 +235,7 @@ fn any_step() -> impl proptest::strategy::Strategy<Value = LifeStep> {
             9 => LifeStep::TimeWaitRefused,
             10 => LifeStep::Request,
             11 => LifeStep::SynAckRetransmit(count),
-            12 => LifeStep::ResetSent(flag.then_some(count)),
+            12 => LifeStep::ResetSent { reason: flag.then_some(count), unasked: flag },
             13 => LifeStep::Retransmit(state),
             14 => LifeStep::Destroyed,
             15 => LifeStep::SnapshotBegun { since: Ts(number) },
