@@ -32,8 +32,9 @@ use crate::{
     kernel::{counters::Counters, programs::ProgramRuns},
 };
 
-/// How long a record waits for older ones of other CPUs.
-pub(crate) const REORDER_WINDOW: Duration = Duration::from_millis(10);
+/// How long a record waits for older ones of other CPUs. A program takes its time before it writes
+/// its record, and between the two a virtual machine's CPU may be taken away.
+pub(crate) const REORDER_WINDOW: Duration = Duration::from_millis(30);
 /// Records that may wait.
 const REORDER_LIMIT: usize = 1 << 20;
 
