@@ -209,6 +209,21 @@ fn parents_of_mptcp_are_listed_and_not_counted() {
 }
 
 #[test]
+fn who_accepts_before_the_handshake_is_over_knows_both_ends() {
+    let mut table = table();
+    let mut birth = change(2, S::Listen, S::SynRecv);
+    let whole = birth.flow;
+    birth.flow.remote = "0.0.0.0:0".parse().unwrap();
+    table.apply(&event(1, birth));
+    assert!(!table.live().next().unwrap().has_both_ends());
+    table.apply(&life(2, 2, LifeStep::Accept(Some(caller("worker", 11)))));
+    assert_eq!(table.live().next().unwrap().flow, whole);
+    table.apply(&event(3, change(2, S::SynRecv, S::Established)));
+    assert!(table.live().next().unwrap().is_complete(0));
+    assert_consistent(&table);
+}
+
+#[test]
 fn a_parent_of_mptcp_is_cloned_off_its_listener_and_ends_without_a_mini_socket() {
     let mut table = table();
     let parent = |change| StateChange { protocol: Protocol::Mptcp, ..change };
