@@ -174,7 +174,8 @@ impl Connection {
 
     /// Notes a `close()` that found nothing to change, unless the call itself was told.
     pub fn note_marker(&mut self, at: Ts, change: &StateChange) {
-        if !self.close_told {
+        // listen() of a parent of MPTCP sets its state twice.
+        if !self.close_told && change.old != TcpState::Listen {
             let (call, by, state) = (Call::Close, change.current, change.old);
             self.timeline.push(at, StepKind::Call { call, by, state });
         }
@@ -348,7 +349,7 @@ fn is_birth_of_child(change: &StateChange) -> bool {
 
 fn direction(change: &StateChange) -> Direction {
     match (change.old, change.new) {
-        (TcpState::Listen, TcpState::SynRecv) => Direction::Inbound,
+        (TcpState::Listen, TcpState::SynRecv | TcpState::Established) => Direction::Inbound,
         (TcpState::Close, TcpState::SynSent) | (TcpState::SynSent, _) => Direction::Outbound,
         _ => Direction::Unknown,
     }

@@ -145,9 +145,12 @@ pub fn event(record: &Record) -> Result<Event, DecodeError> {
 
 fn state_change(record: &wire::StateRecord) -> Result<Event, DecodeError> {
     let has = |bit| record.valid & bit != 0;
+    let protocol = protocol(record.protocol);
+    // A parent of MPTCP is cloned off its listener with the listener's cookie, and keeps it.
+    let has_cookie = has(wire::VALID_COOKIE) && protocol != Protocol::Mptcp;
     let change = StateChange {
         socket: SocketId {
-            cookie: NonZeroU64::new(record.cookie).filter(|_| has(wire::VALID_COOKIE)),
+            cookie: NonZeroU64::new(record.cookie).filter(|_| has_cookie),
             sk: record.sk,
         },
         origin: if record.kind == wire::KIND_SEED { Origin::Snapshot } else { Origin::Live },
@@ -157,7 +160,7 @@ fn state_change(record: &wire::StateRecord) -> Result<Event, DecodeError> {
             local: end(record.local_addr, record.local_port),
             remote: end(record.remote_addr, record.remote_port),
         },
-        protocol: protocol(record.protocol),
+        protocol,
         netns: has(wire::VALID_NETNS).then_some(record.netns),
         error: record.sk_err,
         transfer: has(wire::VALID_TCP).then(|| transfer(record)),

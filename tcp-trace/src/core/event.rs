@@ -3,7 +3,10 @@
 
 use std::{borrow::Cow, fmt, net::SocketAddr, num::NonZeroU64};
 
-use super::{clock::Ts, tcp_state::TcpState};
+use super::{
+    clock::Ts,
+    tcp_state::{TcpState, Transition},
+};
 
 /// Something that happened at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +65,21 @@ pub struct StateChange {
     pub flags: Option<SockFlags>,
     /// The task on whose back the change ran: often **not** the owner.
     pub current: Option<Task>,
+}
+
+impl StateChange {
+    /// What kind of change this is. A parent of MPTCP takes no part in the protocol's own states:
+    /// it is cloned off its listener established, and ends as its subflows let it.
+    #[must_use]
+    pub fn transition(&self) -> Transition {
+        match self.old.transition(self.new) {
+            Transition::Illegal if self.protocol == Protocol::Mptcp => {
+                let cloned = self.old == TcpState::Listen && self.new != TcpState::Listen;
+                if cloned { Transition::Birth } else { Transition::Step }
+            }
+            kind => kind,
+        }
+    }
 }
 
 /// What happens in a connection's life beside its state changes.

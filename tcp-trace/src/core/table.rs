@@ -145,7 +145,7 @@ impl Table {
             self.statistics.unidentified += 1;
             return Outcome::Nothing;
         }
-        let transition = change.old.transition(change.new);
+        let transition = change.transition();
         match self.locate_event(change) {
             Some(slot) if self.holds(slot, |known| !known.is_full()) => {
                 if change.old == TcpState::Close && transition == Transition::Marker {
@@ -184,7 +184,7 @@ impl Table {
     fn locate_event(&mut self, change: &StateChange) -> Option<usize> {
         let found = self.locate(change.socket);
         // At its birth a child carries its listener's ends.
-        let birth = change.old.transition(change.new) == Transition::Birth;
+        let birth = change.transition() == Transition::Birth;
         if found.is_some() || birth || change.socket.cookie.is_some() {
             return found;
         }
@@ -322,7 +322,7 @@ impl Table {
         match (change.old, change.new) {
             (TcpState::Close, TcpState::SynSent) => current(OwnerSource::Connect),
             (TcpState::Close, TcpState::Listen) => current(OwnerSource::Listen),
-            (TcpState::Listen, TcpState::SynRecv) => {
+            (TcpState::Listen, TcpState::SynRecv | TcpState::Established) => {
                 self.census.listeners.owner_of(change.netns, change.flow.local)
             }
             _ => None,

@@ -44,7 +44,7 @@ fn identity(known: &Connection) -> (&str, u32, &str) {
 
 /// The client closes; what is left of it waits for the server's FIN, told as one connection.
 #[track_caller]
-fn orphan<'a>(scene: &'a Scene) -> (Pair<'a>, Connection) {
+fn orphan(scene: &Scene) -> (Pair<'_>, Connection) {
     let pair = scene.pair();
     let before = scene.tells(pair.ends, "established", |known| known.state == "established");
     pair.client.close();
@@ -60,7 +60,7 @@ fn orphan<'a>(scene: &'a Scene) -> (Pair<'a>, Connection) {
 /// It is over: the same connection to the end, and told why where that is known.
 #[track_caller]
 fn over(scene: &Scene, known: &Connection, ends: Ends, sentence: &str) {
-    let told = scene.tells(ends, "over", |known| is_over(known));
+    let told = scene.tells(ends, "over", is_over);
     assert_eq!(identity(&told), identity(known), "one connection");
     assert!(words(&told).last().unwrap().ends_with(">close"), "{told:#?}");
     if scene.hooked {
@@ -272,7 +272,7 @@ fn mini_sockets_run_out_of_room() {
         if !scene.hooked {
             // It is taken for a mini-socket until the next snapshot does not show it.
             scene.counts("tcp_trace_time_wait_overflow_total", 0);
-            let told = scene.tells(pair.ends, "over", |known| is_over(known));
+            let told = scene.tells(pair.ends, "over", is_over);
             assert_eq!(told.close_reason.as_deref(), Some("fin_active"));
             let kernels =
                 "tcp_trace_kernel_counts_total{group=\"TcpExt\",name=\"TCPTimeWaitOverflow\"}";
@@ -280,7 +280,7 @@ fn mini_sockets_run_out_of_room() {
             return;
         }
         scene.counts("tcp_trace_time_wait_overflow_total", 1);
-        let told = scene.tells(pair.ends, "over", |known| is_over(known));
+        let told = scene.tells(pair.ends, "over", is_over);
         assert_eq!(told.close_reason.as_deref(), Some("fin_active"), "{told:#?}");
         let words = words(&told);
         assert!(words.contains(&"!time_wait_refused".to_owned()), "{words:?}");

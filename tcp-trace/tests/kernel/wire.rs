@@ -218,9 +218,8 @@ fn forward(ends: &[File; 2], state: &Mutex<State>) {
             packet.truncate(length);
             let to = 1 - from;
             match state.mode {
-                Mode::Passes => write(&ends[to], &packet),
                 Mode::LosesBareAcks if is_bare_ack(&packet) => {}
-                Mode::LosesBareAcks => write(&ends[to], &packet),
+                Mode::Passes | Mode::LosesBareAcks => write(&ends[to], &packet),
                 Mode::IsHeld => state.held.push((to, packet)),
                 Mode::IsLost | Mode::Ends => {}
             }

@@ -3,6 +3,7 @@
 use super::{Outcome, Table};
 use crate::core::{
     clock::Ts,
+    connection::Connection,
     event::{Caller, LifeEvent, LifeStep},
     owner::{Owner, OwnerSource},
     tcp_state::TcpState,
@@ -16,7 +17,13 @@ impl Table {
             LifeStep::Connect(caller) => self.connect(at, life, caller),
             LifeStep::Accept(caller) => {
                 let owner = caller.map(|caller| Owner::of_caller(caller, OwnerSource::Accept));
-                self.call(at, life, Call::Accept, caller, owner);
+                let slot = self.call(at, life, Call::Accept, caller, owner);
+                // Before the handshake is over (Fast Open), the child has its listener's ends.
+                if let Some(slot) =
+                    slot.filter(|slot| !self.holds(*slot, Connection::has_both_ends))
+                {
+                    self.ends_chosen(slot, at, life);
+                }
             }
             LifeStep::Close(caller, _) => {
                 let owner = caller.map(|caller| Owner::of_caller(caller, OwnerSource::Close));
@@ -64,6 +71,11 @@ impl Table {
     fn connect(&mut self, at: Ts, life: &LifeEvent, caller: Option<Caller>) {
         let owner = caller.map(|caller| Owner::of_caller(caller, OwnerSource::Connect));
         let Some(slot) = self.call(at, life, Call::Connect, caller, owner) else { return };
+        self.ends_chosen(slot, at, life);
+    }
+
+    /// A call knows both ends of its connection, where it has both.
+    fn ends_chosen(&mut self, slot: usize, at: Ts, life: &LifeEvent) {
         if life.flow.local.port() == 0 || life.flow.remote.port() == 0 {
             return;
         }

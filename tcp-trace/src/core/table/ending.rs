@@ -63,12 +63,18 @@ pub(super) fn fate(
         return Fate::Mini(mini);
     }
     let orderly = matches!(verdict.reason, CloseReason::FinActive | CloseReason::Simultaneous);
+    // A parent of MPTCP has none, and no RST of its own: its subflows have.
+    let may_have_mini = !sources.time_wait && connection.is_counted();
     if let Some(substate) =
-        time_wait::inferred_substate(change).filter(|_| orderly && !sources.time_wait)
+        time_wait::inferred_substate(change).filter(|_| orderly && may_have_mini)
     {
         return Fate::Mini(Mini::inferred(at, substate));
     }
-    if sources.resets && may_have_reset(connection, change) { Fate::Undecided } else { Fate::Over }
+    if sources.resets && connection.is_counted() && may_have_reset(connection, change) {
+        Fate::Undecided
+    } else {
+        Fate::Over
+    }
 }
 
 /// Whether it is an orphan that data may have ended, or the kernel for want of room: the change

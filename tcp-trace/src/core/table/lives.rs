@@ -8,6 +8,7 @@ use super::{
 };
 use crate::core::{
     close::{CloseReason, ClosedBy},
+    direction::Direction,
     event::{Caller, Comm, LifeEvent, LifeStep, Protocol, SockFlags, Task, TimeWaitEnd},
     timeline::{Call, Segment},
 };
@@ -205,6 +206,42 @@ fn parents_of_mptcp_are_listed_and_not_counted() {
     table.apply(&event(2, StateChange { protocol: Protocol::Mptcp, ..end }));
     assert_eq!(table.statistics().closed, [[0; 4]; 16]);
     assert_eq!(table.population().applied_matrix().total(), 0);
+}
+
+#[test]
+fn who_accepts_before_the_handshake_is_over_knows_both_ends() {
+    let mut table = table();
+    let mut birth = change(2, S::Listen, S::SynRecv);
+    let whole = birth.flow;
+    birth.flow.remote = "0.0.0.0:0".parse().unwrap();
+    table.apply(&event(1, birth));
+    assert!(!table.live().next().unwrap().has_both_ends());
+    table.apply(&life(2, 2, LifeStep::Accept(Some(caller("worker", 11)))));
+    assert_eq!(table.live().next().unwrap().flow, whole);
+    table.apply(&event(3, change(2, S::SynRecv, S::Established)));
+    assert!(table.live().next().unwrap().is_complete(0));
+    assert_consistent(&table);
+}
+
+#[test]
+fn a_parent_of_mptcp_is_cloned_off_its_listener_and_ends_without_a_mini_socket() {
+    let mut table = table();
+    let parent = |change| StateChange { protocol: Protocol::Mptcp, ..change };
+    table.apply(&event(1, parent(change(1, S::Close, S::Listen))));
+    table.apply(&event(1, parent(change(1, S::Listen, S::Listen))));
+    assert_eq!(table.live().next().unwrap().timeline.steps().len(), 1);
+    table.apply(&event(2, parent(change(2, S::Listen, S::Established))));
+    assert_eq!(table.len(), 2);
+    let child = table.live().find(|known| known.state == S::Established).unwrap();
+    assert!(child.direction == Direction::Inbound && !child.found && child.is_complete(0));
+    table.apply(&event(3, parent(change(2, S::Established, S::FinWait1))));
+    table.apply(&event(4, parent(change(2, S::FinWait1, S::FinWait2))));
+    table.apply(&event(5, parent(ending(2, S::FinWait2, ORPHAN))));
+    assert_eq!(table.len(), 1);
+    let ended = table.closed().next().unwrap();
+    assert!(ended.mini.is_none() && ended.closed.is_some());
+    assert_eq!(table.statistics().illegal_transitions, 0);
+    assert_consistent(&table);
 }
 
 #[test]
