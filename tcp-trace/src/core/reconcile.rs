@@ -11,8 +11,10 @@ use rustc_hash::FxHashMap;
 
 use super::{clock::Ts, event::Flow};
 
-/// A socket is shown a moment longer, or later, than its events tell.
-pub const GRACE: Duration = Duration::from_millis(20);
+/// A socket is shown a moment longer, or later, than its events tell: the kernel makes a change
+/// after it has told of it, and between the two a virtual machine's CPU may be taken away. What
+/// has changed within this time before a snapshot is left to the next.
+pub const GRACE: Duration = Duration::from_millis(500);
 /// Ends remembered.
 const ENDS_LIMIT: usize = 1 << 16;
 /// How long they are remembered.

@@ -63,7 +63,11 @@ fn a_storm_is_told_to_the_last_connection() {
     figures::judge(&daemon, &storm.netns(), &before, storm.of_kind(Kind::GivenUp));
     let status: Status = serde_json::from_str(&daemon.get("/api/v1/status")).unwrap();
     let Reconciled { state, found, gone } = status.reconciled;
-    assert!(!hooked || (state, found, gone) == (0, 0, 0), "{:?}", status.reconciled);
+    // Nothing is put right but what the kernel says it has kept from us.
+    let missed: u64 = daemon.metrics().nonzero("tcp_trace_probe_misses_total").values().sum();
+    let excuses = table::excuses(&daemon);
+    let corrected = state + found + gone;
+    assert!(!hooked || corrected <= missed, "{:?} corrected; {excuses}", status.reconciled);
 }
 
 #[test]

@@ -95,8 +95,11 @@ fn by_state(rows: &[&(u32, Row)]) -> String {
 pub(super) fn excuses(daemon: &Daemon) -> String {
     let metrics = daemon.get("/metrics");
     let telling = ["_misses_total{", "_late_records_total ", "_events_lost_total{"];
-    let tells =
-        |line: &&str| telling.iter().any(|name| line.contains(name)) && !line.ends_with(" 0");
+    let tells = |line: &&str| {
+        !line.starts_with('#')
+            && telling.iter().any(|name| line.contains(name))
+            && !line.ends_with(" 0")
+    };
     metrics.lines().filter(tells).collect::<Vec<_>>().join("; ")
 }
 
