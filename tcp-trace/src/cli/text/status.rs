@@ -5,7 +5,7 @@ use super::{
     style::{Paint, Style},
     words,
 };
-use crate::api::Status;
+use crate::api::{Reconciled, Status};
 
 /// A few lines: who traces what since when, what was lost, what is reduced.
 pub(crate) fn status(status: &Status, style: &Style) -> String {
@@ -14,6 +14,7 @@ pub(crate) fn status(status: &Status, style: &Style) -> String {
     page.parts(&held(status), " · ", 2).newline();
     let (paint, losses) = losses(status);
     page.wrap(paint, &losses, 2).newline();
+    corrections(&mut page, status);
     hooks(&mut page, status);
     for lack in &status.degradations {
         let text = format!("reduced: {}: {}; {}", lack.feature, lack.reason, lack.effect);
@@ -81,17 +82,35 @@ fn losses(status: &Status) -> (Paint, String) {
     (Paint::Yellow, format!("{events}, {} lost ({places}){late}", words::count(lost)))
 }
 
+/// What is attached. Why something is not, `doctor` tells; what that costs stands below.
 fn hooks(page: &mut Page<'_>, status: &Status) {
-    let attached = status.hooks.iter().filter(|hook| hook.attached).count();
-    let all = status.hooks.len();
     let backend = if status.backend.is_empty() { words::UNKNOWN } else { &status.backend };
-    let text = format!("state changes by {backend}; {attached} of {all} hooks attached");
-    page.wrap(Paint::Plain, &text, 2).newline();
-    for hook in status.hooks.iter().filter(|hook| !hook.attached) {
-        let why = hook.reason.as_deref().unwrap_or("no reason given");
-        let text = format!("not attached: {} {}: {why}", hook.backend, hook.hook);
-        page.at(2).wrap(Paint::Yellow, &text, 4).newline();
+    page.wrap(Paint::Plain, &format!("state changes by {backend}"), 2).newline();
+    let attached: Vec<_> = status
+        .hooks
+        .iter()
+        .filter(|hook| hook.attached)
+        .map(|hook| format!("{} {}", hook.backend, hook.hook))
+        .collect();
+    if !attached.is_empty() {
+        let text = format!("attached: {}", attached.join(", "));
+        page.at(2).wrap(Paint::Plain, &text, 4).newline();
     }
+}
+
+/// What snapshots have put right.
+fn corrections(page: &mut Page<'_>, status: &Status) {
+    let Reconciled { state, found, gone } = status.reconciled;
+    let half_open = words::count(status.half_open);
+    let text = if state + found + gone == 0 {
+        format!("{half_open} half-open; snapshots of the kernel agree")
+    } else {
+        let [state, found, gone] = [state, found, gone].map(words::count);
+        format!(
+            "{half_open} half-open; snapshots have put right {state} states, found {found} connections and ended {gone}"
+        )
+    };
+    page.wrap(Paint::Plain, &text, 2).newline();
 }
 
 #[cfg(test)]
@@ -132,7 +151,9 @@ mod tests {
 tcp-trace 0.1.0   pid 4242   kernel 6.18.15   tracing for 3 h 14 min (since 2026-03-01 08:46:01)
 812 connections held, room for 1,000,000
 12,345,678 events, nothing lost
-state changes by tp_btf; 1 of 1 hooks attached";
+0 half-open; snapshots of the kernel agree
+state changes by tp_btf
+  attached: tp_btf inet_sock_set_state";
         assert_eq!(status(&well(), &plain(100)), text);
     }
 
@@ -168,8 +189,9 @@ tcp-trace 0.1.0   pid 4242   kernel 6.18.15
   network namespaces 4026531840 only
 12,345,678 events, 1,204 lost (output_enospc 1,204), 2 too late to be put in
   order
-state changes by tp_btf; 1 of 2 hooks attached
-  not attached: fexit inet_csk_accept: EPERM
+0 half-open; snapshots of the kernel agree
+state changes by tp_btf
+  attached: tp_btf inet_sock_set_state
   reduced: owners: fexit refused[0m; accepted sockets are found through /proc";
         assert_eq!(status(&troubled, &ascii(80)), text);
     }
@@ -185,6 +207,6 @@ state changes by tp_btf; 1 of 2 hooks attached
         let shown = status(&lossy, &colour(120));
         assert!(shown.contains("\x1b[33m12,345,678 events, 1 lost (merge 1)\x1b[0m"), "{shown:?}");
         assert!(shown.contains("replaying for 3 h 14 min"), "{shown:?}");
-        assert!(shown.contains("state changes by -; "), "{shown:?}");
+        assert!(shown.contains("state changes by -"), "{shown:?}");
     }
 }
