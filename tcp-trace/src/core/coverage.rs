@@ -78,7 +78,7 @@ impl Counter {
 pub struct Hooked {
     /// `tcp_connect()`.
     pub connects: bool,
-    /// Births of mini-sockets.
+    /// Births of mini-sockets, where the kernel counts these (5.18).
     pub time_wait: bool,
     /// Segments and SYN-ACKs sent again.
     pub retransmits: bool,

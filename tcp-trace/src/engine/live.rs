@@ -143,7 +143,7 @@ fn launch(
     }
     prepare::hand_over(&mut tracer, &prepared);
     let scope = prepared.netns.iter().map(|netns| netns.inode).collect();
-    let hooked = hooked(&hooks(&prepared.attached));
+    let hooked = hooked(&hooks(&prepared.attached), prepared.facts.version());
     let world = World::new(scope, hooked, std::sync::Arc::clone(&inbox.waker))
         .context("starting the thread that lists the host's sockets failed")?;
     // The namespaces' handles are dropped here: held open, they would outlive their owners.
@@ -156,13 +156,15 @@ fn launch(
 }
 
 /// Which of the kernel's own counts can be compared with ours.
-fn hooked(hooks: &[api::Hook]) -> Hooked {
+fn hooked(hooks: &[api::Hook], kernel: (u32, u32)) -> Hooked {
     let any = |names: &[&str]| {
         hooks.iter().any(|hook| hook.attached && names.contains(&hook.hook.as_str()))
     };
     Hooked {
         connects: any(&["tcp_connect"]),
-        time_wait: any(&["inet_twsk_hashdance", "inet_twsk_hashdance_schedule"]),
+        // Before, the kernel counts a mini-socket when its time has run out, and no other.
+        time_wait: kernel >= (5, 18)
+            && any(&["inet_twsk_hashdance", "inet_twsk_hashdance_schedule"]),
         retransmits: any(&["tcp_retransmit_skb"]) && any(&["tcp_retransmit_synack"]),
     }
 }
