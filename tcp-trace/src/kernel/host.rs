@@ -90,13 +90,6 @@ impl HostFacts {
     pub fn has(&self, capability: u8) -> bool {
         self.capabilities >> capability & 1 != 0
     }
-
-    /// Major and minor version of the kernel.
-    #[must_use]
-    pub fn version(&self) -> (u32, u32) {
-        let mut parts = self.kernel.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
-        (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
-    }
 }
 
 fn read(path: &str) -> io::Result<String> {

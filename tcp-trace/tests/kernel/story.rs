@@ -8,6 +8,7 @@ use super::{
     actor::Actor,
     daemon::Daemon,
     deadline::until,
+    needs,
     netns::Netns,
     snapshot::until_gauges,
     sock::{Sock, loopback},
@@ -160,10 +161,16 @@ pub(crate) fn counts(daemon: &Daemon, series: &str, wanted: u64) {
 pub(crate) fn agrees(scene: &Scene) {
     until_gauges(&scene.daemon, &[&scene.netns]);
     // One that is to go within four seconds counts as the other.
-    let births = scene.mib("TW") + scene.mib("TWKilled");
-    scene.counts("tcp_trace_time_wait_started_total", births);
+    let kernels = scene.mib("TW") + scene.mib("TWKilled");
+    if needs::is_at_least((5, 18)) {
+        scene.counts("tcp_trace_time_wait_started_total", kernels);
+    } else if scene.hooked {
+        // Before 5.18 the kernel counts those whose time runs out, and when it does.
+        scene.counts("tcp_trace_time_wait_ended_total{reason=\"expired\"}", kernels);
+    }
     let gauges = truth::gauges(&scene.netns);
     let metrics = scene.daemon.metrics();
+    let births = metrics.count("tcp_trace_time_wait_started_total");
     let ended: u64 = metrics.nonzero("tcp_trace_time_wait_ended_total").values().sum();
     let minis = truth::with_minis(&scene.netns).iter().filter(|row| row.mini).count() as u64;
     assert_eq!(births - ended, minis, "{gauges:?}, {births} born, {ended} ended");
