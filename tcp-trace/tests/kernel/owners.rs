@@ -70,7 +70,7 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let netns = Netns::new();
-        let daemon = Daemon::start(&[&netns], &[]);
+        let daemon = Daemon::reconciling(&[&netns], 1_000, &[]);
         let attached = Attached::of(&daemon);
         Self { netns, daemon, attached }
     }
