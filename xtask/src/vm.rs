@@ -67,7 +67,7 @@ pub(crate) struct Args {
     /// Look for newer kernels, too, where some are here already
     #[arg(long)]
     refresh: bool,
-    /// Guests at the same time [default: one for each CPU]
+    /// Guests at the same time [default: two for each CPU]
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
     /// Longest that one guest may take, in seconds
@@ -113,9 +113,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     report(&verdicts, args.json.as_deref())
 }
 
-/// One for each CPU: a guest has two of its own, but its tests wait as much as they work.
+/// Two for each CPU: a guest has two of its own, but its tests wait more than they work.
 fn jobs() -> usize {
-    thread::available_parallelism().map_or(1, usize::from)
+    thread::available_parallelism().map_or(1, |count| 2 * count.get())
 }
 
 /// One after the other: they come from the same archive.

@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result};
 
 use super::{
     boot::Machine,
+    console::is_emulators,
     initramfs::{self, Run, Task},
     line::Line,
     programs::Programs,
@@ -71,7 +72,11 @@ fn test(setting: &Setting<'_>, kernel: &Kernel) -> Result<Verdict> {
     let archive = initramfs::build(kernel, setting.programs, &task)?;
     let path = setting.cache.join(format!("initramfs-{line}"));
     std::fs::write(&path, archive).with_context(|| format!("cannot write {}", path.display()))?;
-    let booted = setting.machine.boot(kernel, &path)?;
+    let mut booted = setting.machine.boot(kernel, &path)?;
+    if let Some(trouble) = booted.trouble.as_deref().filter(|line| is_emulators(line)) {
+        println!("{line}: {trouble}; that is the emulator's doing, so it boots once more");
+        booted = setting.machine.boot(kernel, &path)?;
+    }
     let backends: Vec<_> = setting.runs.iter().map(|run| run.backend.clone()).collect();
     Ok(Verdict::of(line, &backends, &booted))
 }
