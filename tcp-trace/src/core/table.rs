@@ -21,20 +21,7 @@ use super::{
 use ending::{Fate, Held};
 use index::{Index, Key, Names};
 
-/// Bounds of the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Open connections and listeners held at most.
-    pub live: usize,
-    /// Closed connections kept for questions.
-    pub closed: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { live: 1_000_000, closed: 10_000 }
-    }
-}
+pub use limits::Limits;
 
 /// What one event did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -391,6 +378,7 @@ mod calls;
 mod ending;
 mod found;
 mod index;
+mod limits;
 #[cfg(test)]
 mod lives;
 mod mini;

@@ -107,8 +107,11 @@ impl Drop for Made {
 }
 
 #[test]
-#[ignore = "needs root"]
 fn a_real_cgroup_is_found_by_its_handle_and_gone_once_removed() {
+    if !rustix::process::geteuid().is_root() {
+        println!("left out: only root may make a cgroup");
+        return;
+    }
     let mounted = Mounted::get();
     let name = format!("tcp-trace-test-{}.service", std::process::id());
     let made = Made(mounted.at.join(&name));

@@ -15,12 +15,7 @@ use std::{
 use rustix::net::sockopt::socket_cookie;
 
 use super::super::*;
-use crate::kernel::{
-    holders::{self, Wanted},
-    mibs,
-    namespaces::Scan,
-    netns,
-};
+use crate::kernel::holders::{self, Wanted};
 
 const LISTEN: u8 = 10;
 const ESTABLISHED: u8 = 1;
@@ -171,42 +166,4 @@ fn an_ipv4_connection_of_a_dual_stack_listener_is_ipv4_mapped() {
     assert_eq!(row.record.local_addr, LOOPBACK);
     let (_, row) = await_state(client_address, server_address.port(), ESTABLISHED);
     assert_eq!(row.record.family, 2);
-}
-
-/// What a dump costs; prints it. Run with `--ignored --nocapture`, in a release build.
-#[test]
-#[ignore = "a measurement"]
-fn what_a_dump_costs() {
-    let (listener, address) = listen("127.0.0.1:0");
-    let pairs: Vec<_> = (0..8000)
-        .map(|_| (TcpStream::connect(address).unwrap(), listener.accept().unwrap()))
-        .collect();
-    for _ in 0..3 {
-        let begun = std::time::Instant::now();
-        let found = snapshot(0, None).unwrap();
-        let (took, sockets) = (begun.elapsed(), found.rows.len() + found.minis.len());
-        let begun = std::time::Instant::now();
-        let seen = holders::look(Wanted::Sockets);
-        println!(
-            "{sockets} sockets in {took:?}; {} holders in {:?}",
-            seen.holders.len(),
-            begun.elapsed()
-        );
-    }
-    drop(pairs);
-    let own = netns::find("self").unwrap().handle.unwrap();
-    for (what, work) in [
-        ("statistics", (|| assert!(mibs::read().is_ok())) as fn()),
-        ("nearly no sockets", || drop(snapshot(0, None).unwrap())),
-    ] {
-        let begun = std::time::Instant::now();
-        for _ in 0..100 {
-            // Entering takes CAP_SYS_ADMIN.
-            let _ = netns::inside(&own, work);
-        }
-        println!("{what} of a namespace in {:?}", begun.elapsed() / 100);
-    }
-    let begun = std::time::Instant::now();
-    let found = Scan::now().found.len();
-    println!("{found} namespaces found in {:?}", begun.elapsed());
 }
