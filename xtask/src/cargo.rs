@@ -1,6 +1,7 @@
 //! cargo, started for one of its commands.
 
 use std::{
+    collections::BTreeMap,
     env,
     path::PathBuf,
     process::{Command, Stdio},
@@ -43,7 +44,8 @@ pub(crate) fn build(checkout: &Checkout, profile: Profile) -> Result<PathBuf> {
     if !output.status.success() {
         bail!("{words} failed ({}); its own words are above", output.status);
     }
-    executable(&String::from_utf8_lossy(&output.stdout))
+    executables(&String::from_utf8_lossy(&output.stdout))
+        .remove(PROGRAM)
         .with_context(|| format!("{words} did not say where it put {PROGRAM}"))
 }
 
@@ -59,12 +61,10 @@ struct Target {
     name: String,
 }
 
-fn executable(messages: &str) -> Option<PathBuf> {
+/// Where cargo put which program, by its messages; of several of one name the last.
+pub(crate) fn executables(messages: &str) -> BTreeMap<String, PathBuf> {
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok());
-    messages
-        .filter(|message| message.target.as_ref().is_some_and(|target| target.name == PROGRAM))
-        .filter_map(|message| message.executable)
-        .next_back()
+    messages.filter_map(|message| Some((message.target?.name, message.executable?))).collect()
 }
 
 #[cfg(test)]
@@ -77,7 +77,7 @@ mod tests {
 {"reason":"compiler-artifact","target":{"name":"build-script-build"},"executable":"/t/build"}
 {"reason":"compiler-artifact","target":{"name":"tcp-trace"},"executable":"/t/release/tcp-trace"}
 {"reason":"build-finished","success":true}"#;
-        assert_eq!(executable(messages), Some("/t/release/tcp-trace".into()));
-        assert_eq!(executable("warning: no json"), None);
+        assert_eq!(executables(messages).remove(PROGRAM), Some("/t/release/tcp-trace".into()));
+        assert!(executables("warning: no json").is_empty());
     }
 }

@@ -9,11 +9,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use serde::Deserialize;
 
 use super::{archive::run, cpio::Archive};
 use crate::{
-    cargo::cargo,
+    cargo::{cargo, executables},
     checkout::Checkout,
     tool::{Tool, words},
 };
@@ -89,24 +88,6 @@ impl Programs {
 fn flags() -> String {
     let given = env::var("RUSTFLAGS").unwrap_or_default();
     format!("{given} -C target-feature=+crt-static").trim_start().to_owned()
-}
-
-/// One line of what cargo says; other lines have other fields.
-#[derive(Deserialize)]
-struct Message {
-    executable: Option<PathBuf>,
-    target: Option<Target>,
-}
-
-#[derive(Deserialize)]
-struct Target {
-    name: String,
-}
-
-/// Where cargo put which program.
-fn executables(messages: &str) -> BTreeMap<String, PathBuf> {
-    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok());
-    messages.filter_map(|message| Some((message.target?.name, message.executable?))).collect()
 }
 
 /// Puts the host's programs into the guest, at the same paths.
