@@ -58,8 +58,8 @@ pub(crate) struct Args {
     /// Run only tests whose names contain this (repeatable)
     #[arg(long, value_name = "NAME")]
     test: Vec<String>,
-    /// Hook state changes only so: auto, tracepoint, fentry, kprobe (repeatable)
-    #[arg(long, value_name = "HOW")]
+    /// Hook state changes only so (repeatable)
+    #[arg(long, value_name = "HOW", value_parser = [AUTO, FORCED[0], FORCED[1], FORCED[2]])]
     backend: Vec<String>,
     /// Give a shell in the guest in place of tests; `exit` ends it
     #[arg(long, conflicts_with_all = ["test", "backend", "json"])]
