@@ -66,6 +66,15 @@ fn by_inode(inode: u32) -> io::Result<Netns> {
         let why = "no process, mount or descriptor leads to a namespace with this number";
         return Err(io::Error::new(io::ErrorKind::NotFound, why));
     }
+    if handle.is_none() {
+        // It may be that of a process that may not be looked into; or a slip of the pen.
+        tracing::warn!(
+            inode,
+            unreadable = scan.unreadable,
+            "nothing that may be read leads to this network namespace; it is traced in case one of \
+             the processes that may not be read lives in it"
+        );
+    }
     Ok(Netns { inode, handle })
 }
 
