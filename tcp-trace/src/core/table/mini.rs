@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Key, Place, Table};
 use crate::core::{
     clock::Ts,
-    event::{Flow, LifeEvent, TimeWaitEnd},
+    event::{Flow, LifeEvent, SocketId, TimeWaitEnd},
     tcp_state::TcpState,
     time_wait::{Mini, UNSEEN_END},
     timeline::{Detail, Mark, StepKind},
@@ -17,18 +17,20 @@ const PENDING: Duration = Duration::from_secs(1);
 impl Table {
     /// A mini-socket takes over; the full socket's change to CLOSE follows.
     pub(super) fn mini_born(&mut self, at: Ts, life: &LifeEvent, substate: TcpState, from: u64) {
-        let known = life
-            .socket
-            .cookie
-            .and_then(|cookie| self.index.get(Key::Cookie(cookie.get())))
-            .or_else(|| (from != 0).then(|| self.index.get(Key::Address(from))).flatten())
-            .filter(|slot| self.holds(*slot, |known| known.mini.is_none()));
-        let Some(slot) = known else {
+        let full = SocketId { sk: from, ..life.socket };
+        let known = self.locate(full);
+        let Some(slot) = known.filter(|slot| self.holds(*slot, super::Connection::is_full)) else {
             self.stranger(None, Some(substate));
             return;
         };
         self.statistics.time_wait_started += 1;
         let counted = self.holds(slot, super::Connection::is_counted);
+        // Of a life at the same address, whose end and whose successor's birth were lost.
+        let stale = self.live.get(slot).and_then(super::Connection::mini_substate);
+        if let Some(stale) = stale.filter(|_| counted) {
+            self.census.population.applied_mini(Some(stale), None);
+            self.statistics.time_wait_over(None);
+        }
         self.alter(slot, |connection| {
             connection.mini = Some(Mini::born(at, life.socket.sk, substate));
             connection.last_event = at;

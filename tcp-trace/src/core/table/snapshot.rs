@@ -52,6 +52,7 @@ impl Table {
             return Outcome::Nothing;
         }
         let owner = change.current.map(|task| Owner::of_task(task, OwnerSource::Descriptor));
+        self.doubt_name(socket, change.flow);
         let row = self.locate_row(socket, change.netns, change.flow, state, false);
         let Some(Match { slot, sure }) = row else {
             return self.found_full(at, change, owner);
@@ -95,6 +96,7 @@ impl Table {
             return Outcome::Nothing;
         }
         let ends = at.after(std::time::Duration::from_millis(left_ms.into()));
+        self.doubt_name(life.socket, life.flow);
         let row = self.locate_row(life.socket, life.netns, life.flow, substate, true);
         let Some(Match { slot, .. }) = row else {
             return self.found_mini(at, life, substate, ends);
@@ -192,6 +194,18 @@ impl Table {
         self.live.iter().filter(|(_, known)| wanted(known)).map(|(slot, _)| slot).collect()
     }
 
+    /// Takes back a name that an earlier row lent to a connection which turned out to have other ends.
+    fn doubt_name(&mut self, socket: SocketId, flow: Flow) {
+        let named = socket.cookie.and_then(|cookie| self.index.get(Key::Cookie(cookie.get())));
+        let Some(slot) = named else { return };
+        let wrong = |known: &Connection| {
+            known.socket.cookie != socket.cookie && known.has_both_ends() && known.flow != flow
+        };
+        if self.holds(slot, wrong) {
+            self.alter(slot, |connection| connection.row_cookie = None);
+        }
+    }
+
     /// The connection of a row: by cookie, else, among those without any, by its ends.
     fn locate_row(
         &self,
@@ -223,19 +237,24 @@ impl Table {
                     && same(known)
             })
         };
-        // Listeners that share a port look alike: then none of them is sure.
+        // Listeners that share a port look alike, and so do two lives of the same ends: then none of
+        // them is sure.
+        let ended = self.recent.has(round.since, netns, socket.cookie, flow);
         let exact = round.by_flow.get(&flow).map_or(&[][..], Vec::as_slice);
-        if let Some(slot) = exact.iter().find(|slot| nameless(slot, &|known| known.flow == flow)) {
-            return Some(Match { slot: *slot, sure: exact.len() == 1 });
+        // One that has just changed needs no row to be believed.
+        let still = |known: &Connection| known.last_event < round.since;
+        let mut alike = exact.iter().filter(|slot| nameless(slot, &|known| known.flow == flow));
+        if let Some(slot) =
+            alike.clone().find(|slot| self.holds(**slot, still)).or_else(|| alike.next())
+        {
+            return Some(Match { slot: *slot, sure: exact.len() == 1 && !ended });
         }
-        if mini || self.recent.has(round.since, netns, socket.cookie, flow) {
+        if mini || ended {
             return None;
         }
         // Those that other rows have taken still count: then none of them is sure.
         let guesses = round.incomplete.iter().take(GUESSES);
         let likely = guesses.filter(|slot| self.holds(**slot, |known| may_be(known, flow, state)));
-        // One that has just changed needs no row to be believed.
-        let still = |known: &Connection| known.last_event < round.since;
         let mut open = likely.clone().filter(|slot| nameless(slot, &|_| true));
         let slot = *open.clone().find(|slot| self.holds(**slot, still)).or_else(|| open.next())?;
         Some(Match { slot, sure: likely.count() == 1 })
