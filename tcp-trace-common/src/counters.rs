@@ -42,8 +42,10 @@ pub const COUNTER_RESETS_RECEIVED: usize = COUNTER_FILTERED + 21;
 pub const COUNTER_RETRANSMITS: usize = COUNTER_FILTERED + 22;
 /// Sockets freed; raised only where `tcp_close()` cannot be hooked.
 pub const COUNTER_DESTROYED: usize = COUNTER_FILTERED + 23;
+/// State changes that the second of two programs took, because the kernel skipped the first.
+pub const COUNTER_CAUGHT: usize = COUNTER_FILTERED + 24;
 /// Length of the block.
-pub const COUNTER_SLOTS: usize = COUNTER_FILTERED + 24;
+pub const COUNTER_SLOTS: usize = COUNTER_FILTERED + 25;
 
 /// Errors of failed outputs that are told apart.
 pub const OUTPUT_ERROR_COUNT: usize = 8;

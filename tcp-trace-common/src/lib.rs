@@ -17,4 +17,4 @@ pub use record::*;
 pub use settings::*;
 
 /// Version of every layout in this crate; written into each recording.
-pub const ABI_VERSION: u16 = 2;
+pub const ABI_VERSION: u16 = 3;

@@ -23,6 +23,8 @@ pub struct Settings {
     pub reset_reason: u32,
     /// 1 where `bpf_probe_read_kernel` may be called (no lockdown for confidentiality).
     pub read_kernel: u32,
+    /// 1 where two programs watch each state change, which agree on who reports it.
+    pub paired: u32,
 }
 
 impl Settings {
@@ -34,5 +36,6 @@ impl Settings {
         done_bit: 1,
         reset_reason: 0,
         read_kernel: 0,
+        paired: 0,
     };
 }

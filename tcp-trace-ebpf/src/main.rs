@@ -2,7 +2,7 @@
 //!
 //! One file per hook family under [`probes`]; everything they share stands beside it:
 //! `maps` (every map and load-time global), `field` (the only reads of kernel memory), `counter`
-//! (the exact tier), `netns` (the filter), `ends` (addresses and ports), `record` and `life` (what is
+//! (the exact tier), `pair` (who of two reports), `netns` (the filter), `ends` (addresses and ports), `record` and `life` (what is
 //! reported), `emit` (the only output) and `note` (rare log lines).
 #![no_std]
 #![no_main]
@@ -27,6 +27,7 @@ mod life;
 mod maps;
 mod netns;
 mod note;
+mod pair;
 mod probes;
 mod record;
 

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{PerCpuArray, PerfEventArray},
+    maps::{Array, PerCpuArray, PerfEventArray},
 };
 use tcp_trace_common::{COUNTER_SLOTS, OUTPUT_ERROR_SLOTS, Offsets, Settings, StateRecord};
 
@@ -33,6 +33,38 @@ pub(crate) struct AtWork {
     pub(crate) since_ns: u64,
     /// In whose course.
     pub(crate) course: u64,
+}
+
+/// State changes that one of two programs has reported, by the CPU it ran on; as long as there are
+/// CPUs. See [`crate::pair`].
+#[map]
+pub(crate) static MARKS: Array<CpuMarks> = Array::with_max_entries(1, 0);
+
+/// The marks made on one CPU: two cache lines.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct CpuMarks {
+    pub(crate) marks: [Mark; Self::LEN],
+    /// Whether the first program, or the second, is at work on this CPU, or was interrupted at it.
+    pub(crate) at_work: [u32; 2],
+}
+
+impl CpuMarks {
+    /// How many changes may wait for the other program at once: one for each softirq or task that
+    /// comes between the two.
+    pub(crate) const LEN: usize = 5;
+}
+
+/// A state change that has been reported.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Mark {
+    /// Address of the socket; 0: none.
+    pub(crate) sk: u64,
+    /// From which state to which.
+    pub(crate) step: u64,
+    /// Since when; 0: free, 1: likely to be forgotten.
+    pub(crate) since_ns: u64,
 }
 
 /// Field offsets of the running kernel; frozen by the loader, so the verifier sees constants.

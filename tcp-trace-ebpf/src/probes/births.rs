@@ -12,6 +12,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::{
     EbpfContext as _,
+    helpers::generated::bpf_ktime_get_ns,
     macros::{fentry, fexit, kprobe, kretprobe},
     programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
 };
@@ -21,14 +22,14 @@ use crate::field::{Base, Copied, Direct, Fields};
 
 #[fentry(function = "inet_csk_listen_start")]
 fn listen_fentry(ctx: FEntryContext) -> i32 {
-    state_change::<Direct>(ctx.as_ptr(), ctx.arg(0), TCP_CLOSE, TCP_LISTEN);
+    birth::<Direct>(ctx.as_ptr(), ctx.arg(0), (TCP_CLOSE, TCP_LISTEN));
     0
 }
 
 #[kprobe(function = "inet_csk_listen_start")]
 fn listen_kprobe(ctx: ProbeContext) -> u32 {
     let Some(sk) = ctx.arg::<Base>(0) else { return 0 };
-    state_change::<Copied>(ctx.as_ptr(), sk, TCP_CLOSE, TCP_LISTEN);
+    birth::<Copied>(ctx.as_ptr(), sk, (TCP_CLOSE, TCP_LISTEN));
     0
 }
 
@@ -49,6 +50,13 @@ fn child_kretprobe(ctx: RetProbeContext) -> u32 {
 fn child<F: Fields>(ctx: *mut c_void, newborn: Base) {
     // Null where memory is short.
     if !newborn.is_null() {
-        state_change::<F>(ctx, newborn, TCP_LISTEN, TCP_SYN_RECV);
+        birth::<F>(ctx, newborn, (TCP_LISTEN, TCP_SYN_RECV));
     }
+}
+
+#[inline(always)]
+fn birth<F: Fields>(ctx: *mut c_void, sk: Base, change: (u32, u32)) {
+    // SAFETY: takes nothing and reads a clock.
+    let time_ns = unsafe { bpf_ktime_get_ns() };
+    state_change::<F>(ctx, sk, change, time_ns);
 }

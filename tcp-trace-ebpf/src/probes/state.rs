@@ -7,18 +7,22 @@
 //! | `state_fentry` | `fentry/tcp_set_state` | 5.5 | not listen(), not a child's birth |
 //! | `state_kprobe` | `kprobe/tcp_set_state` | 4.16 | as fentry; no cookie |
 //!
-//! What the last two miss, [`births`](super::births) adds. At all four the socket still holds its old state, is locked or unpublished, and its `tcp_sock`
-//! is valid. They may run in softirq, where `current` is whoever was interrupted.
+//! What the last two miss, [`births`](super::births) adds. At all four the socket still holds its
+//! old state, is locked or unpublished, and its `tcp_sock` is valid. They may run in softirq, where
+//! `current` is whoever was interrupted. Of the first three there is a second copy, which takes what
+//! the kernel skips the first for ([`pair`]); a kprobe is skipped while any is at work, so a second
+//! would be too.
 
 use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::{
     EbpfContext as _,
-    helpers::generated::bpf_ktime_get_ns,
     macros::{btf_tracepoint, fentry, kprobe, raw_tracepoint},
     programs::{BtfTracePointContext, FEntryContext, ProbeContext, RawTracePointContext},
 };
-use tcp_trace_common::{COUNTER_FILTERED, COUNTER_MPTCP, COUNTER_STRANGE_STATE, STATE_SLOTS};
+use tcp_trace_common::{
+    COUNTER_CAUGHT, COUNTER_FILTERED, COUNTER_MPTCP, COUNTER_STRANGE_STATE, STATE_SLOTS,
+};
 
 use crate::{
     counter::Counters,
@@ -26,6 +30,7 @@ use crate::{
     field::{Base, Copied, Direct, Fields, field},
     maps::global,
     netns, note,
+    pair::{self, Watch},
     record::{self, Change},
 };
 
@@ -40,24 +45,37 @@ pub(super) const TCP_SYN_RECV: u32 = 3;
 
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn state_tp_btf(ctx: BtfTracePointContext) -> i32 {
-    let (sk, old, new): (Base, i32, i32) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
-    state_change::<Direct>(ctx.as_ptr(), sk, old as u32, new as u32);
+    tracepoint::<Direct>(ctx.as_ptr(), (ctx.arg(0), ctx.arg(1), ctx.arg(2)), Watch::First);
+    0
+}
+
+#[btf_tracepoint(function = "inet_sock_set_state")]
+fn second_tp_btf(ctx: BtfTracePointContext) -> i32 {
+    tracepoint::<Direct>(ctx.as_ptr(), (ctx.arg(0), ctx.arg(1), ctx.arg(2)), Watch::Second);
     0
 }
 
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 fn state_raw_tp(ctx: RawTracePointContext) -> i32 {
-    let (sk, old, new): (Base, i32, i32) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
-    state_change::<Copied>(ctx.as_ptr(), sk, old as u32, new as u32);
+    tracepoint::<Copied>(ctx.as_ptr(), (ctx.arg(0), ctx.arg(1), ctx.arg(2)), Watch::First);
+    0
+}
+
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+fn second_raw_tp(ctx: RawTracePointContext) -> i32 {
+    tracepoint::<Copied>(ctx.as_ptr(), (ctx.arg(0), ctx.arg(1), ctx.arg(2)), Watch::Second);
     0
 }
 
 #[fentry(function = "tcp_set_state")]
 fn state_fentry(ctx: FEntryContext) -> i32 {
-    let (sk, new): (Base, i32) = (ctx.arg(0), ctx.arg(1));
-    // SAFETY: `sk` is the socket of the hooked function.
-    let old: u8 = unsafe { field::<Direct, _>(sk, global!(OFFSETS.state)) };
-    state_change::<Direct>(ctx.as_ptr(), sk, u32::from(old), new as u32);
+    function::<Direct>(ctx.as_ptr(), ctx.arg(0), ctx.arg(1), Watch::First);
+    0
+}
+
+#[fentry(function = "tcp_set_state")]
+fn second_fentry(ctx: FEntryContext) -> i32 {
+    function::<Direct>(ctx.as_ptr(), ctx.arg(0), ctx.arg(1), Watch::Second);
     0
 }
 
@@ -65,17 +83,45 @@ fn state_fentry(ctx: FEntryContext) -> i32 {
 fn state_kprobe(ctx: ProbeContext) -> u32 {
     let Some(sk) = ctx.arg::<Base>(0) else { return 0 };
     let Some(new) = ctx.arg::<i32>(1) else { return 0 };
-    // SAFETY: `sk` is the socket of the hooked function.
-    let old: u8 = unsafe { field::<Copied, _>(sk, global!(OFFSETS.state)) };
-    state_change::<Copied>(ctx.as_ptr(), sk, u32::from(old), new as u32);
+    function::<Copied>(ctx.as_ptr(), sk, new, Watch::First);
     0
+}
+
+/// `inet_sock_set_state(sk, old, new)`.
+#[inline(always)]
+fn tracepoint<F: Fields>(ctx: *mut c_void, (sk, old, new): (Base, i32, i32), watch: Watch) {
+    watched::<F>(ctx, sk, (old as u32, new as u32), watch);
+}
+
+/// `tcp_set_state(sk, new)`, before it does so.
+#[inline(always)]
+fn function<F: Fields>(ctx: *mut c_void, sk: Base, new: i32, watch: Watch) {
+    // SAFETY: `sk` is the socket of the hooked function.
+    let old: u8 = unsafe { field::<F, _>(sk, global!(OFFSETS.state)) };
+    watched::<F>(ctx, sk, (u32::from(old), new as u32), watch);
+}
+
+/// A change that two programs see.
+#[inline(always)]
+fn watched<F: Fields>(ctx: *mut c_void, sk: Base, (old, new): (u32, u32), watch: Watch) {
+    pair::once(sk, (old, new), watch, |time_ns| {
+        if watch == Watch::Second
+            && let Some(counters) = Counters::of_this_cpu()
+        {
+            counters.raise(COUNTER_CAUGHT);
+        }
+        state_change::<F>(ctx, sk, (old, new), time_ns);
+    });
 }
 
 /// The body they share: filter, count, then report.
 #[inline(always)]
-pub(super) fn state_change<F: Fields>(ctx: *mut c_void, sk: Base, old: u32, new: u32) {
-    // SAFETY: takes nothing and reads a clock.
-    let time_ns = unsafe { bpf_ktime_get_ns() };
+pub(super) fn state_change<F: Fields>(
+    ctx: *mut c_void,
+    sk: Base,
+    (old, new): (u32, u32),
+    time_ns: u64,
+) {
     let Some(counters) = Counters::of_this_cpu() else { return };
     // SAFETY: `sk` is the live socket of the hook.
     let (netns, protocol): (u32, u16) =

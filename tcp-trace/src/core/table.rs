@@ -182,7 +182,18 @@ impl Table {
     /// Where the table holds this socket. A child is born without a cookie of its own, so its
     /// first event with one is found by address.
     fn locate(&mut self, socket: SocketId) -> Option<usize> {
-        let by_cookie = socket.cookie.and_then(|cookie| self.index.get(Key::Cookie(cookie.get())));
+        let mut by_cookie =
+            socket.cookie.and_then(|cookie| self.index.get(Key::Cookie(cookie.get())));
+        // A name that a row lent to the wrong one of several alike.
+        let lent = |known: &Connection| known.socket.cookie.is_none() && known.socket.sk != 0;
+        if let Some(slot) = by_cookie
+            && socket.sk != 0
+            && self
+                .holds(slot, |known| known.is_full() && lent(known) && known.socket.sk != socket.sk)
+        {
+            self.alter(slot, |connection| connection.row_cookie = None);
+            by_cookie = None;
+        }
         // An entry without a cookie of its own stays under its address.
         if by_cookie.is_some_and(|slot| !self.holds(slot, Connection::is_only_found)) {
             return by_cookie;

@@ -173,20 +173,20 @@ fn hooked(hooks: &[api::Hook]) -> Hooked {
 
 /// Every program of the object: attached, or why not.
 fn hooks(attached: &Attached) -> Vec<api::Hook> {
-    let state = Backend::ALL.into_iter().map(|backend| {
+    let state = Backend::ALL.into_iter().flat_map(|backend| {
         let refused = attached.refusals.iter().find(|(refused, _)| *refused == backend);
         let reason = match refused {
             _ if backend == attached.backend => None,
             Some((_, why)) => Some(why.clone()),
             None => Some(format!("not needed beside {}", attached.backend)),
         };
-        api::Hook {
-            program: backend.program().to_owned(),
+        std::iter::once(backend.program()).chain(backend.second()).map(move |program| api::Hook {
+            program: program.to_owned(),
             hook: backend.hook().to_owned(),
             backend: backend.name().to_owned(),
             attached: reason.is_none(),
-            reason,
-        }
+            reason: reason.clone(),
+        })
     });
     let others = attached.hooks.0.iter().map(|outcome| api::Hook {
         program: outcome.hook.program.to_owned(),

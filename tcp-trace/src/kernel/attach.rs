@@ -86,6 +86,26 @@ impl Outcomes {
     }
 }
 
+/// Hands to the verifier what will be attached beside the state backend. That takes its time, and
+/// all hooks are to see the same connections from their beginning.
+pub(super) fn load_all(ebpf: &mut Ebpf, state: Backend, choices: &[Choice], types: &KernelTypes) {
+    for choice in choices {
+        let needed = needless(choice.role, state, &Outcomes::default());
+        // What stands in for another is loaded when that turns out to fail.
+        if choice.role == Role::Destroyed
+            || matches!(choice.role, Role::Listen | Role::Child) && needed.is_some()
+        {
+            continue;
+        }
+        for hook in &choice.candidates {
+            // Told of when it is tried again.
+            if ebpf.program_mut(hook.program).is_some_and(|p| load(p, hook.target, types).is_ok()) {
+                break;
+            }
+        }
+    }
+}
+
 /// Attaches what can be had of `choices` beside the state backend.
 pub(super) fn attach_all(
     ebpf: &mut Ebpf,
@@ -146,43 +166,37 @@ fn attach(ebpf: &mut Ebpf, hook: &Hook, types: &KernelTypes) -> Result<(), Strin
     let program = ebpf
         .program_mut(hook.program)
         .ok_or_else(|| format!("the object has no program {}", hook.program))?;
-    let done = match program {
-        Program::BtfTracePoint(_) | Program::FEntry(_) | Program::FExit(_) => {
-            attach_typed(program, hook.target, types)
-        }
-        _ => attach_untyped(program, hook.target),
-    };
+    let done = load(program, hook.target, types).and_then(|()| attach_loaded(program, hook.target));
     if let Err(why) = &done {
         tracing::debug!(program = hook.program, target = hook.target, why, "hook refused");
     }
     done
 }
 
-fn attach_typed(program: &mut Program, target: &str, types: &KernelTypes) -> Result<(), String> {
-    let btf = types.get()?;
+/// Hands one program to the verifier, once.
+pub(super) fn load(program: &mut Program, target: &str, types: &KernelTypes) -> Result<(), String> {
+    if program.fd().is_ok() {
+        return Ok(());
+    }
     match program {
-        Program::BtfTracePoint(program) => {
-            program.load(target, btf).and_then(|()| program.attach().map(drop))
-        }
-        Program::FEntry(program) => {
-            program.load(target, btf).and_then(|()| program.attach().map(drop))
-        }
-        Program::FExit(program) => {
-            program.load(target, btf).and_then(|()| program.attach().map(drop))
-        }
+        Program::BtfTracePoint(program) => program.load(target, types.get()?),
+        Program::FEntry(program) => program.load(target, types.get()?),
+        Program::FExit(program) => program.load(target, types.get()?),
+        Program::RawTracePoint(program) => program.load(),
+        Program::KProbe(program) => program.load(),
         _ => return Err(WRONG_KIND.to_owned()),
     }
     .map_err(|error| chain(&error))
 }
 
-fn attach_untyped(program: &mut Program, target: &str) -> Result<(), String> {
+/// Attaches a loaded program.
+pub(super) fn attach_loaded(program: &mut Program, target: &str) -> Result<(), String> {
     match program {
-        Program::RawTracePoint(program) => {
-            program.load().and_then(|()| program.attach(target).map(drop))
-        }
-        Program::KProbe(program) => {
-            program.load().and_then(|()| program.attach(target, 0).map(drop))
-        }
+        Program::BtfTracePoint(program) => program.attach().map(drop),
+        Program::FEntry(program) => program.attach().map(drop),
+        Program::FExit(program) => program.attach().map(drop),
+        Program::RawTracePoint(program) => program.attach(target).map(drop),
+        Program::KProbe(program) => program.attach(target, 0).map(drop),
         _ => return Err(WRONG_KIND.to_owned()),
     }
     .map_err(|error| chain(&error))

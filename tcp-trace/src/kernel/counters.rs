@@ -2,8 +2,8 @@
 
 use aya::maps::{Map, MapData, MapError, PerCpuArray};
 use tcp_trace_common::{
-    COUNTER_FILTERED, COUNTER_SLOTS, COUNTER_STRANGE_STATE, OUTPUT_ERROR_NAMES, OUTPUT_ERROR_SLOTS,
-    OUTPUT_ERRORS_LIFE, OUTPUT_ERRORS_STATE, transition_slot,
+    COUNTER_CAUGHT, COUNTER_FILTERED, COUNTER_SLOTS, COUNTER_STRANGE_STATE, OUTPUT_ERROR_NAMES,
+    OUTPUT_ERROR_SLOTS, OUTPUT_ERRORS_LIFE, OUTPUT_ERRORS_STATE, transition_slot,
 };
 
 use crate::core::population::Matrix;
@@ -96,6 +96,12 @@ impl Counters {
     #[must_use]
     pub fn strange_states(&self) -> u64 {
         self.slot(COUNTER_STRANGE_STATE)
+    }
+
+    /// State changes that the second program took in the first one's place.
+    #[must_use]
+    pub fn caught(&self) -> u64 {
+        self.slot(COUNTER_CAUGHT)
     }
 
     fn slot(&self, index: usize) -> u64 {

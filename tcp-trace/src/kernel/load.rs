@@ -129,9 +129,11 @@ fn attempt(
 ) -> Result<Attached, Failure> {
     let mut settings = plan.settings;
     settings.cookie_helper = u32::from(cookies);
+    settings.paired = u32::from(backend.second().is_some());
     let mut ebpf = EbpfLoader::new()
         .override_global("OFFSETS", plan.offsets.as_bytes(), true)
         .override_global("SETTINGS", settings.as_bytes(), true)
+        .map_max_entries("MARKS", cpus.iter().max().map_or(1, |last| last.saturating_add(1)))
         .override_global(aya_log::LEVEL, &log_level, false)
         .load(OBJECT)
         .map_err(|error| Failure::Refused(chain(&error)))?;
@@ -141,6 +143,7 @@ fn attempt(
     let mut map = |name| ebpf.take_map(name).ok_or_else(|| missing(name));
     let counters = CounterMaps::new(map("COUNTERS")?, map("FAILURES")?)
         .map_err(|error| Failure::Refused(chain(&error)))?;
+    attach::load_all(&mut ebpf, backend, &plan.choices, types);
     hook(&mut ebpf, backend).map_err(Failure::Refused)?;
     let hooks = attach::attach_all(&mut ebpf, backend, &plan.choices, types);
     let state = Some(backend.program()).filter(|_| backend == Backend::Kprobe);
@@ -171,39 +174,20 @@ fn missing(name: &str) -> Failure {
     ))
 }
 
-/// Hands one program to the verifier.
+/// Hands the programs of `backend` to the verifier.
 fn load(ebpf: &mut Ebpf, backend: Backend, types: &KernelTypes) -> Result<(), String> {
-    let program = program(ebpf, backend)?;
-    match program {
-        Program::BtfTracePoint(program) => program.load(backend.hook(), types.get()?),
-        Program::FEntry(program) => program.load(backend.hook(), types.get()?),
-        Program::RawTracePoint(program) => program.load(),
-        Program::KProbe(program) => program.load(),
-        _ => return Err(wrong_kind(backend)),
-    }
-    .map_err(|error| chain(&error))
+    let load = |name| attach::load(program(ebpf, name)?, backend.hook(), types);
+    backend.programs().into_iter().try_for_each(load)
 }
 
-/// Attaches the loaded program.
+/// Attaches the loaded programs.
 fn hook(ebpf: &mut Ebpf, backend: Backend) -> Result<(), String> {
-    let program = program(ebpf, backend)?;
-    match program {
-        Program::BtfTracePoint(program) => program.attach().map(drop),
-        Program::FEntry(program) => program.attach().map(drop),
-        Program::RawTracePoint(program) => program.attach(backend.hook()).map(drop),
-        Program::KProbe(program) => program.attach(backend.hook(), 0).map(drop),
-        _ => return Err(wrong_kind(backend)),
-    }
-    .map_err(|error| chain(&error))
+    let hook = |name| attach::attach_loaded(program(ebpf, name)?, backend.hook());
+    backend.programs().into_iter().try_for_each(hook)
 }
 
-fn program(ebpf: &mut Ebpf, backend: Backend) -> Result<&mut Program, String> {
-    ebpf.program_mut(backend.program())
-        .ok_or_else(|| format!("the object has no program {}", backend.program()))
-}
-
-fn wrong_kind(backend: Backend) -> String {
-    format!("the object's {} is of another kind", backend.program())
+fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Program, String> {
+    ebpf.program_mut(name).ok_or_else(|| format!("the object has no program {name}"))
 }
 
 /// An error with its causes on one line; of a verifier's log only the last words, which say why.

@@ -62,6 +62,29 @@ impl Backend {
         }
     }
 
+    /// Its second copy, which takes what the kernel skips the first for. A kprobe is skipped while
+    /// any is at work on its CPU, so a second would be too.
+    #[must_use]
+    pub const fn second(self) -> Option<&'static str> {
+        match self {
+            Self::TpBtf => Some("second_tp_btf"),
+            Self::RawTp => Some("second_raw_tp"),
+            Self::Fentry => Some("second_fentry"),
+            Self::Kprobe => None,
+        }
+    }
+
+    /// Its programs in the order in which they are attached: that which runs first comes first at a
+    /// tracepoint, and last at a trampoline, which puts each before those it has.
+    #[must_use]
+    pub fn programs(self) -> Vec<&'static str> {
+        let mut programs: Vec<_> = std::iter::once(self.program()).chain(self.second()).collect();
+        if self == Self::Fentry {
+            programs.reverse();
+        }
+        programs
+    }
+
     /// Whether the verifier must know the kernel's types.
     #[must_use]
     pub const fn is_typed(self) -> bool {

@@ -18,19 +18,22 @@ pub struct ProgramRuns {
     pub runs: u64,
     /// Nanoseconds in it, likewise.
     pub run_time_ns: u64,
-    /// Times it was skipped: it, or for a kprobe any, was at work on that CPU already (5.12; of
-    /// kprobes from 6.7).
+    /// Times it was skipped, because it, or for a kprobe any, was at work on that CPU already, and
+    /// no other program took its place (5.12; of kprobes from 6.7).
     pub misses: u64,
 }
 
-/// The figures of every attached program, that of the state changes first; zeros where the kernel
-/// does not tell.
-pub(crate) fn figures(attached: &Attached) -> Vec<ProgramRuns> {
-    let others = attached.hooks.programs();
-    std::iter::once(attached.backend.program())
-        .chain(others)
-        .map(|name| of(attached, name))
-        .collect()
+/// The figures of every attached program, those of the state changes first; zeros where the kernel
+/// does not tell. `caught` is how often the second of these took the first's place.
+pub(crate) fn figures(attached: &Attached, caught: u64) -> Vec<ProgramRuns> {
+    let mut first = of(attached, attached.backend.program());
+    first.misses = first.misses.saturating_sub(caught);
+    let second = attached.backend.second().map(|name| {
+        // Skipped, it misses nothing that the first does not report.
+        ProgramRuns { misses: 0, ..of(attached, name) }
+    });
+    let others = attached.hooks.programs().map(|name| of(attached, name));
+    std::iter::once(first).chain(second).chain(others).collect()
 }
 
 /// The links of our kprobes, which count what was passed over before a program was even asked.

@@ -132,8 +132,8 @@ fn data_that_crosses_a_close_is_answered_with_a_reset() {
         scene.wire.hold();
         pair.client.close();
         pair.server.send(b"crosses the FIN");
-        scene.wire.until_held(0, 1);
-        scene.wire.until_held(1, 1);
+        scene.wire.until_held(0);
+        scene.wire.until_held(1);
         scene.stands(pair.ends, Some(S::FinWait1));
         scene.wire.deliver();
         scene.stands(pair.ends, None);
@@ -204,7 +204,7 @@ fn a_reset_ends_a_connection_in_every_state_of_its_closing() {
         pair.client.shutdown();
         scene.stands(pair.ends, Some(S::FinWait1));
         pair.server.abort();
-        scene.wire.until_held(1, 1);
+        scene.wire.until_reset_is_held(1);
         scene.wire.deliver_to(0);
         scene.stands(pair.ends, None);
         let told = scene.ended(pair.ends, ("reset_after_fin", Some("local")), Some("ECONNRESET"));
@@ -220,7 +220,7 @@ fn a_reset_ends_a_connection_in_every_state_of_its_closing() {
         pair.client.close();
         scene.stands(pair.ends, Some(S::FinWait1));
         pair.server.abort();
-        scene.wire.until_held(1, 1);
+        scene.wire.until_reset_is_held(1);
         scene.wire.deliver_to(0);
         scene.stands(pair.ends, None);
         scene.ended(pair.ends, ("reset_after_fin", Some("local")), Some("ECONNRESET"));
@@ -236,7 +236,7 @@ fn a_reset_ends_a_connection_in_every_state_of_its_closing() {
         scene.wire.deliver_to(0);
         scene.stands(pair.ends, Some(S::Closing));
         pair.server.abort();
-        scene.wire.until_held(1, 1);
+        scene.wire.until_reset_is_held(1);
         scene.wire.deliver_to(0);
         scene.stands(pair.ends, None);
         scene.ended(pair.ends, ("reset_after_fin", Some("both")), Some("ECONNRESET"));
@@ -252,7 +252,7 @@ fn a_reset_ends_a_connection_in_every_state_of_its_closing() {
         pair.client.shutdown();
         scene.stands(pair.ends, Some(S::LastAck));
         pair.server.abort();
-        scene.wire.until_held(1, 1);
+        scene.wire.until_reset_is_held(1);
         scene.wire.deliver_to(0);
         scene.stands(pair.ends, None);
         scene.ended(pair.ends, ("reset_after_fin", Some("remote")), Some("ECONNRESET"));
@@ -273,7 +273,7 @@ fn a_reset_ends_a_handshake() {
         client.set_nonblocking();
         client.connect(listener.local()).unwrap_err();
         let ends = (client.local(), listener.local());
-        scene.wire.until_held(0, 1);
+        scene.wire.until_held(0);
         scene.wire.deliver_to(1);
         scene.stands(turned(ends), Some(S::SynRecv));
         counts(&scene.daemon, "tcp_trace_half_open", 1);

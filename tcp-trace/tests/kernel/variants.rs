@@ -83,7 +83,7 @@ fn fast_open_is_accepted_before_it_is_established() {
         sock.set_nonblocking();
         sock.send_fast(listener.local(), b"early").unwrap();
         let ends = (sock.local(), listener.local());
-        wire.until_held(0, 1);
+        wire.until_held(0);
         wire.deliver_to(1);
         let accepted = listener.accept();
         accepted.wait_for(5);
@@ -117,7 +117,7 @@ fn fast_open_is_accepted_before_it_is_established() {
         sock.set_nonblocking();
         sock.send_fast(listener.local(), b"early").unwrap();
         let ends = (sock.local(), listener.local());
-        wire.until_held(0, 1);
+        wire.until_held(0);
         wire.deliver_to(1);
         let accepted = listener.accept();
         sock.close();
@@ -281,8 +281,8 @@ fn syns_that_cross_open_one_connection() {
             assert_eq!(sock.connect(to).unwrap_err().raw_os_error(), Some(libc::EINPROGRESS));
             sock
         });
-        wire.until_held(0, 1);
-        wire.until_held(1, 1);
+        wire.until_held(0);
+        wire.until_held(1);
         wire.deliver();
         for ends in [(one, other), (other, one)] {
             until(

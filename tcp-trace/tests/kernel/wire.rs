@@ -104,12 +104,22 @@ impl Wire {
         self.state.lock().unwrap().mode = Mode::LosesBareAcks;
     }
 
-    /// Waits until the left end (0) or the right one (1) has sent this many packets that are held.
-    pub(crate) fn until_held(&self, from: usize, packets: usize) {
-        let is = |state: &State| state.held.iter().filter(|(to, _)| *to != from).count() == packets;
+    /// Waits until the left end (0) or the right one (1) has sent something that is held.
+    pub(crate) fn until_held(&self, from: usize) {
+        self.until_any(from, "a packet", |_| true);
+    }
+
+    /// Waits until the left end (0) or the right one (1) has sent a RST that is held.
+    pub(crate) fn until_reset_is_held(&self, from: usize) {
+        self.until_any(from, "a RST", |packet| has_flag(packet, RST));
+    }
+
+    /// More than one may come: what is not answered is sent again.
+    fn until_any(&self, from: usize, what: &str, is: impl Fn(&[u8]) -> bool) {
+        let any = |state: &State| state.held.iter().any(|(to, packet)| *to != from && is(packet));
         until(
-            || format!("{packets} packets of {from} should be held: {:?}", self.state),
-            || is(&self.state.lock().unwrap()).then_some(()),
+            || format!("{what} of {from} should be held: {:?}", self.state),
+            || any(&self.state.lock().unwrap()).then_some(()),
         );
     }
 
@@ -119,7 +129,8 @@ impl Wire {
             || format!("two FINs should be held: {:?}", self.state),
             || {
                 let state = self.state.lock().unwrap();
-                let from = |end| state.held.iter().any(|(to, packet)| *to == end && is_fin(packet));
+                let from =
+                    |end| state.held.iter().any(|(to, packet)| *to == end && has_flag(packet, FIN));
                 (from(0) && from(1)).then_some(())
             },
         );
@@ -232,10 +243,10 @@ fn write(mut end: &File, packet: &[u8]) {
     assert_eq!(written, packet.len());
 }
 
-/// Whether this is a TCP segment with a FIN.
-fn is_fin(packet: &[u8]) -> bool {
+/// Whether this is a TCP segment with this flag.
+fn has_flag(packet: &[u8], flag: u8) -> bool {
     let tcp = tcp(packet);
-    tcp.and_then(|tcp| tcp.get(13)).is_some_and(|flags| flags & FIN != 0)
+    tcp.and_then(|tcp| tcp.get(13)).is_some_and(|flags| flags & flag != 0)
 }
 
 /// Whether this is a TCP segment without data, and without a flag that means more than data would.

@@ -144,10 +144,9 @@ impl Loop {
     }
 
     fn kernel_figures(&self) -> KernelFigures {
-        KernelFigures {
-            counters: counters(&self.attached),
-            programs: programs::figures(&self.attached),
-        }
+        let counters = counters(&self.attached);
+        let programs = programs::figures(&self.attached, counters.caught());
+        KernelFigures { counters, programs }
     }
 
     /// Answers what was asked; true where the tracer is to end.

@@ -70,6 +70,13 @@ fn degradations(plan: &Plan, attached: &Attached) -> Vec<Degradation> {
             "sockets are told apart by address and birth time, and joined with snapshots by their ends",
         );
     }
+    if attached.backend.second().is_none() {
+        note(
+            "state changes",
+            "a kprobe is skipped on a CPU that is at work in any",
+            "fallback: tcp_trace_probe_misses_total counts these, snapshots find what they did; lost: their place in the counters",
+        );
+    }
     for (role, why) in attached.hooks.missing() {
         let without = role.without();
         let effect = format!("fallback: {}; lost: {}", without.fallback, without.loses);

@@ -116,10 +116,19 @@ pub(super) const METRICS: &[Metric] = &[
         kind: MetricType::COUNTER,
         labels: &["program"],
         help: "Times the kernel skipped the attached program because it was running on that CPU \
-               already. Of a state program each is a change that nothing here has seen.",
+               already, and no second one took its place. Of a state program each is a change \
+               that nothing here has seen.",
         fill: |scrape, samples| {
             of_attached(scrape.figures, samples, |program| whole(program.misses));
         },
+    },
+    Metric {
+        name: "tcp_trace_probe_caught_total",
+        kind: MetricType::COUNTER,
+        labels: &[],
+        help: "State changes for which the kernel skipped the first program, because a softirq had \
+               interrupted it, and which the second one took in its place.",
+        fill: |scrape, samples| samples.count(&[], scrape.figures.counters.caught()),
     },
 ];
 
