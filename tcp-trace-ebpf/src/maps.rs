@@ -63,7 +63,7 @@ pub(crate) struct Mark {
     pub(crate) sk: u64,
     /// From which state to which.
     pub(crate) step: u64,
-    /// Since when; 0: free, 1: likely to be forgotten.
+    /// Since when; 0: free.
     pub(crate) since_ns: u64,
 }
 

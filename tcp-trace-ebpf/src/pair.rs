@@ -23,6 +23,10 @@ use crate::{
 /// CPUs that a second copy looks at; the verifier follows each turn of the loop.
 const SEARCHED_CPUS: u32 = 512;
 
+/// By how many bits the time of a mark is shortened that nobody is likely to take away: it looks
+/// older than every other, and is in order among its like.
+const LIKELY_FORGOTTEN: u32 = 20;
+
 /// Which of the two.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Watch {
@@ -52,12 +56,13 @@ pub(crate) fn once(sk: Base, (old, new): (u32, u32), watch: Watch, report: impl 
     let theirs = change.take(marks) || watch == Watch::Second && change.take_anywhere();
     if !theirs {
         let time_ns = now();
-        // While the other is at work the kernel skips it, and nobody will take the mark away; but
-        // where programs can be preempted, it may be done before this change's turn comes.
-        // SAFETY: as above.
-        let since_ns = if unsafe { read_volatile(other) } == 0 { time_ns } else { 1 };
-        change.leave(marks, since_ns);
         report(time_ns);
+        // Last, so that little can come between the mark and the other program. While that is at
+        // work the kernel skips it, and nobody will take the mark away; but where programs can be
+        // preempted, it may be done before this change's turn comes.
+        // SAFETY: as above.
+        let idle = unsafe { read_volatile(other) } == 0;
+        change.leave(marks, if idle { time_ns } else { time_ns >> LIKELY_FORGOTTEN | 1 });
     }
     // SAFETY: as above, and the run has not left its CPU.
     unsafe { write_volatile(own, 0) };
