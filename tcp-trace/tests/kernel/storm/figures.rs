@@ -30,12 +30,21 @@ const MIBS: [(&str, &str); 7] = [
 ];
 
 impl Figures {
-    /// Those of now.
+    /// Those of now: of a moment at which the kernel counted nothing.
     pub(super) fn now(daemon: &Daemon, netns: &[&Netns]) -> Self {
         let mib = |&(group, name): &(&'static str, &'static str)| {
             (name, netns.iter().map(|netns| truth::mib(netns, group, name)).sum())
         };
-        Self { metrics: daemon.metrics(), mibs: MIBS.iter().map(mib).collect() }
+        let read = || MIBS.iter().map(mib).collect::<BTreeMap<_, _>>();
+        let mut mibs = read();
+        loop {
+            let metrics = daemon.metrics();
+            let after = read();
+            if after == mibs {
+                return Self { metrics, mibs };
+            }
+            mibs = after;
+        }
     }
 
     fn mib(&self, before: &Self, name: &str) -> u64 {
