@@ -9,7 +9,7 @@ use super::{
 use crate::core::{
     close::{CloseReason, ClosedBy},
     direction::Direction,
-    event::{Caller, Comm, LifeEvent, LifeStep, Protocol, SockFlags, Task, TimeWaitEnd},
+    event::{Caller, Comm, LifeEvent, LifeStep, Protocol, SockFlags, SocketId, Task, TimeWaitEnd},
     timeline::{Call, Segment},
 };
 use TcpState as S;

@@ -6,7 +6,7 @@ use super::*;
 use crate::core::{
     close,
     direction::Direction,
-    event::{Comm, Flow, Protocol, SockFlags, Task},
+    event::{Comm, Flow, Protocol, SockFlags, SocketId, Task},
     population::Matrix,
 };
 use TcpState as S;

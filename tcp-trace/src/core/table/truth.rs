@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::{tests::legal_next, *};
 use crate::core::{
-    event::{Flow, LifeEvent, LifeStep, Protocol, SockFlags, TimeWaitEnd},
+    event::{Flow, LifeEvent, LifeStep, Protocol, SockFlags, SocketId, TimeWaitEnd},
     population::Matrix,
     reconcile::Reconciled,
     time_wait::TimeWaitCounters,
