@@ -1,6 +1,9 @@
 //! What the guest says: kernel messages on its first serial line, init's report on the second.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// What a kernel says that is beyond help.
 const TROUBLE: [&str; 5] = ["Kernel panic", "soft lockup", "BUG:", "Oops", "general protection"];
@@ -52,6 +55,8 @@ pub(super) struct RunReport {
     pub(super) code: Option<i32>,
     /// What the tests that failed said.
     pub(super) words: String,
+    /// Those that failed at first and had another try.
+    pub(super) again: BTreeSet<String>,
 }
 
 /// How init ended.
@@ -126,6 +131,12 @@ impl Report {
                     self.runs.last_mut()?.code = what.strip_prefix("ends with ")?.parse().ok();
                     self.part = Part::Nothing;
                 }
+            }
+            "again" => {
+                let run = self.runs.last_mut()?;
+                let failed = run.outcomes.iter().filter(|(_, outcome)| !outcome.passed);
+                run.again = failed.map(|(name, _)| name.clone()).collect();
+                self.part = Part::Tests(None, at);
             }
             "listed" => self.runs.last_mut()?.listed.push(rest.to_owned()),
             "absent" => self.runs.last_mut()?.absences.push(absence(rest)?),
@@ -250,6 +261,17 @@ init: success";
         let [absence] = &run.absences[..] else { panic!("{:?}", run.absences) };
         assert_eq!((absence.test.as_str(), absence.minimum), ("a::two", (5, 12)));
         assert_eq!(absence.reason, "socket cookies, in tracing programs");
+    }
+
+    #[test]
+    fn a_second_try_counts_and_is_told() {
+        let second =
+            "vm: again auto\nrunning 1 test\ntest b::three ... ok\n\nvm: run auto ends with 0";
+        let report = read(&REPORT.replace("vm: run auto ends with 101", second));
+        let [run] = &report.runs[..] else { panic!("{:?}", report.runs) };
+        assert!(run.outcomes["b::three"].passed && run.code == Some(0));
+        assert_eq!(run.again.iter().collect::<Vec<_>>(), ["b::three"]);
+        assert!(run.words.contains("---- b::three stdout ----\nno\n"), "{}", run.words);
     }
 
     #[test]

@@ -52,8 +52,17 @@ while read -r backend filters; do
   echo "vm: run $backend begins"
   # Filters are words on purpose.
   /vm/kernel --ignored --list $filters | sed -n 's/^\(.*\): test$/vm: listed \1/p'
-  /vm/kernel --ignored --test-threads=1 $filters
-  code=$?
+  { /vm/kernel --ignored --test-threads=1 $filters; echo "$?" >/tmp/code; } | tee /tmp/words
+  code=$(cat /tmp/code)
+  # The emulator may keep a guest from its CPUs for seconds: what failed has one more try, alone,
+  # and the table says so.
+  failed=$(sed -n '/^failures:$/,$ s/^    \([a-z0-9_]*::[a-z0-9_:]*\)$/\1/p' /tmp/words | sort -u)
+  if [ "$code" -ne 0 ] && [ -n "$failed" ]; then
+    echo "vm: again $backend"
+    # Names are words on purpose.
+    /vm/kernel --ignored --test-threads=1 --exact $failed
+    code=$?
+  fi
   sed 's/^/vm: absent /' "$TCP_TRACE_TEST_ABSENCES"
   echo "vm: run $backend ends with $code"
 done </vm/runs

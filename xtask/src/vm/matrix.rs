@@ -99,7 +99,11 @@ fn say(setting: &Setting<'_>, verdict: &Verdict) {
         for test in &failed {
             let _ = writeln!(text, "{line}, {}: {} FAILED", run.backend, test.name);
         }
-        if !failed.is_empty() {
+        for test in run.tests.iter().filter(|test| test.again && test.ended == Ended::Pass) {
+            let _ =
+                writeln!(text, "{line}, {}: {} passed at its second try", run.backend, test.name);
+        }
+        if !run.words.is_empty() {
             let words: Vec<_> = run.words.trim().lines().take(WORDS).collect();
             let _ = writeln!(text, "{}", words.join("\n"));
         }

@@ -86,8 +86,10 @@ fn run_of<'a>(verdict: &'a Verdict, backend: &str) -> Option<&'a RunVerdict> {
 /// What the tests of a feature came to.
 fn cell(feature_name: &str, run: Option<&RunVerdict>, notes: &mut Notes) -> Vec<String> {
     let (mut passed, mut failed, mut absent) = (0, 0, BTreeSet::new());
+    let mut again = 0;
     let tests = run.into_iter().flat_map(|run| &run.tests);
     for test in tests.filter(|test| feature(&test.name) == feature_name) {
+        again += usize::from(test.again && test.ended == Ended::Pass);
         match &test.ended {
             Ended::Pass => passed += 1,
             Ended::Fail => failed += 1,
@@ -100,7 +102,9 @@ fn cell(feature_name: &str, run: Option<&RunVerdict>, notes: &mut Notes) -> Vec<
     if failed > 0 {
         cell.push(format!("FAIL {failed}"));
     }
-    if passed > 0 {
+    if passed > 0 && again > 0 {
+        cell.push(format!("pass {passed} ({again} at the second try)"));
+    } else if passed > 0 {
         cell.push(format!("pass {passed}"));
     }
     if !absent.is_empty() {
@@ -146,7 +150,7 @@ mod tests {
     };
 
     fn test(name: &str, ended: Ended) -> Test {
-        Test { name: name.into(), ended, seconds: 1.0 }
+        Test { name: name.into(), ended, seconds: 1.0, again: false }
     }
 
     fn verdict(line: &str, ended: Ended) -> Verdict {

@@ -37,6 +37,8 @@ pub(super) struct Test {
     pub(super) ended: Ended,
     /// How long it took.
     pub(super) seconds: f64,
+    /// Whether it failed at first, and this is how its second try ended.
+    pub(super) again: bool,
 }
 
 /// One run of the tests.
@@ -158,7 +160,8 @@ fn judge(run: &RunReport, release: &str, problems: &mut Vec<String>) -> RunVerdi
                 absent(absence)
             }
         };
-        tests.push(Test { name: name.clone(), ended, seconds: outcome.took.as_secs_f64() });
+        let (seconds, again) = (outcome.took.as_secs_f64(), run.again.contains(name));
+        tests.push(Test { name: name.clone(), ended, seconds, again });
     }
     for name in run.outcomes.keys().filter(|name| !run.listed.contains(name)) {
         problems.push(format!("{backend}: {name} ran and was not listed"));
