@@ -31,7 +31,7 @@ pub(crate) fn table(list: &ConnectionList, style: &Style) -> String {
 
 fn nothing(list: &ConnectionList, style: &Style) -> String {
     let text = match list.total {
-        0 => "No connection matches. Without filters, tcp-trace list shows every one it knows."
+        0 => "No connection matches. Without filters, tcp-trace list shows all but listeners."
             .to_owned(),
         _ => total(list),
     };
@@ -229,7 +229,7 @@ ID   STATE              AGE PROCESS   LOCAL                   REMOTE            
     #[test]
     fn nothing_is_said_calmly() {
         let text =
-            "No connection matches. Without filters, tcp-trace list shows every one it knows.";
+            "No connection matches. Without filters, tcp-trace list shows all but listeners.";
         let list = ConnectionList { connections: Vec::new(), total: 0 };
         assert_eq!(table(&list, &plain(80)), text);
         let list = ConnectionList { connections: Vec::new(), total: 24_310 };
