@@ -133,7 +133,11 @@ impl Table {
             return Outcome::Nothing;
         }
         let transition = change.transition();
-        match self.locate_event(change) {
+        let located = self.locate_event(change);
+        if transition != Transition::Birth && self.was_overtaken(located, at, change) {
+            return Outcome::Nothing;
+        }
+        match located {
             Some(slot) if self.holds(slot, |known| !known.is_full()) => {
                 if change.old == TcpState::Close && transition == Transition::Marker {
                     // The descriptor outlived the full socket; now it is closed.

@@ -86,6 +86,27 @@ fn a_mini_socket_carries_the_connection_on_to_its_own_end() {
 }
 
 #[test]
+fn events_that_a_snapshot_has_overtaken_change_nothing() {
+    let mut table = table();
+    let since = Ts(9 * SECOND);
+    walk(&mut table, 1, &[S::Close, S::SynSent, S::Established, S::FinWait1]);
+    table.apply(&life(10 * SECOND, 0, LifeStep::SnapshotBegun { since }));
+    let found = LifeStep::FoundTimeWait { substate: S::FinWait2, left_ms: 60_000 };
+    let mut row = life(10 * SECOND, 0, found);
+    if let Body::Life(row) = &mut row.body {
+        row.socket.cookie = NonZeroU64::new(4);
+    }
+    table.apply(&row);
+    table.apply(&life(10 * SECOND, 0, LifeStep::SnapshotEnded { whole: true }));
+    assert_eq!(table.live().next().unwrap().state, S::FinWait2);
+    table.apply(&event(9_900_000_000, change(1, S::FinWait1, S::FinWait2)));
+    table.apply(&event(9_900_000_001, ending(1, S::FinWait2, ORPHAN)));
+    let known = table.live().next().unwrap();
+    assert_eq!((table.len(), known.state, known.is_full()), (1, S::FinWait2, false));
+    assert_consistent(&table);
+}
+
+#[test]
 fn time_wait_is_inferred_and_ends_by_its_time_or_by_a_new_connection() {
     let done = SockFlags { fin_received: true, ..ORPHAN };
     for reused in [false, true] {

@@ -2,6 +2,7 @@
 
 use super::{Key, Table};
 use crate::core::{
+    clock::Ts,
     connection::Connection,
     event::{SocketId, StateChange},
     tcp_state::Transition,
@@ -50,5 +51,19 @@ impl Table {
             self.forget(double);
         }
         by_address.or(by_cookie)
+    }
+
+    /// Whether a snapshot that found the mini-socket has overtaken this change of the full one, and
+    /// has taken it into account.
+    pub(super) fn was_overtaken(
+        &self,
+        located: Option<usize>,
+        at: Ts,
+        change: &StateChange,
+    ) -> bool {
+        let slot = located.or_else(|| self.index.by_flow(&(change.netns, change.flow)));
+        slot.is_some_and(|slot| {
+            self.holds(slot, |known| !known.is_full() && at < known.state_since)
+        })
     }
 }
