@@ -8,12 +8,14 @@ mod counters;
 mod life;
 mod offsets;
 mod record;
+mod segment;
 mod settings;
 
 pub use counters::*;
 pub use life::*;
 pub use offsets::*;
 pub use record::*;
+pub use segment::*;
 pub use settings::*;
 
 /// Version of every layout in this crate; written into each recording.

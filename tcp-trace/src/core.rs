@@ -25,6 +25,7 @@ pub mod processes;
 pub mod query;
 pub mod reconcile;
 pub mod recording;
+pub mod segment;
 pub mod sentence;
 pub mod sources;
 pub mod statistics;

@@ -154,6 +154,7 @@ fn recordings_hold_nothing_but_the_scenarios_own() {
             let (netns, comm, addresses) = match &record {
                 Record::State(r) => (r.netns, r.comm, [r.local_addr, r.remote_addr]),
                 Record::Life(r) => (r.netns, r.comm, [r.local_addr, r.remote_addr]),
+                Record::Segment(r) => (r.netns, [0; 2], [r.source_addr, r.destination_addr]),
             };
             assert!(namespaces.contains(&netns), "{}: {record:?}", path.display());
             let name = comm.as_bytes().split(|byte| *byte == 0).next().unwrap();

@@ -44,13 +44,18 @@ pub enum DecodeError {
     /// A mini-socket's end that is none of `TIME_WAIT_END_*`.
     #[error("unknown end of a mini-socket: {0}")]
     TimeWaitEnd(i32),
+    /// A hook that is none of `SEGMENT_HOOK_*`.
+    #[error("unknown packet hook {0}")]
+    Hook(u8),
 }
 
-/// A record of either shape.
+/// A record of any shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Record {
     /// A state change, or a full socket of a snapshot.
     State(wire::StateRecord),
+    /// A segment.
+    Segment(wire::SegmentRecord),
     /// Anything else.
     Life(wire::LifeRecord),
 }
@@ -61,6 +66,7 @@ impl Record {
     pub fn time_ns(&self) -> u64 {
         match self {
             Self::State(record) => record.time_ns,
+            Self::Segment(record) => record.time_ns,
             Self::Life(record) => record.time_ns,
         }
     }
@@ -70,6 +76,7 @@ impl Record {
     pub fn kind(&self) -> u16 {
         match self {
             Self::State(record) => record.kind,
+            Self::Segment(record) => record.kind,
             Self::Life(record) => record.kind,
         }
     }
@@ -79,6 +86,7 @@ impl Record {
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Self::State(record) => zerocopy::IntoBytes::as_bytes(record),
+            Self::Segment(record) => zerocopy::IntoBytes::as_bytes(record),
             Self::Life(record) => zerocopy::IntoBytes::as_bytes(record),
         }
     }
@@ -87,6 +95,12 @@ impl Record {
 impl From<wire::StateRecord> for Record {
     fn from(record: wire::StateRecord) -> Self {
         Self::State(record)
+    }
+}
+
+impl From<wire::SegmentRecord> for Record {
+    fn from(record: wire::SegmentRecord) -> Self {
+        Self::Segment(record)
     }
 }
 
@@ -101,7 +115,7 @@ impl From<wire::LifeRecord> for Record {
 /// # Errors
 /// Where the bytes are too few, or say of themselves what no record is.
 pub fn record(bytes: &[u8]) -> Result<Record, DecodeError> {
-    let need = wire::LIFE_RECORD_LEN.min(wire::STATE_RECORD_LEN);
+    let need = wire::SEGMENT_RECORD_LEN;
     let kind = bytes
         .first_chunk::<2>()
         .map(|kind| u16::from_ne_bytes(*kind))
@@ -116,6 +130,11 @@ pub fn record(bytes: &[u8]) -> Result<Record, DecodeError> {
             let record: wire::LifeRecord = prefix(bytes)?;
             length(record.len, wire::LIFE_RECORD_LEN)?;
             Ok(Record::Life(record))
+        }
+        wire::KIND_SEGMENT => {
+            let record: wire::SegmentRecord = prefix(bytes)?;
+            length(record.len, wire::SEGMENT_RECORD_LEN)?;
+            Ok(Record::Segment(record))
         }
         unknown => Err(DecodeError::Kind(unknown)),
     }
@@ -139,6 +158,7 @@ fn length(said: u16, need: usize) -> Result<(), DecodeError> {
 pub fn event(record: &Record) -> Result<Event, DecodeError> {
     match record {
         Record::State(record) => state_change(record),
+        Record::Segment(record) => segment::event(record),
         Record::Life(record) => life::event(record),
     }
 }
@@ -211,6 +231,7 @@ fn transfer(record: &wire::StateRecord) -> Transfer {
 }
 
 mod life;
+mod segment;
 
 #[cfg(test)]
 mod tests {

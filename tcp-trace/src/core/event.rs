@@ -5,6 +5,7 @@ use std::{borrow::Cow, fmt, net::SocketAddr, num::NonZeroU64};
 
 use super::{
     clock::Ts,
+    segment::SegmentEvent,
     tcp_state::{TcpState, Transition},
 };
 
@@ -24,6 +25,8 @@ pub enum Body {
     State(StateChange),
     /// Something else happened to a socket.
     Life(LifeEvent),
+    /// A segment passed one end.
+    Segment(SegmentEvent),
     /// Events were lost around this moment.
     Lost {
         /// How many; 0 where an earlier loss is over.

@@ -124,6 +124,7 @@ impl Table {
             }
             Body::State(change) => self.change(event.at, change),
             Body::Life(life) => self.life(event.at, life),
+            Body::Segment(_) => Outcome::Nothing,
         }
     }
 

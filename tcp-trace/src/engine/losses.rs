@@ -6,7 +6,9 @@ use crate::kernel::counters::Counters;
 pub(super) fn outputs(counters: &Counters) -> Vec<(&'static str, u64)> {
     let state = counters.output_errors().map(|(errno, count)| (state_stage(errno), count));
     let life = counters.life_output_errors().map(|(errno, count)| (life_stage(errno), count));
-    state.chain(life).collect()
+    let segment =
+        counters.segment_output_errors().map(|(errno, count)| (segment_stage(errno), count));
+    state.chain(life).chain(segment).collect()
 }
 
 /// A state change that could not be handed over.
@@ -34,5 +36,19 @@ fn life_stage(errno: &str) -> &'static str {
         "einval" => "output_life_einval",
         "eperm" => "output_life_eperm",
         _ => "output_life_other",
+    }
+}
+
+/// A segment that could not be handed over.
+fn segment_stage(errno: &str) -> &'static str {
+    match errno {
+        "enospc" => "output_segment_enospc",
+        "ebusy" => "output_segment_ebusy",
+        "enoent" => "output_segment_enoent",
+        "e2big" => "output_segment_e2big",
+        "eopnotsupp" => "output_segment_eopnotsupp",
+        "einval" => "output_segment_einval",
+        "eperm" => "output_segment_eperm",
+        _ => "output_segment_other",
     }
 }

@@ -29,6 +29,8 @@ impl Recorder {
     pub(crate) fn record(&mut self, cpu: u32, mut record: Record) {
         match &mut record {
             Record::State(record) => self.hide(&mut record.sk),
+            // It holds no address of the kernel.
+            Record::Segment(_) => {}
             Record::Life(record) => {
                 self.hide(&mut record.sk);
                 // Of a snapshot this is a moment, of all other kinds an address.

@@ -3,7 +3,7 @@
 use crate::core::event::{Body, LifeStep, Origin};
 
 /// Kinds of event, as metrics name them.
-const KINDS: [&str; 15] = [
+const KINDS: [&str; 16] = [
     "state",
     "snapshot",
     "connect",
@@ -19,6 +19,7 @@ const KINDS: [&str; 15] = [
     "retransmit",
     "destroyed",
     "netns_gone",
+    "segment",
 ];
 
 /// How many events of each kind were taken.
@@ -48,6 +49,7 @@ fn kind(body: &Body) -> Option<usize> {
     let life = match body {
         Body::Lost { .. } => return None,
         Body::State(change) => return Some(usize::from(change.origin == Origin::Snapshot)),
+        Body::Segment(_) => return Some(15),
         Body::Life(life) => life,
     };
     Some(match life.what {

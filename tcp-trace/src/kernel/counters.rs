@@ -3,7 +3,8 @@
 use aya::maps::{Map, MapData, MapError, PerCpuArray};
 use tcp_trace_common::{
     COUNTER_CAUGHT, COUNTER_FILTERED, COUNTER_SLOTS, COUNTER_STRANGE_STATE, OUTPUT_ERROR_NAMES,
-    OUTPUT_ERROR_SLOTS, OUTPUT_ERRORS_LIFE, OUTPUT_ERRORS_STATE, transition_slot,
+    OUTPUT_ERROR_SLOTS, OUTPUT_ERRORS_LIFE, OUTPUT_ERRORS_SEGMENT, OUTPUT_ERRORS_STATE,
+    transition_slot,
 };
 
 use crate::core::population::Matrix;
@@ -77,6 +78,11 @@ impl Counters {
     /// Failed outputs of all other records by errno name.
     pub fn life_output_errors(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         self.errors(OUTPUT_ERRORS_LIFE)
+    }
+
+    /// Failed outputs of segments by errno name.
+    pub fn segment_output_errors(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.errors(OUTPUT_ERRORS_SEGMENT)
     }
 
     fn errors(&self, first: usize) -> impl Iterator<Item = (&'static str, u64)> + '_ {

@@ -72,7 +72,7 @@ fn births(file: &Path) -> Vec<Birth> {
                 let record = match decode::record(&bytes).unwrap() {
                     Record::State(record) if record.kind == KIND_STATE => record,
                     // A snapshot, and what else is no change of state.
-                    Record::State(_) | Record::Life(_) => continue,
+                    Record::State(_) | Record::Life(_) | Record::Segment(_) => continue,
                 };
                 assert!(netns.contains(&record.netns), "a record of somebody else's namespace");
                 records.push(record);

@@ -162,6 +162,6 @@ fn is_mine(prepared: &Prepared, record: &Record) -> bool {
 fn state(record: &Record) -> Option<StateRecord> {
     match record {
         Record::State(record) => Some(*record),
-        Record::Life(_) => None,
+        Record::Life(_) | Record::Segment(_) => None,
     }
 }

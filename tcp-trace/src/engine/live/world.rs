@@ -92,6 +92,7 @@ impl World {
             for mut record in self.pending.by_ref().take(room) {
                 match &mut record {
                     Record::State(record) => record.time_ns = now.0,
+                    Record::Segment(record) => record.time_ns = now.0,
                     Record::Life(record) => record.time_ns = now.0,
                 }
                 tracer.take_record(0, record);
