@@ -50,7 +50,7 @@ pub(crate) struct Attached {
 #[derive(Debug, Error)]
 pub(crate) enum LoadError {
     /// The kernel refused every backend.
-    #[error("the kernel refuses every way to hook state changes:{}", list(.0))]
+    #[error("the kernel refuses every way to hook state changes that was tried:{}", list(.0))]
     Refused(Vec<(Backend, String)>),
     /// The buffers could not be opened.
     #[error(transparent)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use tcp_trace_common::StateRecord;
 
 use super::Config;
@@ -16,7 +17,7 @@ use crate::{
         host::HostFacts,
         load::{self, Attached},
         netns::{self, Netns},
-        plan::{self, Backend, Degradation, Plan},
+        plan::{self, Backend, BackendChoice, Degradation, Plan},
         selfcheck::Made,
         transport::{Sample, default_buffer_bytes},
     },
@@ -42,15 +43,29 @@ pub(super) fn prepare(config: &Config) -> anyhow::Result<Prepared> {
     let netns = config.netns.iter().map(|name| netns::find(name)).collect::<Result<Vec<_>, _>>()?;
     let inodes: Vec<_> = netns.iter().map(|netns| netns.inode).collect();
     let btf = load::read_btf(config.btf.as_deref()).ok();
-    let plan = plan::plan(&facts, btf, config.backend, &inodes)?;
+    let plan = plan::plan(&facts, btf, config.backend, &inodes)
+        .with_context(|| without_choice(config.backend))?;
     let buffer = config.buffer.unwrap_or_else(|| default_buffer_bytes(facts.cpus.len()));
-    let attached = load::attach(&plan, &facts.cpus, buffer, config.log_level)?;
+    let attached = load::attach(&plan, &facts.cpus, buffer, config.log_level)
+        .with_context(|| without_choice(config.backend))?;
     let mut degradations = degradations(&plan, &attached);
     degradations.extend(super::reach::degradations(&facts, &netns));
     let mut prepared =
         Prepared { facts, attached, netns, degradations, check: Vec::new(), records: Vec::new() };
     self_check(&mut prepared)?;
     Ok(prepared)
+}
+
+/// What to try where nothing could be hooked.
+fn without_choice(choice: BackendChoice) -> &'static str {
+    match choice {
+        BackendChoice::Auto => {
+            "tracing cannot begin; 'tcp-trace doctor' says what this host allows"
+        }
+        _ => {
+            "tracing cannot begin the way --backend asks for; without it tcp-trace takes what works"
+        }
+    }
 }
 
 /// What is given up on this host and in this version.
