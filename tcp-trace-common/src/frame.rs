@@ -40,6 +40,13 @@ pub const ETHERTYPE_VLAN: u16 = 0x8100;
 /// EtherType of an outer VLAN tag, by 802.1ad.
 pub const ETHERTYPE_VLAN_OUTER: u16 = 0x88a8;
 
+/// Whether a VLAN tag follows.
+#[must_use]
+#[inline(always)]
+pub const fn is_tag(ethertype: u16) -> bool {
+    matches!(ethertype, ETHERTYPE_VLAN | ETHERTYPE_VLAN_OUTER)
+}
+
 /// What a frame begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Link {

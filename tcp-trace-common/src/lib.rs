@@ -23,4 +23,4 @@ pub use segment::*;
 pub use settings::*;
 
 /// Version of every layout in this crate; written into each recording.
-pub const ABI_VERSION: u16 = 3;
+pub const ABI_VERSION: u16 = 4;

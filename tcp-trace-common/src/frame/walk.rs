@@ -1,8 +1,8 @@
 //! The walk from the first byte to the TCP header.
 
 use super::{
-    ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_VLAN, ETHERTYPE_VLAN_OUTER, Frame, Headers, Link,
-    MOST_BYTES_BEFORE, MOST_EXTENSIONS, MOST_TAGS, Skip, VLAN_PRESENT, View,
+    ETHERTYPE_IPV4, ETHERTYPE_IPV6, Frame, Headers, Link, MOST_BYTES_BEFORE, MOST_EXTENSIONS,
+    MOST_TAGS, Skip, VLAN_PRESENT, View, is_tag,
 };
 
 /// Protocol number of TCP.
@@ -71,11 +71,6 @@ fn tagged<F: Frame>(
         _ if is_tag(ethertype) => Err(Skip::Cut),
         _ => Err(Skip::NotTcp),
     }
-}
-
-#[inline(always)]
-const fn is_tag(ethertype: u16) -> bool {
-    matches!(ethertype, ETHERTYPE_VLAN | ETHERTYPE_VLAN_OUTER)
 }
 
 #[inline(always)]
