@@ -16,6 +16,8 @@ pub(crate) mod namespaces;
 pub(crate) mod netns;
 pub(crate) mod notes;
 pub(crate) mod offsets;
+#[doc(hidden)]
+pub mod packets;
 pub(crate) mod places;
 pub mod plan;
 pub(crate) mod process_facts;

@@ -20,7 +20,7 @@ use super::{
 };
 
 /// The kernel programs, as built by `cargo xtask bpf build`.
-static OBJECT: &[u8] =
+pub(super) static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/../bpf/tcp-trace.bpf.o"));
 
 /// Programs attached to the kernel; dropping it detaches them.
@@ -161,7 +161,7 @@ fn attempt(
     })
 }
 
-fn map_fd(map: &Map) -> Option<BorrowedFd<'_>> {
+pub(super) fn map_fd(map: &Map) -> Option<BorrowedFd<'_>> {
     match map {
         Map::PerfEventArray(data) => Some(data.fd().as_fd()),
         _ => None,
