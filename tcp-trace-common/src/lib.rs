@@ -4,7 +4,11 @@
 //! bytes on both sides. A change to any layout raises [`ABI_VERSION`].
 #![no_std]
 
+#[cfg(test)]
+extern crate std;
+
 mod counters;
+pub mod frame;
 mod life;
 mod offsets;
 mod record;
@@ -19,4 +23,4 @@ pub use segment::*;
 pub use settings::*;
 
 /// Version of every layout in this crate; written into each recording.
-pub const ABI_VERSION: u16 = 3;
+pub const ABI_VERSION: u16 = 4;

@@ -108,3 +108,6 @@ pub const SEGMENT_SLOTS: usize = SEGMENT_FOLDED + SEGMENT_HOOK_COUNT;
 /// First of [`SEGMENT_HOOK_COUNT`]: segments counted and not reported, because more came than the
 /// budget lets through; by hook.
 pub const SEGMENT_FOLDED: usize = SEGMENT_HOOK_COUNT * SEGMENT_FATE_COUNT;
+
+/// How many ACKs can be waited for at once: a power of two.
+pub const AWAITED_SLOTS: u32 = 1 << 14;

@@ -25,6 +25,15 @@ pub struct Settings {
     pub read_kernel: u32,
     /// 1 where two programs watch each state change, which agree on who reports it.
     pub paired: u32,
+    /// Inode of the network namespace that the packet hooks are in; 0: not known.
+    pub segment_netns: u32,
+    /// Nanoseconds that one report of a segment costs, of those that pass on each CPU; 0: any number
+    /// may be reported.
+    pub segment_cost_ns: u32,
+    /// Reports of segments that may come at once on each CPU.
+    pub segment_burst: u32,
+    /// 1 where XDP programs are loaded for frames in several parts (5.18).
+    pub xdp_frags: u32,
 }
 
 impl Settings {
@@ -37,5 +46,9 @@ impl Settings {
         reset_reason: 0,
         read_kernel: 0,
         paired: 0,
+        segment_netns: 0,
+        segment_cost_ns: 0,
+        segment_burst: 0,
+        xdp_frags: 0,
     };
 }

@@ -5,9 +5,9 @@ use core::{
     ptr::read_volatile,
 };
 
-use tcp_trace_common::{COUNTER_SLOTS, OUTPUT_ERROR_SLOTS, transition_slot};
+use tcp_trace_common::{COUNTER_SLOTS, OUTPUT_ERROR_SLOTS, SEGMENT_SLOTS, transition_slot};
 
-use crate::maps::{COUNTERS, FAILURES};
+use crate::maps::{COUNTERS, FAILURES, SEGMENTS};
 
 /// This CPU's block of counters.
 pub(crate) struct Counters(*mut u64);
@@ -33,6 +33,26 @@ impl Counters {
     pub(crate) fn raise(&self, slot: usize) {
         // A mask alone cannot bound a length that is no power of two.
         if slot < COUNTER_SLOTS {
+            // SAFETY: the slot lies within the block (just checked) and the block is aligned.
+            unsafe { raise(self.0.add(slot)) };
+        }
+    }
+}
+
+/// This CPU's block of what the packet hooks count.
+pub(crate) struct SegmentCounters(*mut u64);
+
+impl SegmentCounters {
+    /// The block; `None` only if the map were missing.
+    #[inline(always)]
+    pub(crate) fn of_this_cpu() -> Option<Self> {
+        SEGMENTS.get_ptr_mut(0).map(|block| Self(block.cast()))
+    }
+
+    /// Raises one counter.
+    #[inline(always)]
+    pub(crate) fn raise(&self, slot: usize) {
+        if slot < SEGMENT_SLOTS {
             // SAFETY: the slot lies within the block (just checked) and the block is aligned.
             unsafe { raise(self.0.add(slot)) };
         }

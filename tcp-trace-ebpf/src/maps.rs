@@ -4,7 +4,11 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, PerCpuArray, PerfEventArray},
 };
-use tcp_trace_common::{COUNTER_SLOTS, OUTPUT_ERROR_SLOTS, Offsets, Settings, StateRecord};
+use tcp_trace_common::{
+    AWAITED_SLOTS, COUNTER_SLOTS, OUTPUT_ERROR_SLOTS, Offsets, SEGMENT_SLOTS, Settings, StateRecord,
+};
+
+use crate::packet::ROOM;
 
 /// Per-CPU buffers towards the daemon, opened by it with a byte watermark.
 #[map]
@@ -18,6 +22,22 @@ pub(crate) static COUNTERS: PerCpuArray<[u64; COUNTER_SLOTS]> = PerCpuArray::wit
 #[map]
 pub(crate) static FAILURES: PerCpuArray<[u64; OUTPUT_ERROR_SLOTS]> =
     PerCpuArray::with_max_entries(1, 0);
+
+/// What the packet hooks count: one block of [`SEGMENT_SLOTS`] for each CPU.
+#[map]
+pub(crate) static SEGMENTS: PerCpuArray<[u64; SEGMENT_SLOTS]> = PerCpuArray::with_max_entries(1, 0);
+
+/// ACKs that are waited for; see [`crate::awaited`].
+#[map]
+pub(crate) static AWAITED: Array<u64> = Array::with_max_entries(AWAITED_SLOTS, 0);
+
+/// Up to when this CPU's time for reports of segments is spent; see [`crate::budget`].
+#[map]
+pub(crate) static BUDGET: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Headers copied out of a buffer; see [`crate::packet::Copied`].
+#[map]
+pub(crate) static COPY: PerCpuArray<[u8; ROOM]> = PerCpuArray::with_max_entries(1, 0);
 
 /// What is being done to a mini-socket on this CPU; see [`crate::probes::time_wait`].
 #[map]

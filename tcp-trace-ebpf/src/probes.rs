@@ -2,6 +2,7 @@
 
 mod births;
 mod calls;
+mod packets;
 mod requests;
 mod segments;
 mod state;

@@ -17,6 +17,8 @@ pub(crate) mod netlink;
 pub(crate) mod netns;
 pub(crate) mod notes;
 pub(crate) mod offsets;
+#[doc(hidden)]
+pub mod packets;
 pub(crate) mod places;
 pub mod plan;
 pub(crate) mod process_facts;

@@ -34,7 +34,10 @@ impl CounterMaps {
     }
 }
 
-fn sums<const N: usize>(map: &PerCpuArray<MapData, [u64; N]>) -> Result<Vec<u64>, MapError> {
+/// One block, summed over the CPUs.
+pub(super) fn sums<const N: usize>(
+    map: &PerCpuArray<MapData, [u64; N]>,
+) -> Result<Vec<u64>, MapError> {
     let mut sums = vec![0u64; N];
     for block in map.get(&0, 0)?.iter() {
         for (sum, count) in sums.iter_mut().zip(block) {

@@ -167,7 +167,7 @@ fn attempt(
     })
 }
 
-fn map_fd(map: &Map) -> Option<BorrowedFd<'_>> {
+pub(super) fn map_fd(map: &Map) -> Option<BorrowedFd<'_>> {
     match map {
         Map::PerfEventArray(data) => Some(data.fd().as_fd()),
         _ => None,
