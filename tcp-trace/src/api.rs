@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 mod convert;
 mod owner;
 
-pub(crate) use convert::{closed_event, connection, lost_event, rfc3339, state_event};
+pub(crate) use convert::{
+    closed_event, connection, lost_event, packet_hooks, rfc3339, state_event,
+};
 pub(crate) use owner::locate;
 
 /// One end of a connection.
@@ -242,6 +244,9 @@ pub struct Status {
     pub hooks: Vec<Hook>,
     /// What this host does not give.
     pub degradations: Vec<crate::kernel::plan::Degradation>,
+    /// Where segments are looked at, interface by interface.
+    #[serde(default)]
+    pub segments: crate::kernel::segments::Standing,
     /// Namespaces traced, by inode; empty: all.
     pub netns: Vec<u32>,
     /// Events taken.
@@ -321,6 +326,9 @@ pub struct Doctor {
     pub reduced: u64,
     /// Whether hooks were really attached, or judged from facts alone.
     pub tried: bool,
+    /// How segments are looked at, or would be.
+    #[serde(default)]
+    pub segments: crate::kernel::segments::Standing,
 }
 
 /// One feature of one host.

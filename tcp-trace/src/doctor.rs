@@ -11,40 +11,53 @@ use crate::{
         host::{BtfPresence, HostFacts},
         load, offsets,
         plan::{self, Backend, BackendChoice, PlanError},
+        segments::{self, InterfaceStanding, Standing},
         transport,
     },
 };
 
 /// Examines the host this runs on; every hook is really attached for a moment.
-pub(crate) fn examine(btf: Option<&Path>) -> Doctor {
+///
+/// The packet programs are attached for a moment only where `segments` are on; otherwise it is said
+/// how they would be.
+pub(crate) fn examine(btf: Option<&Path>, segments: &segments::Config) -> Doctor {
     let facts = HostFacts::gather(btf);
     let bytes = load::read_btf(btf).ok();
-    judge(facts, bytes, true)
+    judge(facts, bytes, Some(segments))
 }
 
 /// Judges facts saved elsewhere. Nothing is tried; the kernel's types are those of `btf`, if given.
 pub(crate) fn judge_facts(facts: HostFacts, btf: Option<&Path>) -> Doctor {
     let bytes = btf.and_then(|path| load::read_btf(Some(path)).ok());
-    judge(facts, bytes, false)
+    judge(facts, bytes, None)
 }
 
-fn judge(facts: HostFacts, btf: Option<Vec<u8>>, tried: bool) -> Doctor {
+/// `tried` says how the packet programs are to be tried, where anything is.
+fn judge(facts: HostFacts, btf: Option<Vec<u8>>, tried: Option<&segments::Config>) -> Doctor {
     let mut checks = Vec::new();
+    let mut standing = Standing::default();
     let (hooks, works) = match (&facts.btf, btf, tried) {
         // Facts from elsewhere come without that kernel's types: judge all but the fields.
-        (BtfPresence::Kernel | BtfPresence::File(_), None, false) => from_facts_alone(&facts),
+        (BtfPresence::Kernel | BtfPresence::File(_), None, None) => from_facts_alone(&facts),
         (_, btf, _) => {
             checks.extend(field_check(btf.as_deref()));
             match plan::plan(&facts, btf, BackendChoice::Auto, &[]) {
                 Err(error) => (vec![nothing_works(&error)], false),
-                Ok(plan) if tried => hook_checks(&facts, &plan),
-                Ok(plan) => planned_checks(&plan),
+                Ok(plan) => match tried {
+                    Some(segments) => {
+                        let (checks, works, found) = hook_checks(&facts, plan, segments);
+                        standing = found;
+                        (checks, works)
+                    }
+                    None => planned_checks(&plan),
+                },
             }
         }
     };
     checks.splice(0..0, hooks);
     let reduced = checks.iter().filter(|check| check.outcome == CheckOutcome::Reduced).count();
-    Doctor { facts, checks, works, reduced: reduced as u64, tried }
+    let tried = tried.is_some();
+    Doctor { facts, checks, works, reduced: reduced as u64, tried, segments: standing }
 }
 
 /// The fields that the programs read.
@@ -79,8 +92,12 @@ fn state_check(backend: Option<Backend>, outcome: CheckOutcome, reason: Option<S
     Check { feature, means, outcome, reason, fallback: None, loses: None }
 }
 
-/// Attaches each backend in turn for a moment.
-fn hook_checks(facts: &HostFacts, plan: &plan::Plan) -> (Vec<Check>, bool) {
+/// Attaches each backend in turn for a moment, then what goes beside the best.
+fn hook_checks(
+    facts: &HostFacts,
+    mut plan: plan::Plan,
+    wanted: &segments::Config,
+) -> (Vec<Check>, bool, Standing) {
     let mut works = false;
     let mut checks = Vec::new();
     let buffer = transport::default_buffer_bytes(facts.cpus.len()).min(256 << 10);
@@ -105,7 +122,7 @@ fn hook_checks(facts: &HostFacts, plan: &plan::Plan) -> (Vec<Check>, bool) {
                 let mut check = state_check(None, CheckOutcome::Missing, Some(error.to_string()));
                 "transport".clone_into(&mut check.feature);
                 "perf buffers".clone_into(&mut check.means);
-                return (vec![check], false);
+                return (vec![check], false, Standing::default());
             }
             Err(load::LoadError::Refused(why)) => {
                 let why = why.into_iter().map(|(_, why)| why).next_back().unwrap_or_default();
@@ -118,10 +135,49 @@ fn hook_checks(facts: &HostFacts, plan: &plan::Plan) -> (Vec<Check>, bool) {
             check.outcome = CheckOutcome::Missing;
         }
     }
-    if let Ok(attached) = load::attach(plan, &facts.cpus, buffer, 0) {
+    // Whether they are wanted now is not the question.
+    let asked = segments::Config { on: true, ..wanted.clone() };
+    let place = segments::place(&asked, facts, &[]);
+    let kernel = facts.version();
+    segments::set(&mut plan.settings, place.as_ref().ok(), wanted.rate, kernel);
+    let mut standing = Standing::default();
+    if let Ok(mut attached) = load::attach(&plan, &facts.cpus, buffer, 0) {
         checks.extend(role_checks(&attached.hooks));
+        standing = if wanted.on {
+            segments::start(place, &mut attached.ebpf, wanted, kernel).standing().clone()
+        } else {
+            segments::survey(place, &mut attached.ebpf, wanted, kernel)
+        };
+        checks.extend(segment_checks(&standing));
     }
-    (checks, works)
+    (checks, works, standing)
+}
+
+/// The packet programs, interface by interface.
+fn segment_checks(standing: &Standing) -> Vec<Check> {
+    let check = |means: String, outcome, reason, loses: Option<String>| Check {
+        feature: "segments".to_owned(),
+        means,
+        outcome,
+        reason,
+        fallback: None,
+        loses,
+    };
+    let off = standing.reason.iter().map(|why| {
+        let loses = Some(segments::LOSES.to_owned());
+        check("XDP and TC".to_owned(), CheckOutcome::Missing, Some(why.clone()), loses)
+    });
+    let row = |row: &InterfaceStanding| {
+        let means = format!("{} {}", row.name, row.ways());
+        if row.is_whole() {
+            return check(means, CheckOutcome::Ok, Some(row.story()), None);
+        }
+        let seen = row.ingress.is_some() || row.egress.is_some();
+        let outcome = if seen { CheckOutcome::Reduced } else { CheckOutcome::Missing };
+        let said = if row.refusals.is_empty() { row.why.clone() } else { row.refusals.join("; ") };
+        check(means, outcome, Some(said), Some(row.loses()))
+    };
+    off.chain(standing.interfaces.iter().map(row)).collect()
 }
 
 /// The other hooks, as they were attached for a moment.

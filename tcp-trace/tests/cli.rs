@@ -35,7 +35,7 @@ const NO_SOCKET: &str = "--socket=/nonexistent/tcp-trace.sock";
 
 #[test]
 fn wrong_usage_is_2_and_names_the_mistake() {
-    let mistakes: [(&[&str], &str); 10] = [
+    let mistakes: [(&[&str], &str); 14] = [
         (&["serve", "--no-such-flag"], "--no-such-flag"),
         (&["frobnicate"], "frobnicate"),
         (&["watch", "--format", "xml"], "xml"),
@@ -44,6 +44,10 @@ fn wrong_usage_is_2_and_names_the_mistake() {
         (&["list", "--older-than", "soon"], "soon"),
         (&["list", "--remote", "10.0.0.0/40"], "10.0.0.0/40"),
         (&["serve", "--backend", "uprobe"], "uprobe"),
+        (&["serve", "--segments", "perhaps"], "perhaps"),
+        (&["serve", "--interface", "a/b"], "a/b"),
+        (&["serve", "--xdp", "lo=fast"], "fast"),
+        (&["serve", "--segment-rate", "0"], "segment-rate"),
         (&["replay"], "<FILE>"),
         (&["show"], "<ID>"),
     ];

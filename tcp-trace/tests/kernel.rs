@@ -17,6 +17,7 @@
 //! | `counters`, `stopped` | exact figures, also where events are lost |
 //! | `snapshot`, `namespaces`, `reconcile` | sockets that were there before, in every namespace, and again |
 //! | `lifecycle`, `denied` | beginnings and ends, and what a host does not give |
+//! | `segments` | packet programs on interfaces: counts, choices, others' programs, comings and goings |
 //! | `owners` | whose a connection is, whoever made, took, passed on or inherited it |
 //! | `frames` | the packet programs, on frames that nobody sends |
 //! | `storm` | ten thousand connections at once, judged to the last by what the kernel says |
@@ -79,6 +80,8 @@ mod refused;
 mod replayed;
 #[path = "kernel/reset.rs"]
 mod reset;
+#[path = "kernel/segments.rs"]
+mod segments;
 #[path = "kernel/snapshot.rs"]
 mod snapshot;
 #[path = "kernel/sock.rs"]

@@ -1,4 +1,5 @@
-//! A `tcp-trace serve` of one's own: all defaults, but a socket and a port that are in nobody's way.
+//! A `tcp-trace serve` of one's own: all defaults, but a socket and a port that are in nobody's way,
+//! and no packet program on the host's interfaces, which are not its own.
 
 use std::{
     env,
@@ -95,7 +96,7 @@ fn serve(program: &Path, directory: &Path, log: File) -> Result<Command> {
         }
     }
     command
-        .args(["serve", "--web.listen-address", "127.0.0.1:0", "--socket"])
+        .args(["serve", "--segments", "off", "--web.listen-address", "127.0.0.1:0", "--socket"])
         .arg(directory.join("socket"))
         .arg("--config")
         .arg(settings)

@@ -3,23 +3,41 @@
 use std::{net::SocketAddr, time::Duration};
 
 use super::{
-    ClosedEvent, Connection, Endpoint, Event, LostEvent, RecvQueue, StateEvent, Step, Task, owner,
+    ClosedEvent, Connection, Endpoint, Event, Hook, LostEvent, RecvQueue, StateEvent, Step, Task,
+    owner,
 };
-use crate::core::{
-    clock::{Ts, WallOffset},
-    connection::Connection as Known,
-    errno,
-    event::{Protocol, StateChange},
-    sentence,
-    table::Stepped,
-    tcp_state::TcpState,
-    timeline::{Mark, Segment, StepKind},
+use crate::{
+    core::{
+        clock::{Ts, WallOffset},
+        connection::Connection as Known,
+        errno,
+        event::{Protocol, StateChange},
+        sentence,
+        table::Stepped,
+        tcp_state::TcpState,
+        timeline::{Mark, Segment, StepKind},
+    },
+    kernel::segments::{PROGRAMS, Standing},
 };
 
 /// A moment in RFC 3339 with nanoseconds, in UTC.
 pub(crate) fn rfc3339(wall: WallOffset, at: Ts) -> String {
     jiff::Timestamp::from_nanosecond(i128::from(wall.wall_ns(at)))
         .map_or_else(|_| "1970-01-01T00:00:00Z".to_owned(), |at| format!("{at:.9}"))
+}
+
+/// The packet programs, attached or not.
+pub(crate) fn packet_hooks(standing: &Standing) -> impl Iterator<Item = Hook> + '_ {
+    PROGRAMS.iter().map(|program| {
+        let attached = standing.is_attached(program.name);
+        Hook {
+            program: program.name.to_owned(),
+            hook: program.hook.to_owned(),
+            backend: program.backend.to_owned(),
+            attached,
+            reason: (!attached).then(|| standing.why_not(program.name)),
+        }
+    })
 }
 
 fn endpoint(end: SocketAddr) -> Endpoint {

@@ -3,10 +3,14 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Deserialize;
 
 use crate::{
     core::{address::AddressFilter, tcp_state::TcpState},
-    kernel::plan::BackendChoice,
+    kernel::{
+        plan::BackendChoice,
+        segments::{InterfaceName, XdpWish},
+    },
     serve::span,
 };
 
@@ -105,6 +109,53 @@ pub(crate) struct Tracing {
     /// Closed connections kept for questions [default: 10000]
     #[arg(long, env = "TCP_TRACE_MAX_CLOSED", value_name = "N")]
     pub(crate) max_closed: Option<usize>,
+    #[command(flatten)]
+    pub(crate) segments: Segments,
+}
+
+/// Whether to do something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Switch {
+    /// Yes.
+    On,
+    /// No.
+    Off,
+}
+
+/// Where and how to look at segments.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Segments {
+    /// Look at the segments of handshakes and teardowns, with XDP and TC programs [default: on for
+    /// serve, watch and record]
+    #[arg(long = "segments", env = "TCP_TRACE_SEGMENTS", value_name = "on|off")]
+    pub(crate) on: Option<Switch>,
+    /// Look at the segments of this interface (repeatable) [default: lo and those with a default
+    /// route]
+    #[arg(
+        long = "interface",
+        env = "TCP_TRACE_INTERFACES",
+        value_name = "INTERFACE",
+        value_delimiter = ','
+    )]
+    pub(crate) interfaces: Vec<InterfaceName>,
+    /// Use XDP on this interface, too (repeatable); without a mode: native where the driver can,
+    /// else generic [default: generic on lo and virtual interfaces from Linux 6.9 on]
+    #[arg(
+        long,
+        env = "TCP_TRACE_XDP",
+        value_name = "INTERFACE[=native|generic]",
+        value_delimiter = ','
+    )]
+    pub(crate) xdp: Vec<XdpWish>,
+    /// Segments reported per second and CPU at most; the rest is counted alone [default: 20000]
+    #[arg(
+        long = "segment-rate",
+        env = "TCP_TRACE_SEGMENT_RATE",
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=10_000_000)
+    )]
+    pub(crate) rate: Option<u32>,
 }
 
 impl Tracing {
@@ -117,6 +168,10 @@ impl Tracing {
             (self.buffer_size.is_some(), "TCP_TRACE_BUFFER_SIZE"),
             (self.max_connections.is_some(), "TCP_TRACE_MAX_CONNECTIONS"),
             (self.max_closed.is_some(), "TCP_TRACE_MAX_CLOSED"),
+            (self.segments.on.is_some(), "TCP_TRACE_SEGMENTS"),
+            (!self.segments.interfaces.is_empty(), "TCP_TRACE_INTERFACES"),
+            (!self.segments.xdp.is_empty(), "TCP_TRACE_XDP"),
+            (self.segments.rate.is_some(), "TCP_TRACE_SEGMENT_RATE"),
         ];
         said.into_iter().any(|(set, variable)| set && std::env::var_os(variable).is_none())
     }
@@ -301,6 +356,8 @@ pub(crate) struct Doctor {
     /// BTF file of this very kernel, where the kernel has none of its own
     #[arg(long, env = "TCP_TRACE_BTF", value_name = "FILE")]
     pub(crate) btf: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) segments: Segments,
 }
 
 /// `record`.
@@ -367,6 +424,10 @@ mod tests {
             ("--older-than", "1h30m", "soon"),
             ("--remote", "10.0.0.0/8:443", "10.0.0.0/40"),
             ("--port", "443", "65536"),
+            ("--segments", "on", "perhaps"),
+            ("--interface", "eth0,lo", "a/b"),
+            ("--xdp", "eth0=native,lo", "lo=fast"),
+            ("--segment-rate", "1000", "0"),
         ] {
             assert!(parse(flag, good).is_ok(), "{flag} {good}");
             assert_eq!(parse(flag, bad).map(drop).unwrap_err().exit_code(), 2, "{flag} {bad}");

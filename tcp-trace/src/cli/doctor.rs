@@ -4,7 +4,7 @@ use std::{fs, path::Path, process::ExitCode};
 
 use anyhow::Context as _;
 
-use super::{Context, args::Doctor, print, text};
+use super::{Context, args::Doctor, print, settings::Stay, text};
 use crate::{doctor, kernel::host::HostFacts};
 
 /// What a host that cannot trace exits with.
@@ -12,9 +12,11 @@ const UNSUPPORTED: u8 = 4;
 
 /// Examines this host, or judges another's facts.
 pub(super) fn run(context: &Context, args: &Doctor) -> anyhow::Result<ExitCode> {
-    let report = match &args.facts {
-        Some(file) => doctor::judge_facts(facts(file)?, args.btf.as_deref()),
-        None => doctor::examine(args.btf.as_deref()),
+    let report = if let Some(file) = &args.facts {
+        doctor::judge_facts(facts(file)?, args.btf.as_deref())
+    } else {
+        let segments = context.settings.segments(&args.segments, Stay::Moment);
+        doctor::examine(args.btf.as_deref(), &segments)
     };
     if args.json {
         print::json(&report)?;

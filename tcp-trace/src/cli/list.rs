@@ -6,13 +6,14 @@ use super::{
     Context,
     args::{List, Rows},
     print,
+    settings::Stay,
     source::Source,
     text,
 };
 
 /// Lists from the daemon, or from a trace of one's own.
 pub(super) async fn run(context: &Context, args: &List) -> anyhow::Result<ExitCode> {
-    let source = Source::open(context, &args.tracing).await?;
+    let source = Source::open(context, &args.tracing, Stay::Moment).await?;
     from(&source, &args.rows, &context.style).await
 }
 

@@ -4,12 +4,12 @@ use std::{fs::OpenOptions, io::BufWriter, os::unix::fs::OpenOptionsExt as _, pro
 
 use anyhow::Context as _;
 
-use super::{Context, args::Record, print};
+use super::{Context, args::Record, print, settings::Stay};
 use crate::engine::live;
 
 /// Records until told to end. A recording names peers and processes, so it is its owner's alone.
 pub(super) async fn run(context: &Context, args: &Record) -> anyhow::Result<ExitCode> {
-    let config = context.settings.tracing(&args.tracing, None)?;
+    let config = context.settings.tracing(&args.tracing, Stay::Long, None)?;
     let mut options = OpenOptions::new();
     options.write(true).mode(0o600);
     if args.force {

@@ -7,7 +7,9 @@ use anyhow::Context as _;
 use super::{
     Context,
     args::{Output, Replay, ReplayCommand, Tracing},
-    list, show,
+    list,
+    settings::Stay,
+    show,
     source::{Events, Source},
     status,
     watch::Printer,
@@ -22,7 +24,7 @@ const BACKLOG: usize = 4096;
 
 /// Replays a recording; a damaged one up to the damage, which is then the error.
 pub(super) async fn run(context: &Context, args: &Replay) -> anyhow::Result<ExitCode> {
-    let config = context.settings.tracing(&Tracing::default(), None)?;
+    let config = context.settings.tracing(&Tracing::default(), Stay::Moment, None)?;
     let opened = replay::open(&args.file, &config)?;
     let (code, damage) = match &args.command {
         None => {

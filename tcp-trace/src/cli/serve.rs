@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Context, args::Serve};
+use super::{Context, args::Serve, settings::Stay};
 use crate::{
     engine::{Engine, live},
     kernel::{host::HostFacts, plan},
@@ -15,7 +15,7 @@ use crate::{
 
 /// Binds, attaches, serves until told to end, detaches.
 pub(super) async fn run(context: &Context, args: &Serve) -> anyhow::Result<ExitCode> {
-    let config = context.settings.tracing(&args.tracing, args.process_series)?;
+    let config = context.settings.tracing(&args.tracing, Stay::Long, args.process_series)?;
     let socket = context.settings.socket(&context.global);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -8,8 +8,15 @@ use std::{
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
 
-use super::args::{Global, Serve, Tracing};
-use crate::{core::table::Limits, engine::live::Config, kernel::plan::BackendChoice};
+use super::args::{Global, Segments, Serve, Switch, Tracing};
+use crate::{
+    core::table::Limits,
+    engine::live::Config,
+    kernel::{
+        plan::BackendChoice,
+        segments::{self, InterfaceName, Wishes, XdpWish},
+    },
+};
 
 /// The settings file, where none is named.
 const DEFAULT_FILE: &str = "/etc/tcp-trace.toml";
@@ -32,6 +39,19 @@ pub(crate) struct FileSettings {
     buffer_size: Option<usize>,
     max_connections: Option<usize>,
     max_closed: Option<usize>,
+    segments: Option<Switch>,
+    interfaces: Option<Vec<InterfaceName>>,
+    xdp: Option<Vec<XdpWish>>,
+    segment_rate: Option<u32>,
+}
+
+/// How long a command traces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stay {
+    /// As long as it is let: segments are looked at unless said otherwise.
+    Long,
+    /// For a moment, in which few segments pass: they are looked at only where it is asked to.
+    Moment,
 }
 
 impl FileSettings {
@@ -88,10 +108,30 @@ impl FileSettings {
         }
     }
 
+    /// Whether and where to look at segments.
+    pub(crate) fn segments(&self, flags: &Segments, stay: Stay) -> segments::Config {
+        fn first<T: Clone>(flags: &[T], file: Option<&Vec<T>>) -> Vec<T> {
+            if flags.is_empty() { file.cloned().unwrap_or_default() } else { flags.to_vec() }
+        }
+        let by_default = match stay {
+            Stay::Long => self.segments.unwrap_or(Switch::On),
+            Stay::Moment => Switch::Off,
+        };
+        segments::Config {
+            on: flags.on.unwrap_or(by_default) == Switch::On,
+            wishes: Wishes {
+                interfaces: first(&flags.interfaces, self.interfaces.as_ref()),
+                xdp: first(&flags.xdp, self.xdp.as_ref()),
+            },
+            rate: flags.rate.or(self.segment_rate).unwrap_or(segments::Config::RATE),
+        }
+    }
+
     /// How to trace.
     pub(crate) fn tracing(
         &self,
         flags: &Tracing,
+        stay: Stay,
         process_series: Option<usize>,
     ) -> anyhow::Result<Config> {
         let defaults = Config::default();
@@ -115,6 +155,7 @@ impl FileSettings {
                     .unwrap_or(defaults.limits.live),
                 closed: flags.max_closed.or(self.max_closed).unwrap_or(defaults.limits.closed),
             },
+            segments: self.segments(&flags.segments, stay),
             process_limit: process_series.or(self.process_series).unwrap_or(defaults.process_limit),
             log_level: defaults.log_level,
         })
@@ -130,9 +171,38 @@ mod tests {
         let file =
             FileSettings::parse("max-connections = 5\nmax-closed = 6\nnetns = ['a']").unwrap();
         let flags = Tracing { max_connections: Some(7), ..Tracing::default() };
-        let config = file.tracing(&flags, None).unwrap();
+        let config = file.tracing(&flags, Stay::Long, None).unwrap();
         assert_eq!(config.limits, Limits { live: 7, closed: 6 });
         assert_eq!((config.netns, config.process_limit), (vec!["a".to_owned()], 50));
+    }
+
+    #[test]
+    fn segments_are_looked_at_unless_it_is_for_a_moment() {
+        let on = |text: &str, flag, stay| {
+            let flags = Segments { on: flag, ..Segments::default() };
+            FileSettings::parse(text).unwrap().segments(&flags, stay).on
+        };
+        assert!(on("", None, Stay::Long));
+        assert!(!on("", None, Stay::Moment));
+        assert!(on("", Some(Switch::On), Stay::Moment));
+        assert!(!on("segments = 'off'", None, Stay::Long));
+        assert!(on("segments = 'off'", Some(Switch::On), Stay::Long));
+        assert!(!on("segments = 'on'", None, Stay::Moment));
+    }
+
+    #[test]
+    fn interfaces_in_the_file_are_as_good_as_flags() {
+        let file = "interfaces = ['eth0']\nxdp = ['lo=generic']\nsegment-rate = 5";
+        let file = FileSettings::parse(file).unwrap();
+        let config = file.segments(&Segments::default(), Stay::Long);
+        assert_eq!(config.wishes.interfaces, ["eth0".parse().unwrap()]);
+        assert_eq!(config.wishes.xdp, ["lo=generic".parse().unwrap()]);
+        assert_eq!(config.rate, 5);
+        let flags = Segments { interfaces: vec!["v0".parse().unwrap()], ..Segments::default() };
+        let config = file.segments(&flags, Stay::Long);
+        assert_eq!(config.wishes.interfaces, ["v0".parse().unwrap()]);
+        let text = format!("{:#}", FileSettings::parse("xdp = ['lo=fast']").unwrap_err());
+        assert!(text.contains("fast"), "{text}");
     }
 
     #[test]
@@ -149,6 +219,6 @@ mod tests {
     #[test]
     fn an_absurd_buffer_is_refused() {
         let flags = Tracing { buffer_size: Some(1), ..Tracing::default() };
-        assert!(FileSettings::default().tracing(&flags, None).is_err());
+        assert!(FileSettings::default().tracing(&flags, Stay::Long, None).is_err());
     }
 }

@@ -8,13 +8,14 @@ use super::{
     Context,
     args::{One, Show},
     print,
+    settings::Stay,
     source::Source,
     text,
 };
 
 /// Shows a connection of the daemon's, or of a trace of one's own.
 pub(super) async fn run(context: &Context, args: &Show) -> anyhow::Result<ExitCode> {
-    let source = Source::open(context, &args.tracing).await?;
+    let source = Source::open(context, &args.tracing, Stay::Moment).await?;
     from(&source, &args.one, &context.style).await
 }
 

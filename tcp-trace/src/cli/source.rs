@@ -12,6 +12,7 @@ use super::{
     client::{Client, ClientError},
     exit::{Misuse, NeedsRoot},
     print,
+    settings::Stay,
 };
 use crate::{
     api,
@@ -30,7 +31,11 @@ pub(super) enum Source {
 
 impl Source {
     /// The daemon, or where none runs, a tracer for the life of this command.
-    pub(super) async fn open(context: &Context, tracing: &Tracing) -> anyhow::Result<Self> {
+    pub(super) async fn open(
+        context: &Context,
+        tracing: &Tracing,
+        stay: Stay,
+    ) -> anyhow::Result<Self> {
         let socket = context.settings.socket(&context.global);
         match Client::connect(&socket).await {
             Ok(_) if tracing.is_given() => Err(Misuse(format!(
@@ -44,7 +49,7 @@ impl Source {
                 Err(NeedsRoot(socket.display().to_string()).into())
             }
             Err(ClientError::NoDaemon { .. }) => {
-                let config = context.settings.tracing(tracing, None)?;
+                let config = context.settings.tracing(tracing, stay, None)?;
                 let engine = live::start(&config).with_context(|| {
                     format!(
                         "no daemon answers on {}, and tracing from here is not possible",

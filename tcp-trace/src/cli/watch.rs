@@ -6,6 +6,7 @@ use super::{
     Context,
     args::{Format, Output, Watch},
     print,
+    settings::Stay,
     source::{Events, Source},
     text::{self, Style, tcpstates::Columns},
 };
@@ -13,7 +14,7 @@ use crate::api::Event;
 
 /// Streams from the daemon, or from a trace of one's own.
 pub(super) async fn run(context: &Context, args: &Watch) -> anyhow::Result<ExitCode> {
-    let source = Source::open(context, &args.tracing).await?;
+    let source = Source::open(context, &args.tracing, Stay::Long).await?;
     let events = source.events(&args.filter.to_args()).await?;
     let mut printer = Printer::new(&args.output, &context.style);
     printer.begin()?;

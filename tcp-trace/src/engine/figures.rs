@@ -8,7 +8,11 @@ use crate::{
         coverage::Coverage, event::Comm, half_open::HalfOpenCounts, population::Matrix,
         sources::Sources, statistics::Statistics, tcp_state::TcpState, time_wait::TimeWaitCounters,
     },
-    kernel::{counters::Counters, programs::ProgramRuns},
+    kernel::{
+        counters::{Counters, SegmentCounters},
+        programs::ProgramRuns,
+        segments::Standing,
+    },
 };
 
 /// What a scrape needs, copied out so that rendering it holds up nobody.
@@ -46,6 +50,10 @@ pub struct Figures {
     pub perf_record_lost: u64,
     /// Records that came too late to be put in order.
     pub late_records: u64,
+    /// Where the packet programs are attached.
+    pub segments: Standing,
+    /// What the packet programs have counted.
+    pub segment_counters: SegmentCounters,
     /// Every program, attached or not.
     pub hooks: Vec<api::Hook>,
     /// Owners whose executable and cgroup were not looked up, for want of room.

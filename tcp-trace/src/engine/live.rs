@@ -17,6 +17,7 @@ use crate::{
     kernel::{
         load::Attached,
         plan::{Backend, BackendChoice},
+        segments,
     },
 };
 
@@ -48,6 +49,8 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     /// Process names that get series of their own.
     pub(crate) process_limit: usize,
+    /// Whether and where segments are looked at.
+    pub(crate) segments: segments::Config,
     /// Level of the kernel programs' log lines (0: none, 1: error … 5: trace).
     pub(crate) log_level: u8,
 }
@@ -61,6 +64,7 @@ impl Default for Config {
             buffer: None,
             limits: Limits::default(),
             process_limit: 50,
+            segments: segments::Config::default(),
             log_level: 2,
         }
     }
@@ -150,10 +154,10 @@ fn launch(
     let world = World::new(scope, hooked, std::sync::Arc::clone(&inbox.waker))
         .context("starting the thread that lists the host's sockets failed")?;
     // The namespaces' handles are dropped here: held open, they would outlive their owners.
-    let Prepared { attached, .. } = prepared;
+    let Prepared { attached, segments, .. } = prepared;
     let thread = std::thread::Builder::new()
         .name("tracer".to_owned())
-        .spawn(move || Loop::new(tracer, attached, inbox, world).run(done))
+        .spawn(move || Loop::new(tracer, (attached, segments), inbox, world).run(done))
         .context("starting the tracer's thread failed")?;
     Ok(Engine { handle, thread: Some(thread) })
 }

@@ -29,7 +29,11 @@ use crate::{
         table::{Limits, Outcome, Table},
         tcp_state::TcpState,
     },
-    kernel::{counters::Counters, programs::ProgramRuns},
+    kernel::{
+        counters::{Counters, SegmentCounters},
+        programs::ProgramRuns,
+        segments::Standing,
+    },
 };
 
 /// How long a record waits for older ones of other CPUs. A program takes its time before it writes
@@ -66,6 +70,8 @@ enum Inbound {
 pub(crate) struct KernelFigures {
     pub(crate) counters: Counters,
     pub(crate) programs: Vec<ProgramRuns>,
+    pub(crate) segments: Standing,
+    pub(crate) segment_counters: SegmentCounters,
 }
 
 /// The tracer.

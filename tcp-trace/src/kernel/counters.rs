@@ -4,7 +4,7 @@ use aya::maps::{Map, MapData, MapError, PerCpuArray};
 use tcp_trace_common::{
     COUNTER_CAUGHT, COUNTER_FILTERED, COUNTER_SLOTS, COUNTER_STRANGE_STATE, OUTPUT_ERROR_NAMES,
     OUTPUT_ERROR_SLOTS, OUTPUT_ERRORS_LIFE, OUTPUT_ERRORS_SEGMENT, OUTPUT_ERRORS_STATE,
-    transition_slot,
+    SEGMENT_FATE_COUNT, SEGMENT_FOLDED, SEGMENT_SLOTS, transition_slot,
 };
 
 use crate::core::population::Matrix;
@@ -45,6 +45,49 @@ pub(super) fn sums<const N: usize>(
         }
     }
     Ok(sums)
+}
+
+/// What the packet programs have counted, in the kernel.
+pub(crate) struct SegmentMap(PerCpuArray<MapData, [u64; SEGMENT_SLOTS]>);
+
+impl SegmentMap {
+    /// Takes hold of the map.
+    pub(crate) fn new(counters: Map) -> Result<Self, MapError> {
+        Ok(Self(counters.try_into()?))
+    }
+
+    /// Reads it, summed over the CPUs.
+    pub(crate) fn read(&self) -> Result<SegmentCounters, MapError> {
+        Ok(SegmentCounters(sums(&self.0)?))
+    }
+}
+
+impl std::fmt::Debug for SegmentMap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SegmentMap").finish_non_exhaustive()
+    }
+}
+
+/// What the packet programs have counted at one moment; zeros where there are none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SegmentCounters(pub Vec<u64>);
+
+impl SegmentCounters {
+    /// Frames that came to an end of this kind (`SEGMENT_*`) at this hook (`SEGMENT_HOOK_*`).
+    #[must_use]
+    pub fn fate(&self, hook: usize, fate: usize) -> u64 {
+        self.slot(hook * SEGMENT_FATE_COUNT + fate)
+    }
+
+    /// Segments that were counted at this hook and not reported.
+    #[must_use]
+    pub fn folded(&self, hook: usize) -> u64 {
+        self.slot(SEGMENT_FOLDED + hook)
+    }
+
+    fn slot(&self, index: usize) -> u64 {
+        self.0.get(index).copied().unwrap_or(0)
+    }
 }
 
 impl std::fmt::Debug for CounterMaps {

@@ -85,6 +85,16 @@ impl HostFacts {
         }
     }
 
+    /// The first two numbers of the kernel's release; (0, 0) where it has none.
+    #[must_use]
+    pub fn version(&self) -> (u32, u32) {
+        let mut numbers = self.kernel.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+        match (numbers.next(), numbers.next()) {
+            (Some(Ok(major)), Some(Ok(minor))) => (major, minor),
+            _ => (0, 0),
+        }
+    }
+
     /// Whether the process has this capability.
     #[must_use]
     pub fn has(&self, capability: u8) -> bool {
@@ -151,6 +161,17 @@ fn cpu_list(text: &str) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_release_begins_with_its_version() {
+        let version = |kernel: &str| {
+            HostFacts { kernel: kernel.to_owned(), ..HostFacts::gather(None) }.version()
+        };
+        assert_eq!(version("6.18.15+deb13-cloud-amd64"), (6, 18));
+        assert_eq!(version("5.10.0-32-cloud-amd64"), (5, 10));
+        assert_eq!(version("7.0-rc1"), (7, 0));
+        assert_eq!(version("next"), (0, 0));
+    }
 
     #[test]
     fn cpu_lists_are_ranges_and_single_ones() {

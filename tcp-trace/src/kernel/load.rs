@@ -13,7 +13,8 @@ use zerocopy::IntoBytes as _;
 
 use super::{
     attach::{self, Outcomes},
-    counters::CounterMaps,
+    counters::{CounterMaps, SegmentMap},
+    packets,
     plan::{Backend, Plan},
     programs::KprobeLinks,
     transport::{Transport, TransportError},
@@ -36,6 +37,8 @@ pub(crate) struct Attached {
     pub(crate) transport: Transport,
     /// The exact counters.
     pub(crate) counters: CounterMaps,
+    /// Those of segments.
+    pub(crate) segments: SegmentMap,
     /// Backends that were tried first, and what the kernel said.
     pub(crate) refusals: Vec<(Backend, String)>,
     /// Every other hook, attached or not.
@@ -135,7 +138,7 @@ fn attempt(
         .override_global("SETTINGS", settings.as_bytes(), true)
         .map_max_entries("MARKS", cpus.iter().max().map_or(1, |last| last.saturating_add(1)))
         .override_global(aya_log::LEVEL, &log_level, false)
-        .load(OBJECT)
+        .load(&packets::object(settings.xdp_frags != 0))
         .map_err(|error| Failure::Refused(chain(&error)))?;
     load(&mut ebpf, backend, types).map_err(Failure::Refused)?;
     let events = ebpf.map("EVENTS").and_then(map_fd).ok_or_else(|| missing("EVENTS"))?;
@@ -143,6 +146,8 @@ fn attempt(
     let mut map = |name| ebpf.take_map(name).ok_or_else(|| missing(name));
     let counters = CounterMaps::new(map("COUNTERS")?, map("FAILURES")?)
         .map_err(|error| Failure::Refused(chain(&error)))?;
+    let segments =
+        SegmentMap::new(map("SEGMENTS")?).map_err(|error| Failure::Refused(chain(&error)))?;
     attach::load_all(&mut ebpf, backend, &plan.choices, types);
     hook(&mut ebpf, backend).map_err(Failure::Refused)?;
     let hooks = attach::attach_all(&mut ebpf, backend, &plan.choices, types);
@@ -154,6 +159,7 @@ fn attempt(
         cookies,
         transport,
         counters,
+        segments,
         refusals: Vec::new(),
         hooks,
         time_wait_counted_at_end: plan.time_wait_counted_at_end,

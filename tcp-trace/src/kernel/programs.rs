@@ -7,7 +7,11 @@ use aya::{
     programs::{links::LinkInfo, loaded_links},
 };
 
-use super::{load::Attached, sys};
+use super::{
+    load::Attached,
+    segments::{PROGRAMS, Standing},
+    sys,
+};
 
 /// What the kernel keeps about a program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +38,12 @@ pub(crate) fn figures(attached: &Attached, caught: u64) -> Vec<ProgramRuns> {
     });
     let others = attached.hooks.programs().map(|name| of(attached, name));
     std::iter::once(first).chain(second).chain(others).collect()
+}
+
+/// The figures of the packet programs that are attached anywhere.
+pub(crate) fn of_packets(attached: &Attached, standing: &Standing) -> Vec<ProgramRuns> {
+    let names = PROGRAMS.iter().map(|program| program.name);
+    names.filter(|name| standing.is_attached(name)).map(|name| of(attached, name)).collect()
 }
 
 /// The links of our kprobes, which count what was passed over before a program was even asked.

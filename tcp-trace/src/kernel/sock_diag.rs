@@ -10,13 +10,12 @@ use tcp_trace_common as wire;
 use thiserror::Error;
 
 mod dump;
-mod netlink;
 mod row;
 #[cfg(test)]
 mod tests;
 
+use super::netlink::Malformed;
 use dump::Channel;
-use netlink::Malformed;
 pub(crate) use row::Stamp;
 
 /// One socket of a [`Snapshot`].

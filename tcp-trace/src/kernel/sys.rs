@@ -8,8 +8,9 @@ use std::{
 };
 
 use aya_obj::generated::{
-    bpf_attr, bpf_cmd, bpf_link_info, bpf_prog_info, perf_event_attr, perf_event_mmap_page,
-    perf_event_sample_format, perf_sw_ids, perf_type_id,
+    BPF_F_BEFORE, XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE, bpf_attach_type, bpf_attr, bpf_cmd,
+    bpf_link_info, bpf_prog_info, perf_event_attr, perf_event_mmap_page, perf_event_sample_format,
+    perf_sw_ids, perf_type_id,
 };
 
 /// `PERF_FLAG_FD_CLOEXEC` of `perf_event_open(2)`.
@@ -110,6 +111,42 @@ pub(crate) fn bpf_link_by_id(id: u32) -> io::Result<OwnedFd> {
     let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
     attr.__bindgen_anon_6.__bindgen_anon_1.link_id = id;
     bpf(bpf_cmd::BPF_LINK_GET_FD_BY_ID, &mut attr).and_then(owned)
+}
+
+/// Where on an interface a program is linked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LinkPlace {
+    /// XDP in the driver (5.9).
+    XdpNative,
+    /// XDP in the network stack (5.9).
+    XdpGeneric,
+    /// TC ingress, before the programs that are there (6.6).
+    TcIngress,
+    /// TC egress, before the programs that are there (6.6).
+    TcEgress,
+}
+
+/// Links a program to an interface of the calling thread's network namespace, for as long as the
+/// descriptor lives. What is there is never displaced.
+pub(crate) fn bpf_link_create(
+    program: BorrowedFd<'_>,
+    interface: u32,
+    place: LinkPlace,
+) -> io::Result<OwnedFd> {
+    // The first of several TC programs sees what the others end; it lets everything pass itself.
+    let (kind, flags) = match place {
+        LinkPlace::XdpNative => (bpf_attach_type::BPF_XDP, XDP_FLAGS_DRV_MODE),
+        LinkPlace::XdpGeneric => (bpf_attach_type::BPF_XDP, XDP_FLAGS_SKB_MODE),
+        LinkPlace::TcIngress => (bpf_attach_type::BPF_TCX_INGRESS, BPF_F_BEFORE),
+        LinkPlace::TcEgress => (bpf_attach_type::BPF_TCX_EGRESS, BPF_F_BEFORE),
+    };
+    // SAFETY: the union is plain integers, for which all-zero is a value.
+    let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+    attr.link_create.__bindgen_anon_1.prog_fd = program.as_raw_fd().cast_unsigned();
+    attr.link_create.__bindgen_anon_2.target_ifindex = interface;
+    attr.link_create.attach_type = kind as u32;
+    attr.link_create.flags = flags;
+    bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr).and_then(owned)
 }
 
 /// How often a kprobe's link was passed over, its breakpoint being at work already, or for want of

@@ -32,7 +32,10 @@ use crate::{
         Gone,
         figures::{Figures, ProcessFigures, World},
     },
-    kernel::counters::Counters,
+    kernel::{
+        counters::{Counters, SegmentCounters},
+        segments::{InterfaceStanding, Standing, Way},
+    },
 };
 
 /// How the tracer behaves.
@@ -214,6 +217,18 @@ pub(crate) fn figures() -> Figures {
         lost: vec![("output_enospc", 0), ("table_full", 0)],
         perf_record_lost: 0,
         late_records: 0,
+        segments: Standing {
+            on: true,
+            interfaces: vec![InterfaceStanding {
+                name: "lo".to_owned(),
+                index: 1,
+                ingress: Some(Way::XdpGeneric),
+                egress: Some(Way::Tcx),
+                ..InterfaceStanding::default()
+            }],
+            ..Standing::default()
+        },
+        segment_counters: SegmentCounters((0..).take(tcp_trace_common::SEGMENT_SLOTS).collect()),
         hooks: vec![hook("state_tp_btf", "tp_btf", true), hook("state_kprobe", "kprobe", false)],
         world: World { coverage: coverage(), namespaces: 1, whole: 4, ..World::default() },
         unplaced: 0,

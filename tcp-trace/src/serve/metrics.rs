@@ -7,6 +7,7 @@ mod lives;
 mod own_process;
 mod process_facts;
 mod processes;
+mod segments;
 mod tracer;
 
 use prometheus::{
@@ -41,6 +42,7 @@ pub(crate) fn table() -> impl Iterator<Item = &'static Metric> {
         connections::METRICS,
         lives::METRICS,
         processes::METRICS,
+        segments::METRICS,
         tracer::METRICS,
         coverage::METRICS,
         own_process::METRICS,

@@ -7,7 +7,7 @@ use std::{
     net::SocketAddr,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    process::{Child, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -46,9 +46,27 @@ impl Daemon {
         Self::begin(netns, arguments, Some(interval_ms))
     }
 
+    /// One that lives in this namespace and traces it alone.
+    pub(crate) fn inside(netns: &Netns, arguments: &[&str]) -> Self {
+        let directory = open_directory();
+        let child =
+            netns.take_in(command(directory.path(), &[netns], arguments, None)).spawn().unwrap();
+        let mut daemon = Self { child, directory };
+        daemon.until_ready();
+        daemon
+    }
+
+    /// Starts such a one again on the same socket, after its end.
+    pub(crate) fn restart_inside(&mut self, netns: &Netns, arguments: &[&str]) {
+        assert!(self.child.try_wait().unwrap().is_some(), "it still runs");
+        let command = command(self.directory.path(), &[netns], arguments, None);
+        self.child = netns.take_in(command).spawn().unwrap();
+        self.until_ready();
+    }
+
     fn begin(netns: &[&Netns], arguments: &[&str], interval_ms: Option<u32>) -> Self {
         let directory = open_directory();
-        let child = spawn(directory.path(), netns, arguments, interval_ms);
+        let child = command(directory.path(), netns, arguments, interval_ms).spawn().unwrap();
         let mut daemon = Self { child, directory };
         daemon.until_ready();
         daemon
@@ -62,7 +80,7 @@ impl Daemon {
     /// Likewise, with further `arguments`.
     pub(crate) fn restart_with(&mut self, netns: &[&Netns], arguments: &[&str]) {
         assert!(self.child.try_wait().unwrap().is_some(), "it still runs");
-        self.child = spawn(self.directory.path(), netns, arguments, None);
+        self.child = command(self.directory.path(), netns, arguments, None).spawn().unwrap();
         self.until_ready();
     }
 
@@ -155,9 +173,14 @@ impl Daemon {
         self.hooks("time_wait_born_")
     }
 
+    /// How it stands.
+    pub(crate) fn status(&self) -> Status {
+        serde_json::from_str(&self.get("/api/v1/status")).unwrap()
+    }
+
     /// Whether a program whose name begins so is attached.
     pub(crate) fn hooks(&self, program: &str) -> bool {
-        let status: Status = serde_json::from_str(&self.get("/api/v1/status")).unwrap();
+        let status = self.status();
         status.hooks.iter().any(|hook| hook.attached && hook.program.starts_with(program))
     }
 
@@ -207,14 +230,15 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
-fn spawn(
+fn command(
     directory: &Path,
     netns: &[&Netns],
     arguments: &[&str],
     reconcile_ms: Option<u32>,
-) -> Child {
+) -> Command {
     let log = File::options().create(true).append(true).open(directory.join("log")).unwrap();
-    program()
+    let mut command = program();
+    command
         .arg("--socket")
         .arg(socket(directory))
         // A port of its own choice: others may trace on this host, too.
@@ -223,9 +247,8 @@ fn spawn(
         .args(arguments)
         .envs(reconcile_ms.map(|ms| ("TCP_TRACE_RECONCILE_MS", ms.to_string())))
         .stdout(Stdio::null())
-        .stderr(log)
-        .spawn()
-        .unwrap()
+        .stderr(log);
+    command
 }
 
 /// The samples of one scrape, by name with labels.

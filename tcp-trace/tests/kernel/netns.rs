@@ -73,8 +73,12 @@ impl Netns {
 
     /// A command that runs in it.
     pub(crate) fn command(&self, program: &str) -> Command {
+        self.take_in(Command::new(program))
+    }
+
+    /// The same command, to run in it.
+    pub(crate) fn take_in(&self, mut command: Command) -> Command {
         let handle = fs::File::open(self.path()).unwrap();
-        let mut command = Command::new(program);
         // SAFETY: between fork and exec one system call is made, and nothing is allocated.
         unsafe {
             command.pre_exec(move || {
@@ -84,6 +88,28 @@ impl Netns {
             });
         }
         command
+    }
+
+    /// What a thread in it comes to.
+    pub(crate) fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let handle = fs::File::open(self.path()).unwrap();
+        std::thread::scope(|scope| {
+            let inside = scope.spawn(move || {
+                let kind = rustix::thread::LinkNameSpaceType::Network;
+                rustix::thread::move_into_link_name_space(handle.as_fd(), Some(kind)).unwrap();
+                work()
+            });
+            inside.join().unwrap()
+        })
+    }
+
+    /// Runs `ip` in it, which must go well; what it prints.
+    #[track_caller]
+    pub(crate) fn ip(&self, arguments: &str) -> String {
+        let output = self.command("ip").args(arguments.split(' ')).output().expect("iproute2");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "ip {arguments}: {said}");
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// Writes a setting of the namespace, such as `ipv4/tcp_syn_retries`.

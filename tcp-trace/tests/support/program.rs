@@ -14,7 +14,8 @@ use tempfile::TempDir;
 const NOBODY: u32 = 65_534;
 
 /// `tcp-trace`, as this process's user. Nothing of the caller's settings gets through but
-/// `TCP_TRACE_TEST_BACKEND`, and times and characters are the same everywhere.
+/// `TCP_TRACE_TEST_BACKEND`, times and characters are the same everywhere, and no packet program is
+/// attached to anybody's interfaces: a test that wants some asks for them in a namespace of its own.
 pub(crate) fn program() -> Command {
     at(Path::new(env!("CARGO_BIN_EXE_tcp-trace")))
 }
@@ -24,6 +25,7 @@ fn at(path: &Path) -> Command {
     command
         .env_clear()
         .envs([("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("TZ", "UTC"), ("LC_ALL", "C.UTF-8")])
+        .env("TCP_TRACE_SEGMENTS", "off")
         .stdin(Stdio::null());
     // How to hook state changes is a matter of the whole run, not of one test.
     if let Some(backend) = env::var_os("TCP_TRACE_TEST_BACKEND") {

@@ -125,6 +125,7 @@ fn way_out(doctor: &Doctor) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::{super::fixtures::*, *};
+    use crate::kernel::segments::Standing;
 
     fn check(feature: &str, means: &str, outcome: CheckOutcome, reason: Option<&str>) -> Check {
         Check {
@@ -164,7 +165,14 @@ mod tests {
             ),
             owners,
         ];
-        Doctor { facts, checks, works: true, reduced: 1, tried: true }
+        Doctor {
+            facts,
+            checks,
+            works: true,
+            reduced: 1,
+            tried: true,
+            segments: Standing::default(),
+        }
     }
 
     #[test]

@@ -5,7 +5,10 @@ use super::{
     style::{Paint, Style},
     words,
 };
-use crate::api::{Reconciled, Status};
+use crate::{
+    api::{Reconciled, Status},
+    kernel::segments::Standing,
+};
 
 /// A few lines: who traces what since when, what was lost, what is reduced.
 pub(crate) fn status(status: &Status, style: &Style) -> String {
@@ -16,6 +19,7 @@ pub(crate) fn status(status: &Status, style: &Style) -> String {
     page.wrap(paint, &losses, 2).newline();
     corrections(&mut page, status);
     hooks(&mut page, status);
+    segments(&mut page, &status.segments);
     for lack in &status.degradations {
         let text = format!("reduced: {}: {}; {}", lack.feature, lack.reason, lack.effect);
         page.at(2).wrap(Paint::Yellow, &text, 4).newline();
@@ -95,6 +99,20 @@ fn hooks(page: &mut Page<'_>, status: &Status) {
     if !attached.is_empty() {
         let text = format!("attached: {}", attached.join(", "));
         page.at(2).wrap(Paint::Plain, &text, 4).newline();
+    }
+}
+
+/// Where segments are looked at, one interface a line where there is a reason to tell.
+fn segments(page: &mut Page<'_>, standing: &Standing) {
+    if let Some(reason) = &standing.reason {
+        // What the host refuses stands among what is reduced.
+        if !standing.refused {
+            page.wrap(Paint::Plain, &format!("segments: not looked at ({reason})"), 2).newline();
+        }
+    }
+    for row in standing.interfaces.iter().filter(|row| row.is_whole()) {
+        let text = format!("segments: {} {} ({})", row.name, row.ways(), row.story());
+        page.wrap(Paint::Plain, &text, 2).newline();
     }
 }
 

@@ -10,7 +10,15 @@ use crate::{
         tracer::{KernelFigures, REORDER_WINDOW, Tracer},
         wall,
     },
-    kernel::{counters::Counters, load::Attached, notes::Notes, programs, sys, transport::Sample},
+    kernel::{
+        counters::{Counters, SegmentCounters},
+        load::Attached,
+        notes::Notes,
+        programs,
+        segments::Follower,
+        sys,
+        transport::Sample,
+    },
 };
 
 /// Longest wait before buffers below their watermark are drained.
@@ -31,6 +39,7 @@ fn counters(attached: &Attached) -> Counters {
 pub(super) struct Loop {
     tracer: Tracer,
     attached: Attached,
+    segments: Follower,
     notes: Notes,
     inbox: Inbox,
     /// Failed outputs that a loss has been noted for.
@@ -41,12 +50,18 @@ pub(super) struct Loop {
 }
 
 impl Loop {
-    pub(super) fn new(tracer: Tracer, mut attached: Attached, inbox: Inbox, world: World) -> Self {
+    pub(super) fn new(
+        tracer: Tracer,
+        (mut attached, segments): (Attached, Follower),
+        inbox: Inbox,
+        world: World,
+    ) -> Self {
         let notes = Notes::open(&mut attached.ebpf);
         let now = wall::now();
         Self {
             tracer,
             attached,
+            segments,
             notes,
             inbox,
             failed_outputs: 0,
@@ -143,10 +158,16 @@ impl Loop {
         }
     }
 
-    fn kernel_figures(&self) -> KernelFigures {
+    fn kernel_figures(&mut self) -> KernelFigures {
         let counters = counters(&self.attached);
-        let programs = programs::figures(&self.attached, counters.caught());
-        KernelFigures { counters, programs }
+        let segments = self.segments.standing().clone();
+        let mut programs = programs::figures(&self.attached, counters.caught());
+        programs.extend(programs::of_packets(&self.attached, &segments));
+        let segment_counters = self.attached.segments.read().unwrap_or_else(|error| {
+            tracing::error!(%error, "the kernel's counters of segments cannot be read");
+            SegmentCounters::default()
+        });
+        KernelFigures { counters, programs, segments, segment_counters }
     }
 
     /// Answers what was asked; true where the tracer is to end.
@@ -180,6 +201,6 @@ impl Loop {
             // Whoever asked for the recording may have gone.
             let _ = done.send(recorder.finish(now, counters.0));
         }
-        // The programs are detached as `attached` is dropped here.
+        // The programs are detached as `attached` and `segments` are dropped here.
     }
 }

@@ -18,6 +18,7 @@ use crate::{
         load::{self, Attached},
         netns::{self, Netns},
         plan::{self, Backend, BackendChoice, Degradation, Plan},
+        segments::{self, Follower, Standing},
         selfcheck::Made,
         transport::{Sample, default_buffer_bytes},
     },
@@ -34,6 +35,7 @@ pub(super) struct Prepared {
     pub(super) attached: Attached,
     pub(super) netns: Vec<Netns>,
     pub(super) degradations: Vec<Degradation>,
+    pub(super) segments: Follower,
     pub(super) check: Vec<Made>,
     pub(super) records: Vec<(u32, Record)>,
 }
@@ -43,16 +45,29 @@ pub(super) fn prepare(config: &Config) -> anyhow::Result<Prepared> {
     let netns = config.netns.iter().map(|name| netns::find(name)).collect::<Result<Vec<_>, _>>()?;
     let inodes: Vec<_> = netns.iter().map(|netns| netns.inode).collect();
     let btf = load::read_btf(config.btf.as_deref()).ok();
-    let plan = plan::plan(&facts, btf, config.backend, &inodes)
+    let mut plan = plan::plan(&facts, btf, config.backend, &inodes)
         .with_context(|| without_choice(config.backend))?;
+    let place = segments::place(&config.segments, &facts, &netns);
+    let kernel = facts.version();
+    segments::set(&mut plan.settings, place.as_ref().ok(), config.segments.rate, kernel);
     let buffer = config.buffer.unwrap_or_else(|| default_buffer_bytes(facts.cpus.len()));
     let attached = load::attach(&plan, &facts.cpus, buffer, config.log_level)
         .with_context(|| without_choice(config.backend))?;
     let mut degradations = degradations(&plan, &attached);
     degradations.extend(super::reach::degradations(&facts, &netns));
-    let mut prepared =
-        Prepared { facts, attached, netns, degradations, check: Vec::new(), records: Vec::new() };
+    let mut prepared = Prepared {
+        facts,
+        attached,
+        netns,
+        degradations,
+        segments: Follower::idle(Standing::off()),
+        check: Vec::new(),
+        records: Vec::new(),
+    };
     self_check(&mut prepared)?;
+    // Last, so that no segment of our own is counted or reported.
+    prepared.segments =
+        segments::start(place, &mut prepared.attached.ebpf, &config.segments, kernel);
     Ok(prepared)
 }
 

@@ -73,8 +73,13 @@ impl Tracer {
             tracing_since: api::rfc3339(self.wall, self.started),
             uptime_seconds: now.since(self.started).as_secs_f64(),
             backend: self.identity.backend.clone(),
-            hooks: self.identity.hooks.clone(),
-            degradations: self.identity.degradations.clone(),
+            hooks: self.hooks(kernel),
+            degradations: {
+                let mut all = self.identity.degradations.clone();
+                all.extend(kernel.segments.degradations());
+                all
+            },
+            segments: kernel.segments.clone(),
             netns: self.identity.netns.clone(),
             events: self.taken.total(),
             lost: lost
@@ -92,6 +97,15 @@ impl Tracer {
                 api::Reconciled { state, found, gone }
             },
         }
+    }
+
+    /// Every program, the packet programs as they stand now. A recording has none of those.
+    fn hooks(&self, kernel: &KernelFigures) -> Vec<api::Hook> {
+        let mut hooks = self.identity.hooks.clone();
+        if self.identity.source == "live" {
+            hooks.extend(api::packet_hooks(&kernel.segments));
+        }
+        hooks
     }
 
     /// Every place where an event can die, with the number of those that did.
@@ -148,7 +162,9 @@ impl Tracer {
             lost: self.losses(kernel),
             perf_record_lost: self.perf_record_lost,
             late_records: self.merge.late(),
-            hooks: self.identity.hooks.clone(),
+            hooks: self.hooks(kernel),
+            segments: kernel.segments.clone(),
+            segment_counters: kernel.segment_counters.clone(),
             world: World::default(),
             programs: kernel.programs.clone(),
         }

@@ -13,9 +13,9 @@ use zerocopy::{Immutable, IntoBytes};
 
 use super::{
     LIMIT, Snapshot, SockDiagError,
-    netlink::{self, Header, Malformed},
     row::{self, Found, Stamp},
 };
+use crate::kernel::netlink::{self, Header, Malformed};
 
 /// `SOCK_DIAG_BY_FAMILY`: kind of the request and of every row.
 pub(super) const SOCK_DIAG_BY_FAMILY: u16 = 20;

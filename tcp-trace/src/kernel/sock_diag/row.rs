@@ -5,10 +5,8 @@ use std::net::Ipv4Addr;
 use tcp_trace_common as wire;
 use zerocopy::{FromBytes, FromZeros as _, Immutable, KnownLayout, big_endian};
 
-use super::{
-    Row,
-    netlink::{self, Malformed},
-};
+use super::Row;
+use crate::kernel::netlink::{self, Malformed};
 
 /// Address family of IPv4 sockets.
 pub(super) const AF_INET: u8 = 2;

@@ -7,10 +7,10 @@ use zerocopy::IntoBytes as _;
 
 use super::{
     dump::{Progress, SOCK_DIAG_BY_FAMILY, steady, take},
-    netlink::{Header, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN},
     row::{AF_INET, AF_INET6, Found, INET_DIAG_INFO, INET_DIAG_SHUTDOWN, STATES, Stamp, parse},
     *,
 };
+use crate::kernel::netlink::{Header, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN};
 
 mod live;
 

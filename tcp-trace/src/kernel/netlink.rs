@@ -4,17 +4,23 @@ use thiserror::Error;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// [`Header::kind`]: an error number follows, 0 for an acknowledgement.
-pub(super) const NLMSG_ERROR: u16 = 2;
+pub(crate) const NLMSG_ERROR: u16 = 2;
 /// [`Header::kind`]: the last message of a multi-part answer, often with an error number.
-pub(super) const NLMSG_DONE: u16 = 3;
+pub(crate) const NLMSG_DONE: u16 = 3;
 /// [`Header::kind`]: messages were lost.
-pub(super) const NLMSG_OVERRUN: u16 = 4;
+pub(crate) const NLMSG_OVERRUN: u16 = 4;
 /// [`Header::flags`]: a request.
-pub(super) const NLM_F_REQUEST: u16 = 1;
+pub(crate) const NLM_F_REQUEST: u16 = 1;
+/// [`Header::flags`]: an answer even where nothing else is to be said.
+pub(crate) const NLM_F_ACK: u16 = 4;
 /// [`Header::flags`] of an answer: what was dumped changed meanwhile.
-pub(super) const NLM_F_DUMP_INTR: u16 = 0x10;
+pub(crate) const NLM_F_DUMP_INTR: u16 = 0x10;
 /// [`Header::flags`] of a request: every object, not one.
-pub(super) const NLM_F_DUMP: u16 = 0x300;
+pub(crate) const NLM_F_DUMP: u16 = 0x300;
+/// [`Header::flags`] of a request: only what is not there yet.
+pub(crate) const NLM_F_EXCL: u16 = 0x200;
+/// [`Header::flags`] of a request: make it.
+pub(crate) const NLM_F_CREATE: u16 = 0x400;
 
 /// Messages and attributes start at multiples of this.
 const ALIGNMENT: usize = 4;
@@ -26,27 +32,27 @@ const NLA_TYPE_MASK: u16 = 0x3fff;
 #[error("{what}: {have} bytes where it needs {need}")]
 pub(crate) struct Malformed {
     /// Which part.
-    pub(super) what: &'static str,
+    pub(crate) what: &'static str,
     /// Bytes there.
-    pub(super) have: usize,
+    pub(crate) have: usize,
     /// Bytes needed.
-    pub(super) need: usize,
+    pub(crate) need: usize,
 }
 
 /// `struct nlmsghdr`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub(super) struct Header {
+pub(crate) struct Header {
     /// Bytes of the message with this header.
-    pub(super) length: u32,
+    pub(crate) length: u32,
     /// What the message is.
-    pub(super) kind: u16,
+    pub(crate) kind: u16,
     /// `NLM_F_*`.
-    pub(super) flags: u16,
+    pub(crate) flags: u16,
     /// The number the request had.
-    pub(super) sequence: u32,
+    pub(crate) sequence: u32,
     /// Netlink port of the sender of the request.
-    pub(super) port: u32,
+    pub(crate) port: u32,
 }
 
 /// `struct nlattr`.
@@ -60,7 +66,7 @@ struct AttributeHeader {
 }
 
 /// The messages of one datagram, each with what follows its header.
-pub(super) fn messages(
+pub(crate) fn messages(
     mut rest: &[u8],
 ) -> impl Iterator<Item = Result<(Header, &[u8]), Malformed>> {
     std::iter::from_fn(move || {
@@ -73,7 +79,7 @@ pub(super) fn messages(
 }
 
 /// The attributes after a message's fixed part: their type and value.
-pub(super) fn attributes(mut rest: &[u8]) -> impl Iterator<Item = Result<(u16, &[u8]), Malformed>> {
+pub(crate) fn attributes(mut rest: &[u8]) -> impl Iterator<Item = Result<(u16, &[u8]), Malformed>> {
     std::iter::from_fn(move || {
         if rest.is_empty() {
             return None;
@@ -82,6 +88,18 @@ pub(super) fn attributes(mut rest: &[u8]) -> impl Iterator<Item = Result<(u16, &
         let next = split(&mut rest, "netlink attribute", length);
         Some(next.map(|(header, value)| (header.kind & NLA_TYPE_MASK, value)))
     })
+}
+
+/// Adds an attribute behind a message's fixed part; false where it is too long to be one.
+pub(crate) fn put(message: &mut Vec<u8>, kind: u16, value: &[u8]) -> bool {
+    let Ok(length) = u16::try_from(size_of::<AttributeHeader>() + value.len()) else {
+        return false;
+    };
+    message.extend(length.to_ne_bytes());
+    message.extend(kind.to_ne_bytes());
+    message.extend(value);
+    message.resize(message.len().next_multiple_of(ALIGNMENT), 0);
+    true
 }
 
 /// Takes a header and what belongs to it off the front; after an error nothing is left.
@@ -105,6 +123,6 @@ fn split<'a, H: FromBytes>(
 }
 
 /// The error number at the start of a message: positive, or 0 where there is none.
-pub(super) fn errno(payload: &[u8]) -> i32 {
+pub(crate) fn errno(payload: &[u8]) -> i32 {
     i32::read_from_prefix(payload).map_or(0, |(code, _)| code.min(0).saturating_neg())
 }
