@@ -91,6 +91,7 @@ impl Tracer {
                 let Reconciled { state, found, gone } = self.table.statistics().reconciled;
                 api::Reconciled { state, found, gone }
             },
+            segments: self.table.segments().into(),
         }
     }
 
@@ -103,6 +104,7 @@ impl Tracer {
             ("unidentified", statistics.unidentified),
             ("table_full", statistics.refused),
             ("half_open_full", self.table.half_open().refused),
+            ("segment_pending_full", statistics.segments.refused),
             ("subscriber", self.lagged.load(Ordering::Relaxed)),
         ]);
         lost
