@@ -125,7 +125,9 @@ fn steps(known: &Known, wall: WallOffset) -> Vec<Step> {
     if let Some(last) = steps.last().filter(|_| known.timeline.omitted() > 0) {
         let text = format!("{} more steps were not kept", known.timeline.omitted());
         let mark = Some("omitted".to_owned());
-        steps.push(Step { kind: "mark".to_owned(), mark, text, ..last.clone() });
+        let (segment, count, wire) = (None, None, None);
+        let kind = "mark".to_owned();
+        steps.push(Step { kind, mark, text, segment, count, wire, ..last.clone() });
     }
     steps
 }

@@ -371,9 +371,13 @@ mod locate;
 mod mini;
 mod read;
 mod row;
+#[cfg(test)]
+pub(crate) mod scene;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod truth;
+#[cfg(test)]
+mod wired;
 mod wires;
