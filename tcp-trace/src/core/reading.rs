@@ -290,7 +290,8 @@ mod tests {
                 let (own, other) = if *travel == In { (100, 5_000) } else { (5_000, 100) };
                 let flags = SegmentFlags(*flags);
                 let ack = if flags.has(ACK) { ack + other } else { 0 };
-                let header = SegmentHeader { flags, seq: seq + own, ack, window: 9, payload: *payload };
+                let header =
+                    SegmentHeader { flags, seq: seq + own, ack, window: 9, payload: *payload };
                 Passed { at: Ts(at * 1_000), travel: *travel, witness: Witness::Xdp, header }
             })
             .collect();

@@ -84,8 +84,7 @@ mod tests {
 
     #[test]
     fn both_sides_are_learnt_from_their_syns() {
-        let story =
-            [passed(Travel::In, SYN, u32::MAX, 0), passed(Travel::Out, SYN | ACK, 7, 0)];
+        let story = [passed(Travel::In, SYN, u32::MAX, 0), passed(Travel::Out, SYN | ACK, 7, 0)];
         let initial = Initial::learn(&story);
         assert_eq!(initial, Initial { local: Some(7), remote: Some(u32::MAX) });
         let fin = passed(Travel::In, ACK, 412, 9);

@@ -93,7 +93,8 @@ fn without_seen(step: Step, segments: &[Told]) -> Option<Step> {
         Segment::SynAckAgain => {
             // It is noted with the time of the last alone.
             let again = |s: &WireSegment| out(s) && s.part == Part::SynAck && s.retransmit;
-            let all = segments.iter().filter(|told| matches!(&told.what, What::Wire(s) if again(s)));
+            let all =
+                segments.iter().filter(|told| matches!(&told.what, What::Wire(s) if again(s)));
             u32::try_from(all.count()).unwrap_or(u32::MAX)
         }
         Segment::Retransmit(_) => {

@@ -6,7 +6,9 @@ use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
 use super::Style;
-use crate::api::{ClosedEvent, Connection, Endpoint, Owner, RecvQueue, StateEvent, Step, Task, Wire};
+use crate::api::{
+    ClosedEvent, Connection, Endpoint, Owner, RecvQueue, StateEvent, Step, Task, Wire,
+};
 
 /// Unicode without colour.
 pub(super) fn plain(width: usize) -> Style {

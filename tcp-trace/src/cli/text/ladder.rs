@@ -65,7 +65,7 @@ pub(super) fn draw(page: &mut Page<'_>, connection: &Connection, steps: &[Step],
     let rungs = rungs(connection, steps);
     let offsets = show::offsets(rungs.iter().map(|rung| rung.step.offset_us));
     let grid = Grid::new(show::offset_end(&offsets, style), style);
-    page.wrap(Paint::Dim, &numbers(steps), 0).newline().newline();
+    page.wrap(Paint::Dim, &numbers(steps), 0).newline();
     heading(page, connection, &grid, style);
     let mut before: Option<u64> = None;
     for (rung, offset) in rungs.iter().zip(&offsets) {
@@ -227,7 +227,7 @@ fn figures(wire: &Wire) -> String {
 
 fn again(wire: &Wire) -> Option<String> {
     let after = span_text(Duration::from_micros(wire.again_after_us?));
-    Some(format!("again, after {after}"))
+    Some(format!("again after {after}"))
 }
 
 #[cfg(test)]

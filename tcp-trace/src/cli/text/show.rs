@@ -181,8 +181,7 @@ pub(super) fn offsets(steps: impl IntoIterator<Item = u64>) -> Vec<String> {
     let mut before: Option<u64> = None;
     for offset_us in steps {
         let text = since_first(offset_us);
-        let blurred =
-            before.filter(|before| *before < offset_us && since_first(*before) == text);
+        let blurred = before.filter(|before| *before < offset_us && since_first(*before) == text);
         texts.push(blurred.map_or(text, |before| {
             let since = Duration::from_micros(offset_us - before);
             format!("… +{}", span_text(since))

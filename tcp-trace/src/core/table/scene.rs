@@ -56,6 +56,11 @@ impl Scene {
         SocketId { cookie: None, sk: self.sk }
     }
 
+    /// What a snapshot knows a socket by.
+    pub(crate) fn row(&self) -> SocketId {
+        SocketId { cookie: std::num::NonZeroU64::new(self.sk), sk: 0 }
+    }
+
     pub(crate) fn change(&self, old: TcpState, new: TcpState) -> StateChange {
         let mut flow = self.flow;
         if old == TcpState::Listen || new == TcpState::Listen {

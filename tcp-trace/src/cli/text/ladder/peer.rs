@@ -71,7 +71,9 @@ mod tests {
 
     fn states(rows: &[(&str, &str, u32, Option<u32>)]) -> Vec<Option<&'static str>> {
         let mut peer = Peer::default();
-        rows.iter().map(|(dir, flags, seq, ack)| peer.after(&wire(dir, flags, *seq, *ack))).collect()
+        rows.iter()
+            .map(|(dir, flags, seq, ack)| peer.after(&wire(dir, flags, *seq, *ack)))
+            .collect()
     }
 
     #[test]

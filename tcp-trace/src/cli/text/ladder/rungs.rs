@@ -96,12 +96,10 @@ fn home(steps: &[Step], place: usize) -> Option<usize> {
         .rev()
         .take_while(|(_, known)| near(known, step, CAUSED_US) && known.kind != "call")
         .find(|(_, known)| known.wire.as_ref().is_some_and(|wire| wire.dir == "in" && fits(wire)));
-    let blurred = before
-        .iter()
-        .enumerate()
-        .rev()
-        .take_while(|(_, known)| near(known, step, BLUR_US))
-        .find(|(_, known)| known.wire.as_ref().is_some_and(|wire| wire.dir == "out" && fits(wire)));
+    let blurred =
+        before.iter().enumerate().rev().take_while(|(_, known)| near(known, step, BLUR_US)).find(
+            |(_, known)| known.wire.as_ref().is_some_and(|wire| wire.dir == "out" && fits(wire)),
+        );
     let follows = |(_, known): &(usize, &Step)| {
         let span = if known.wire.as_ref().is_some_and(|wire| wire.dir == "in") {
             BLUR_US
