@@ -127,7 +127,7 @@ fn steps(known: &Known, wall: WallOffset) -> Vec<Step> {
         let mark = Some("omitted".to_owned());
         let (segment, count, wire) = (None, None, None);
         let kind = "mark".to_owned();
-        steps.push(Step { kind, mark, text, segment, count, wire, ..last.clone() });
+        steps.push(Step { kind, segment, count, wire, mark, text, ..last.clone() });
     }
     steps
 }

@@ -276,11 +276,13 @@ mod tests {
     use super::*;
     use crate::core::{clock::Ts, segment::SegmentFlags};
 
+    use Part::{FinAck, HandshakeAck, Syn, SynAck};
+    use Travel::{In, Out};
+
     const SYN: u8 = wire::TCP_SYN;
     const ACK: u8 = wire::TCP_ACK;
     const FIN: u8 = wire::TCP_FIN;
     const RST: u8 = wire::TCP_RST;
-    use Travel::{In, Out};
 
     /// Of a server whose initial number is 5000 and whose peer's is 100.
     fn server(rows: &[(u64, Travel, u8, u32, u32, u32)]) -> Vec<WireSegment> {
@@ -316,7 +318,6 @@ mod tests {
             (5, Out, FIN | ACK, 1_901, 414, 0),
             (6, In, ACK, 414, 1_902, 0),
         ]);
-        use Part::{FinAck, HandshakeAck, Syn, SynAck};
         assert_eq!(parts(&read), [Syn, SynAck, HandshakeAck, FIN_FIRST, FinAck, FIN_LAST, FinAck]);
         let data: Vec<_> = read.iter().map(|s| (s.data_in, s.data_out)).collect();
         assert_eq!(data, [(0, 0), (0, 0), (0, 0), (412, 1_900), (0, 0), (0, 0), (0, 0)]);

@@ -359,6 +359,8 @@ impl Table {
     }
 }
 
+#[cfg(test)]
+mod accounted;
 mod calls;
 mod ending;
 mod ends;

@@ -149,19 +149,16 @@ fn draw_rung(page: &mut Page<'_>, rung: &Rung<'_>, offset: &str, grid: &Grid, st
         page.put(words::state_paint(state), &words::state(state));
     }
     page.at(grid.left).put(Paint::Dim, "│");
-    match &step.wire {
-        Some(wire) => {
-            arrow(page, wire, rung.remote, grid, style);
-        }
-        None => {
-            let column = grid.left + 2;
-            let lines = page.lines(&step.text, style.width.saturating_sub(column));
-            for (place, line) in lines.iter().enumerate() {
-                if place > 0 {
-                    page.newline().at(grid.left).put(Paint::Dim, "│");
-                }
-                page.at(column).put(Paint::Plain, line);
+    if let Some(wire) = &step.wire {
+        arrow(page, wire, rung.remote, grid, style);
+    } else {
+        let column = grid.left + 2;
+        let lines = page.lines(&step.text, style.width.saturating_sub(column));
+        for (place, line) in lines.iter().enumerate() {
+            if place > 0 {
+                page.newline().at(grid.left).put(Paint::Dim, "│");
             }
+            page.at(column).put(Paint::Plain, line);
         }
     }
     page.newline();

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::core::{
-    event::{Comm, Flow, LifeEvent, LifeStep, Protocol, SockFlags, SocketId, Task},
+    event::{Caller, Comm, Flow, LifeEvent, LifeStep, Protocol, SockFlags, SocketId, Task},
     segment::{SegmentEvent, SegmentFlags, SegmentHeader, Travel, Witness},
 };
 
@@ -104,8 +104,8 @@ impl Scene {
         self.put(at, Body::Life(life))
     }
 
-    pub(crate) fn caller(&self) -> Option<crate::core::event::Caller> {
-        Some(crate::core::event::Caller { task: self.task(), started_ns: None, cgroup: None })
+    pub(crate) fn caller(&self) -> Caller {
+        Caller { task: self.task(), started_ns: None, cgroup: None }
     }
 
     /// A segment, its numbers counted from the initial ones; without ACK, 0.

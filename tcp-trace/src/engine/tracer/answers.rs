@@ -7,7 +7,7 @@ use crate::{
     api,
     core::{
         clock::Ts, connection::Connection, query::Query, reconcile::Reconciled,
-        time_wait::TimeWaitCounters,
+        statistics::Statistics, time_wait::TimeWaitCounters,
     },
     engine::{
         Request,
@@ -139,7 +139,10 @@ impl Tracer {
             time_wait,
             half_open: self.table.half_open(),
             counters: kernel.counters.clone(),
-            statistics: self.table.statistics().clone(),
+            statistics: Statistics {
+                segments: self.table.segments(),
+                ..self.table.statistics().clone()
+            },
             unplaced: self.residence.refused(),
             processes,
             other_processes,

@@ -37,8 +37,8 @@ pub(super) fn rungs<'s>(connection: &Connection, steps: &'s [Step]) -> Vec<Rung<
         }
         let mut local = step.to.as_deref().filter(|_| !at_home && step.kind == "state");
         if let Some(wire) = &step.wire {
-            let changes = homes.iter().zip(steps).filter(|(home, _)| **home == Some(place));
-            local = changes.last().and_then(|(_, change)| change.to.as_deref());
+            let mut changes = homes.iter().zip(steps).filter(|(home, _)| **home == Some(place));
+            local = changes.next_back().and_then(|(_, change)| change.to.as_deref());
             if local.is_none() && shown.is_none_or(|state| state != "established") {
                 local = of_request(connection, steps, wire).filter(|state| shown != Some(*state));
             }

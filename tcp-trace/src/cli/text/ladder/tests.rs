@@ -40,7 +40,7 @@ fn leak() -> Scene {
         .pass(61, In, ACK, (1, 1))
         .state(62, S::Listen, S::SynRecv)
         .state(63, S::SynRecv, S::Established)
-        .life(64, LifeStep::Accept(caller))
+        .life(64, LifeStep::Accept(Some(caller)))
         .pass(8_100, In, FIN | ACK, (413, 1_901))
         .state(8_102, S::Established, S::CloseWait)
         .pass(8_110, Out, ACK, (1_901, 414));
@@ -201,10 +201,13 @@ fn colour_takes_no_columns() {
     }
 }
 
+const LONG: (&str, &str) =
+    ("[2001:db8:85a3:1111:2222:8a2e:370:7334]:65535", "[2001:db8:ffff::ffff]:65534");
+
 #[test]
 fn no_line_is_wider_than_the_terminal() {
-    let long = ("[2001:db8:85a3:1111:2222:8a2e:370:7334]:65535", "[2001:db8:ffff::ffff]:65534");
-    for scene in [leak(), found(), trouble(long.0, long.1)] {
+    for make in [leak, found, || trouble(LONG.0, LONG.1)] {
+        let scene = make();
         for width in 64..140 {
             let text = ladder(&scene, &plain(width));
             let widest = text.lines().map(|line| line.chars().count()).max();
