@@ -9,11 +9,13 @@ use serde::{Deserialize, Serialize};
 
 mod convert;
 mod owner;
+mod segment;
 
 pub(crate) use convert::{
     closed_event, connection, lost_event, packet_hooks, rfc3339, state_event,
 };
 pub(crate) use owner::locate;
+pub use segment::{Segments, Wire};
 
 /// One end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,12 +150,16 @@ pub struct Step {
     /// Which call, of a `call`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub call: Option<String>,
-    /// Which segment, of a `segment`: `syn`, `syn_ack`, `retransmit` or `rst`.
+    /// Which segment, of a `segment`: `syn`, `syn_ack`, `ack`, `fin` or `rst`; `retransmit` where a
+    /// tracing hook alone told that one was sent again.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub segment: Option<String>,
     /// How many of them in a row, of a `segment`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub count: Option<u32>,
+    /// What packet hooks saw of it, of a `segment` that they saw.
+    #[serde(flatten, skip_serializing_if = "Option::is_none", default)]
+    pub wire: Option<Wire>,
     /// Which mark, of a `mark`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub mark: Option<String>,
@@ -269,6 +275,9 @@ pub struct Status {
     /// What snapshots have put right.
     #[serde(default)]
     pub reconciled: Reconciled,
+    /// What has become of the segments that packet hooks saw.
+    #[serde(default)]
+    pub segments: Segments,
 }
 
 /// What snapshots have put right, by kind.

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use super::{
     ClosedEvent, Connection, Endpoint, Event, Hook, LostEvent, RecvQueue, StateEvent, Step, Task,
-    owner,
+    owner, segment,
 };
 use crate::{
     core::{
@@ -13,6 +13,7 @@ use crate::{
         errno,
         event::{Protocol, StateChange},
         sentence,
+        story::{self, What},
         table::Stepped,
         tcp_state::TcpState,
         timeline::{Mark, Segment, StepKind},
@@ -111,26 +112,39 @@ fn errno_text(error: i32) -> Option<String> {
 }
 
 fn steps(known: &Known, wall: WallOffset) -> Vec<Step> {
-    let start = known.timeline.steps().first().map_or(Ts(0), |step| step.at);
-    let mut steps: Vec<_> = known
-        .timeline
-        .steps()
+    let story = story::tell(known);
+    let start = story.first().map_or(Ts(0), |told| told.at);
+    let mut steps: Vec<_> = story
         .iter()
-        .map(|step| {
+        .map(|told| {
             let mut out = Step {
-                at: rfc3339(wall, step.at),
-                offset_us: micros(step.at.since(start)),
-                text: sentence::of_step(known, step),
+                at: rfc3339(wall, told.at),
+                offset_us: micros(told.at.since(start)),
+                text: sentence::of_told(known, told),
                 ..Step::default()
             };
-            describe(&mut out, step.kind);
+            match &told.what {
+                What::Step(kind) => describe(&mut out, *kind),
+                What::Wire(passed) => {
+                    "segment".clone_into(&mut out.kind);
+                    out.segment = Some(passed.part.name().to_owned());
+                    out.count = Some(1);
+                    out.wire = Some(segment::wire(passed));
+                }
+                What::Omitted(_) => {
+                    "mark".clone_into(&mut out.kind);
+                    out.mark = Some("segments_omitted".to_owned());
+                }
+            }
             out
         })
         .collect();
     if let Some(last) = steps.last().filter(|_| known.timeline.omitted() > 0) {
         let text = format!("{} more steps were not kept", known.timeline.omitted());
         let mark = Some("omitted".to_owned());
-        steps.push(Step { kind: "mark".to_owned(), mark, text, ..last.clone() });
+        let (segment, count, wire) = (None, None, None);
+        let kind = "mark".to_owned();
+        steps.push(Step { kind, segment, count, wire, mark, text, ..last.clone() });
     }
     steps
 }

@@ -9,6 +9,7 @@
 
 pub(crate) mod doctor;
 mod ending;
+mod ladder;
 pub(crate) mod list;
 mod page;
 mod sanitize;

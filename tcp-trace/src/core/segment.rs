@@ -63,6 +63,15 @@ pub enum Travel {
 }
 
 impl Travel {
+    /// The other way.
+    #[must_use]
+    pub const fn back(self) -> Self {
+        match self {
+            Self::In => Self::Out,
+            Self::Out => Self::In,
+        }
+    }
+
     /// Name in the API and in metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {

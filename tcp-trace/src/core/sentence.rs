@@ -9,9 +9,23 @@ use super::{
     errno,
     event::{Flow, Task, TimeWaitEnd},
     owner::OwnerSource,
+    story::{Told, What},
     tcp_state::TcpState as S,
     timeline::{Call, Detail, Mark, Segment, Step, StepKind},
 };
+
+mod wire;
+
+/// What `told` means, of the story of `connection`.
+#[must_use]
+pub fn of_told(connection: &Connection, told: &Told) -> String {
+    match &told.what {
+        What::Step(kind) => of_step(connection, &Step { at: told.at, kind: *kind }),
+        What::Wire(segment) => wire::of_segment(segment),
+        What::Omitted(1) => "one more segment was not kept".to_owned(),
+        What::Omitted(count) => format!("{count} more segments were not kept"),
+    }
+}
 
 /// What `step` of `connection` means.
 #[must_use]

@@ -58,6 +58,23 @@ pub struct Statistics {
     pub of_strangers: u64,
     /// What snapshots have put right.
     pub reconciled: Reconciled,
+    /// Segments that packet hooks saw; see [`super::table::Table::segments`].
+    pub segments: SegmentCounts,
+}
+
+/// What has become of segments: each is counted once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SegmentCounts {
+    /// In the timeline of the connection that they passed on.
+    pub joined: u64,
+    /// In that of a connection that had ended before.
+    pub after_end: u64,
+    /// Of no socket of this host: forwarded, or nobody listened.
+    pub strangers: u64,
+    /// Not kept until their connection was known, for want of room.
+    pub refused: u64,
+    /// Waiting for their connection.
+    pub pending: u64,
 }
 
 impl Statistics {

@@ -12,6 +12,7 @@ use super::{
     event::{Body, Event, Origin, StateChange},
     half_open::HalfOpens,
     owner::{Owner, OwnerSource},
+    pending::Pending,
     reconcile::{RecentEnds, Round},
     sources::Sources,
     statistics::Statistics,
@@ -65,12 +66,15 @@ pub struct Table {
     live: Slab<Connection>,
     index: Index,
     closed: VecDeque<Connection>,
+    /// How many closed ones are kept no longer.
+    forgotten: u64,
     /// Ended, with the reason still to come.
     held: VecDeque<Held>,
     /// Decided since somebody asked last.
     decided: VecDeque<ConnectionId>,
     deadlines: Deadlines,
     half_open: HalfOpens,
+    pending: Pending,
     rounds: HashMap<Option<u32>, Round>,
     seeded: rustc_hash::FxHashSet<Option<u32>>,
     last_round: u64,
@@ -91,10 +95,12 @@ impl Table {
             live: Slab::new(),
             index: Index::default(),
             closed: VecDeque::new(),
+            forgotten: 0,
             held: VecDeque::new(),
             decided: VecDeque::new(),
             deadlines: Deadlines::default(),
             half_open: HalfOpens::default(),
+            pending: Pending::default(),
             rounds: HashMap::new(),
             seeded: rustc_hash::FxHashSet::default(),
             last_round: 0,
@@ -124,7 +130,7 @@ impl Table {
             }
             Body::State(change) => self.change(event.at, change),
             Body::Life(life) => self.life(event.at, life),
-            Body::Segment(_) => Outcome::Nothing,
+            Body::Segment(segment) => self.segment_passed(event.at, segment),
         }
     }
 
@@ -256,10 +262,7 @@ impl Table {
         self.census.enter(connection);
         let news = Names::of(connection);
         let (flow, netns) = (connection.flow, connection.netns);
-        if news != names {
-            self.index.remove(&names, slot);
-            self.index.insert(&news, slot);
-        }
+        self.rename(slot, &names, &news);
         if fate.is_none() && (newborn || flow != ends) {
             self.reuse(slot, at, netns, flow);
         }
@@ -301,7 +304,20 @@ impl Table {
         self.census.welcome(&mut connection);
         let slot = self.live.insert(connection);
         self.index.insert(&names, slot);
+        self.claim(slot, &names);
         slot
+    }
+
+    /// The connection in `slot` goes by other names from now on.
+    fn rename(&mut self, slot: usize, names: &Names, news: &Names) {
+        if news == names {
+            return;
+        }
+        self.index.remove(names, slot);
+        self.index.insert(news, slot);
+        if news.on_wire() != names.on_wire() {
+            self.claim(slot, news);
+        }
     }
 
     /// Takes a connection out, and its counts with it.
@@ -314,11 +330,11 @@ impl Table {
 
     /// Takes out what a snapshot found and an event knows better, as if it had never been there.
     fn forget(&mut self, slot: usize) {
-        if let Some(known) = self.take_out(slot)
-            && known.made_up
-        {
+        let Some(known) = self.take_out(slot) else { return };
+        if known.made_up {
             self.census.population.applied(known.state, TcpState::Close);
         }
+        self.disown(&known);
     }
 
     /// Changes a connection in place, with its counts and names.
@@ -329,10 +345,7 @@ impl Table {
         let result = change(connection);
         self.census.enter(connection);
         let news = Names::of(connection);
-        if news != names {
-            self.index.remove(&names, slot);
-            self.index.insert(&news, slot);
-        }
+        self.rename(slot, &names, &news);
         Some(result)
     }
 
@@ -346,8 +359,11 @@ impl Table {
     }
 }
 
+#[cfg(test)]
+mod accounted;
 mod calls;
 mod ending;
+mod ends;
 mod found;
 mod index;
 mod limits;
@@ -357,8 +373,13 @@ mod locate;
 mod mini;
 mod read;
 mod row;
+#[cfg(test)]
+pub(crate) mod scene;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod truth;
+#[cfg(test)]
+mod wired;
+mod wires;

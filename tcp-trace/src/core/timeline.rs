@@ -3,6 +3,7 @@
 use super::{
     clock::Ts,
     event::{Task, TimeWaitEnd},
+    exchange::{Exchange, Passed},
     tcp_state::TcpState,
 };
 
@@ -16,6 +17,8 @@ pub const STEP_LIMIT: usize = 48;
 pub struct Timeline {
     steps: Vec<Step>,
     omitted: u32,
+    /// Bounded apart from the steps, and in an order of its own: see [`super::story`].
+    exchange: Option<Box<Exchange>>,
 }
 
 /// One step.
@@ -206,6 +209,17 @@ impl Timeline {
     #[must_use]
     pub fn steps(&self) -> &[Step] {
         &self.steps
+    }
+
+    /// Adds a segment that packet hooks saw.
+    pub fn segment_passed(&mut self, segment: Passed) {
+        self.exchange.get_or_insert_default().push(segment);
+    }
+
+    /// The segments that packet hooks saw, where they saw any.
+    #[must_use]
+    pub fn exchange(&self) -> Option<&Exchange> {
+        self.exchange.as_deref()
     }
 
     /// Steps that found no room.

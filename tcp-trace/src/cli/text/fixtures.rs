@@ -6,7 +6,9 @@ use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
 use super::Style;
-use crate::api::{ClosedEvent, Connection, Endpoint, Owner, RecvQueue, StateEvent, Step, Task};
+use crate::api::{
+    ClosedEvent, Connection, Endpoint, Owner, RecvQueue, StateEvent, Step, Task, Wire,
+};
 
 /// Unicode without colour.
 pub(super) fn plain(width: usize) -> Style {
@@ -157,6 +159,25 @@ pub(super) fn step(offset_us: u64, from: &str, to: &str, text: &str) -> Step {
         to: Some(to.to_owned()),
         text: text.to_owned(),
         ..Step::default()
+    }
+}
+
+/// A segment of a peer whose initial number is 0, as is ours.
+pub(super) fn wire(dir: &str, flags: &str, seq: u32, ack: Option<u32>) -> Wire {
+    Wire {
+        dir: dir.to_owned(),
+        flags: flags.to_owned(),
+        seq,
+        ack,
+        seq_relative: Some(seq),
+        ack_relative: ack,
+        len: 0,
+        window: 65_535,
+        retransmit: false,
+        again_after_us: None,
+        data_in: 0,
+        data_out: 0,
+        witness: "xdp".to_owned(),
     }
 }
 

@@ -94,6 +94,23 @@ impl<'s> Page<'s> {
         self
     }
 
+    /// `text` in lines of at most `columns`, where its words let it.
+    pub(crate) fn lines(&self, text: &str, columns: usize) -> Vec<String> {
+        let mut lines: Vec<String> = Vec::new();
+        for word in words(&self.style.shown(text)) {
+            match lines.last_mut() {
+                Some(line)
+                    if self.style.columns(line) + 1 + self.style.columns(&word) <= columns =>
+                {
+                    line.push(' ');
+                    line.push_str(&word);
+                }
+                _ => lines.push(word),
+            }
+        }
+        lines
+    }
+
     /// Whether `text`, put at `column`, would still be on this line.
     pub(crate) fn fits(&self, column: usize, text: &str) -> bool {
         column.max(self.column() + 1).saturating_add(self.style.columns(text)) <= self.style.width

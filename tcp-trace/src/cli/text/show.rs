@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{
+    ladder,
     page::Page,
     style::{Paint, Style},
     verdict, words,
@@ -17,7 +18,7 @@ const WIDE: &str = "   ";
 /// Between facts of one kind.
 const DOT: &str = " · ";
 /// The longest pause between two steps that goes without saying, in microseconds.
-const PAUSE_US: u64 = 1_000_000;
+pub(super) const PAUSE_US: u64 = 1_000_000;
 
 /// The whole story of a connection.
 pub(crate) fn timeline(connection: &Connection, style: &Style) -> String {
@@ -30,6 +31,9 @@ pub(crate) fn timeline(connection: &Connection, style: &Style) -> String {
     }
     page.newline();
     match connection.timeline.as_deref() {
+        Some(steps) if steps.iter().any(|step| step.wire.is_some()) => {
+            ladder::draw(&mut page, connection, steps, style);
+        }
         Some(steps @ [_, ..]) => story(&mut page, connection, steps, style),
         _ => {
             page.wrap(Paint::Plain, "No step of it was seen yet.", 0).newline();
@@ -118,8 +122,8 @@ struct Columns {
 }
 
 fn story(page: &mut Page<'_>, connection: &Connection, steps: &[Step], style: &Style) {
-    let offsets = offsets(steps);
-    let offset_end = offsets.iter().map(|text| style.columns(text)).max().unwrap_or(0).max(8) + 2;
+    let offsets = offsets(steps.iter().map(|step| step.offset_us));
+    let offset_end = offset_end(&offsets, style);
     let columns = Columns { offset_end, state: offset_end + 2, text: offset_end + 2 + 13 };
     page.right(offset_end, Paint::Bold, "offset").at(columns.state).put(Paint::Bold, "state");
     page.at(columns.text).put(Paint::Bold, "what happened").newline();
@@ -132,11 +136,21 @@ fn story(page: &mut Page<'_>, connection: &Connection, steps: &[Step], style: &S
         line(page, step, offset, &columns);
         before = Some(step.offset_us);
     }
+    waiting(page, connection, columns.state);
+}
+
+/// What an open connection waits for.
+pub(super) fn waiting(page: &mut Page<'_>, connection: &Connection, column: usize) {
     if connection.closed_at.is_none() {
         let age = words::bounded_span(connection.state_age_seconds, connection.age_is_lower_bound);
         let text = format!("{age} and counting{}", verdict::awaited(connection));
-        aside(page, Paint::Bold, &text, columns.state);
+        aside(page, Paint::Bold, &text, column);
     }
+}
+
+/// Where the column of offsets ends.
+pub(super) fn offset_end(offsets: &[String], style: &Style) -> usize {
+    offsets.iter().map(|text| style.columns(text)).max().unwrap_or(0).max(8) + 2
 }
 
 fn line(page: &mut Page<'_>, step: &Step, offset: &str, columns: &Columns) {
@@ -152,28 +166,27 @@ fn line(page: &mut Page<'_>, step: &Step, offset: &str, columns: &Columns) {
 }
 
 /// A line that is no step, set off from them.
-fn aside(page: &mut Page<'_>, paint: Paint, text: &str, column: usize) {
+pub(super) fn aside(page: &mut Page<'_>, paint: Paint, text: &str, column: usize) {
     page.at(column).wrap(paint, &format!("··· {text} ···"), column + 4).newline();
 }
 
 /// Since the first step; where that reads as it did one step before, because hours went by and
 /// only microseconds since, the time since that step instead.
-fn offsets(steps: &[Step]) -> Vec<String> {
-    let since_first = |step: &Step| match step.offset_us {
+pub(super) fn offsets(steps: impl IntoIterator<Item = u64>) -> Vec<String> {
+    let since_first = |offset_us: u64| match offset_us {
         0 => "0".to_owned(),
         micros => format!("+{}", span_text(Duration::from_micros(micros))),
     };
-    let mut texts = Vec::with_capacity(steps.len());
-    let mut before: Option<&Step> = None;
-    for step in steps {
-        let text = since_first(step);
-        let blurred = before
-            .filter(|before| before.offset_us < step.offset_us && since_first(before) == text);
+    let mut texts = Vec::new();
+    let mut before: Option<u64> = None;
+    for offset_us in steps {
+        let text = since_first(offset_us);
+        let blurred = before.filter(|before| *before < offset_us && since_first(*before) == text);
         texts.push(blurred.map_or(text, |before| {
-            let since = Duration::from_micros(step.offset_us - before.offset_us);
+            let since = Duration::from_micros(offset_us - before);
             format!("… +{}", span_text(since))
         }));
-        before = Some(step);
+        before = Some(offset_us);
     }
     texts
 }
@@ -330,9 +343,8 @@ No step of it was seen yet.";
 
     #[test]
     fn offsets_that_would_read_alike_are_told_apart() {
-        let at = |offset_us| step(offset_us, "x", "y", "");
-        let steps = [at(0), at(0), at(61), at(61), at(90_000_000), at(90_000_000), at(90_000_007)];
+        let steps = [0, 0, 61, 61, 90_000_000, 90_000_000, 90_000_007];
         let texts = ["0", "0", "+61 µs", "+61 µs", "+1 min 30 s", "+1 min 30 s", "… +7 µs"];
-        assert_eq!(offsets(&steps), texts);
+        assert_eq!(offsets(steps), texts);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Place, Table};
+use super::{Place, Table, index::Names};
 use crate::core::{
     clock::Ts,
     close::{self, CloseReason, ClosedBy, Verdict},
@@ -45,6 +45,10 @@ pub(super) struct Held {
 impl Held {
     pub(super) fn connection(&self) -> &Connection {
         &self.connection
+    }
+
+    pub(super) fn connection_mut(&mut self) -> &mut Connection {
+        &mut self.connection
     }
 }
 
@@ -206,10 +210,21 @@ impl Table {
     }
 
     fn keep(&mut self, connection: Connection) {
-        if self.closed.len() >= self.limits.closed {
-            self.closed.pop_front();
+        if self.closed.len() >= self.limits.closed
+            && let Some(oldest) = self.closed.pop_front()
+        {
+            if let (Some(ends), Some(key)) = (self.index.ends_mut(), Names::of(&oldest).on_wire()) {
+                ends.forgotten(&key, self.forgotten);
+            }
+            self.forgotten += 1;
         }
         if self.limits.closed > 0 {
+            let number = self.forgotten + self.closed.len() as u64;
+            if let (Some(ends), Some(key)) =
+                (self.index.ends_mut(), Names::of(&connection).on_wire())
+            {
+                ends.has_closed(&key, number);
+            }
             self.closed.push_back(connection);
         }
     }
@@ -285,6 +300,7 @@ impl Table {
     pub fn tick(&mut self, now: Ts) {
         self.decide_overdue(now);
         self.half_open.expire(now);
+        self.expire_segments(now);
         self.recent.expire(now);
         while let Some((slot, id)) = self.deadlines.due(now) {
             self.look_at_deadline(slot, id, now);

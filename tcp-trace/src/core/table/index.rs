@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use rustc_hash::FxHashMap;
 
+use super::ends::Ends;
 use crate::core::{connection::Connection, half_open::FlowKey};
 
 /// What a socket goes by.
@@ -21,7 +22,11 @@ pub(super) enum Key {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Names {
     keys: [Option<Key>; 3],
-    flow: Option<FlowKey>,
+    flow: FlowKey,
+    /// Whether events may know no more of it than its ends.
+    by_flow: bool,
+    /// Whether segments find it: both ends are known, and what passes between them is its own.
+    on_wire: bool,
     /// Whether a full socket has the better right: a mini-socket's cookie may be that of its
     /// descriptor's next life.
     yields: bool,
@@ -38,13 +43,27 @@ impl Names {
         };
         let row = connection.row_cookie.map(|cookie| Key::Cookie(cookie.get()));
         let mini = connection.mini.filter(|mini| mini.sk != 0).map(|mini| Key::Mini(mini.sk));
-        // Events may know no more of it than its ends.
         let by_flow = match connection.mini {
             Some(mini) if !mini.pending => mini.sk == 0,
             _ => socket.sk == 0,
         };
-        let flow = by_flow.then_some((connection.netns, connection.flow));
-        Self { keys: [own, row, mini], flow, yields: !full }
+        // Those of an MPTCP connection are its subflows'.
+        let on_wire = connection.has_both_ends() && connection.is_counted();
+        let flow = (connection.netns, connection.flow);
+        Self { keys: [own, row, mini], flow, by_flow, on_wire, yields: !full }
+    }
+
+    /// The ends between which its segments pass.
+    pub(super) fn on_wire(&self) -> Option<FlowKey> {
+        self.on_wire.then_some(self.flow)
+    }
+
+    pub(super) fn yields(&self) -> bool {
+        self.yields
+    }
+
+    fn by_flow(&self) -> Option<FlowKey> {
+        self.by_flow.then_some(self.flow)
     }
 }
 
@@ -55,6 +74,8 @@ pub(super) struct Index {
     keys: FxHashMap<Key, usize>,
     // Peers choose their ends.
     flows: HashMap<FlowKey, usize>,
+    /// All that segments may be of; nothing before the first one.
+    ends: Option<Ends>,
 }
 
 impl Index {
@@ -65,6 +86,19 @@ impl Index {
     /// By its ends, where nothing else may tell.
     pub(super) fn by_flow(&self, key: &FlowKey) -> Option<usize> {
         if self.flows.is_empty() { None } else { self.flows.get(key).copied() }
+    }
+
+    /// By their ends, for segments.
+    pub(super) fn ends(&self) -> Option<&Ends> {
+        self.ends.as_ref()
+    }
+
+    pub(super) fn ends_mut(&mut self) -> Option<&mut Ends> {
+        self.ends.as_mut()
+    }
+
+    pub(super) fn set_ends(&mut self, ends: Ends) {
+        self.ends = Some(ends);
     }
 
     /// Who stands under one of these names already.
@@ -80,8 +114,11 @@ impl Index {
                 self.keys.insert(*key, slot);
             }
         }
-        if let Some(flow) = names.flow {
+        if let Some(flow) = names.by_flow() {
             self.flows.insert(flow, slot);
+        }
+        if let (Some(ends), Some(key)) = (&mut self.ends, names.on_wire()) {
+            ends.lives(&key, slot, names.yields);
         }
     }
 
@@ -92,10 +129,13 @@ impl Index {
                 self.keys.remove(key);
             }
         }
-        if let Some(flow) = names.flow
+        if let Some(flow) = names.by_flow()
             && self.flows.get(&flow) == Some(&slot)
         {
             self.flows.remove(&flow);
+        }
+        if let (Some(ends), Some(key)) = (&mut self.ends, names.on_wire()) {
+            ends.left(&key, slot);
         }
     }
 
@@ -103,11 +143,12 @@ impl Index {
     pub(super) fn leads_to(&self, names: &Names, slot: usize) -> bool {
         let mut keys = names.keys.iter().flatten();
         keys.any(|key| self.get(*key) == Some(slot))
-            || names.flow.is_some_and(|flow| self.flows.get(&flow) == Some(&slot))
+            || names.by_flow().is_some_and(|flow| self.flows.get(&flow) == Some(&slot))
     }
 
     #[cfg(test)]
     pub(super) fn slots(&self) -> impl Iterator<Item = usize> + '_ {
-        self.keys.values().chain(self.flows.values()).copied()
+        let ends = self.ends.iter().flat_map(Ends::slots);
+        self.keys.values().chain(self.flows.values()).copied().chain(ends)
     }
 }

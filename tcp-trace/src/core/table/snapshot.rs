@@ -177,6 +177,7 @@ impl Table {
             self.end_unseen(slot, at, Mark::NetnsGone);
         }
         self.half_open.netns_gone(netns);
+        self.statistics.segments.strangers += self.pending.netns_gone(netns);
         self.rounds.remove(&netns);
         self.seeded.remove(&netns);
     }

@@ -7,7 +7,7 @@ use crate::{
     api,
     core::{
         clock::Ts, connection::Connection, query::Query, reconcile::Reconciled,
-        time_wait::TimeWaitCounters,
+        statistics::Statistics, time_wait::TimeWaitCounters,
     },
     engine::{
         Request,
@@ -96,6 +96,7 @@ impl Tracer {
                 let Reconciled { state, found, gone } = self.table.statistics().reconciled;
                 api::Reconciled { state, found, gone }
             },
+            segments: self.table.segments().into(),
         }
     }
 
@@ -117,6 +118,7 @@ impl Tracer {
             ("unidentified", statistics.unidentified),
             ("table_full", statistics.refused),
             ("half_open_full", self.table.half_open().refused),
+            ("segment_pending_full", statistics.segments.refused),
             ("subscriber", self.lagged.load(Ordering::Relaxed)),
         ]);
         lost
@@ -151,7 +153,10 @@ impl Tracer {
             time_wait,
             half_open: self.table.half_open(),
             counters: kernel.counters.clone(),
-            statistics: self.table.statistics().clone(),
+            statistics: Statistics {
+                segments: self.table.segments(),
+                ..self.table.statistics().clone()
+            },
             unplaced: self.residence.refused(),
             processes,
             other_processes,

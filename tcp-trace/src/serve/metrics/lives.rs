@@ -4,7 +4,7 @@
 use prometheus::proto::MetricType;
 
 use super::{Metric, Samples, Scrape};
-use crate::core::event::TimeWaitEnd;
+use crate::core::{event::TimeWaitEnd, statistics::SegmentCounts};
 
 /// Metrics of this group.
 pub(super) const METRICS: &[Metric] = &[
@@ -70,6 +70,32 @@ pub(super) const METRICS: &[Metric] = &[
         labels: &[],
         help: "Half-open handshakes that were never completed.",
         fill: |scrape, samples| samples.count(&[], scrape.figures.half_open.expired),
+    },
+    Metric {
+        name: "tcp_trace_segments_placed_total",
+        kind: MetricType::COUNTER,
+        labels: &["place"],
+        help: "Segments of handshakes and teardowns, by where they went. connection: into its \
+               timeline; ended: into that of a connection that had just ended; nobody: no socket \
+               of this host was meant, or none answered; no_room: too many waited for their \
+               connection, as in a SYN flood.",
+        fill: |scrape, samples| {
+            let SegmentCounts { joined, after_end, strangers, refused, .. } =
+                scrape.figures.statistics.segments;
+            samples.count(&["connection"], joined);
+            samples.count(&["ended"], after_end);
+            samples.count(&["nobody"], strangers);
+            samples.count(&["no_room"], refused);
+        },
+    },
+    Metric {
+        name: "tcp_trace_segments_pending",
+        kind: MetricType::GAUGE,
+        labels: &[],
+        help: "Segments that wait for their connection to be known.",
+        fill: |scrape, samples| {
+            samples.count(&[], scrape.figures.statistics.segments.pending);
+        },
     },
     Metric {
         name: "tcp_trace_synack_retransmits_total",

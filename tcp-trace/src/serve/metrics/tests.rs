@@ -107,6 +107,8 @@ fn every_metric_says_what_it_is_and_is_there_from_the_start() {
         "tcp_trace_half_open 0",
         "tcp_trace_half_open_expired_total 0",
         "tcp_trace_synack_retransmits_total 0",
+        "tcp_trace_segments_placed_total{place=\"nobody\"} 0",
+        "tcp_trace_segments_pending 0",
         "tcp_trace_resets_total{direction=\"sent\"} 0",
         "tcp_trace_segments_retransmitted_total 0",
         "tcp_trace_reconciled_total{kind=\"gone\"} 0",
