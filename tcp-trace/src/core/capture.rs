@@ -23,7 +23,7 @@ mod sequence;
 
 pub use conversations::{CONVERSATION_LIMIT, Conversations, Figures};
 pub use link::LinkType;
-pub use reader::{Packet, Reader};
+pub use reader::{Packet, Reader, is_capture};
 pub use rebuild::{PassedOver, Rebuilder};
 
 /// Most bytes of one packet that are taken: as many as tcpdump ever captures.

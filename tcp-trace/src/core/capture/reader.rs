@@ -19,6 +19,13 @@ pub struct Packet<'a> {
     pub length: u32,
 }
 
+/// Whether a file that begins with `bytes` (four at least) is a capture.
+#[must_use]
+pub fn is_capture(bytes: &[u8]) -> bool {
+    let magic = bytes.first_chunk().map(|magic| u32::from_le_bytes(*magic));
+    magic.is_some_and(|magic| magic == super::pcapng::SECTION || super::pcap::is_magic(magic))
+}
+
 /// Reads packets in the order of the file.
 #[derive(Debug)]
 pub struct Reader<R> {
@@ -51,13 +58,6 @@ impl<R: Source> Reader<R> {
             _ => return Err(CaptureError::NotACapture),
         };
         Ok(Self { input, format, done: false })
-    }
-
-    /// Whether a file that begins with `bytes` (four at least) is a capture.
-    #[must_use]
-    pub fn is_capture(bytes: &[u8]) -> bool {
-        let magic = bytes.first_chunk().map(|magic| u32::from_le_bytes(*magic));
-        magic.is_some_and(|magic| magic == super::pcapng::SECTION || super::pcap::is_magic(magic))
     }
 
     /// The next packet, `None` after the last.
