@@ -238,7 +238,7 @@ pub struct Status {
     pub pid: u32,
     /// Kernel release.
     pub kernel: String,
-    /// Where events come from: `live` or `recording`.
+    /// Where events come from: `live`, `recording` or `capture`.
     pub source: String,
     /// Since when (RFC 3339).
     pub tracing_since: String,
@@ -278,6 +278,9 @@ pub struct Status {
     /// What has become of the segments that packet hooks saw.
     #[serde(default)]
     pub segments: Segments,
+    /// Packets of a capture that told of no connection, by reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passed_over: Vec<Loss>,
 }
 
 /// What snapshots have put right, by kind.

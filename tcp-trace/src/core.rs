@@ -4,6 +4,7 @@
 //! that a live stream, a start-up snapshot and a recording take one and the same path.
 
 pub mod address;
+pub mod capture;
 pub mod census;
 pub mod cgroup;
 pub mod clock;

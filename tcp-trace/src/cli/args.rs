@@ -84,7 +84,7 @@ pub(crate) enum Command {
     Doctor(Doctor),
     /// Save the raw records to a file (root)
     Record(Record),
-    /// Watch, list and show from a saved file; needs no root
+    /// Watch, list and show from a recording or a packet capture; needs no root
     Replay(Replay),
 }
 
@@ -380,14 +380,14 @@ pub(crate) struct Record {
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = false)]
 pub(crate) struct Replay {
-    /// The recording
+    /// A recording of `tcp-trace record`, or a packet capture (pcap or pcapng)
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     #[command(subcommand)]
     pub(crate) command: Option<ReplayCommand>,
 }
 
-/// What to do with a recording; without one, watch it.
+/// What to do with the file; without one, watch it.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ReplayCommand {
     /// Stream state changes and finished connections
@@ -397,7 +397,7 @@ pub(crate) enum ReplayCommand {
         #[command(flatten)]
         filter: Filter,
     },
-    /// List the connections of the recording's last moment
+    /// List the connections of the file's last moment
     List(Rows),
     /// Show one connection's timeline
     Show(One),

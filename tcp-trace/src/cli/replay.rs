@@ -7,11 +7,11 @@ use anyhow::Context as _;
 use super::{
     Context,
     args::{Output, Replay, ReplayCommand, Tracing},
-    list,
+    list, print,
     settings::Stay,
     show,
     source::{Events, Source},
-    status,
+    status, text,
     watch::Printer,
 };
 use crate::{
@@ -22,11 +22,11 @@ use crate::{
 /// Events that may wait for the printer.
 const BACKLOG: usize = 4096;
 
-/// Replays a recording; a damaged one up to the damage, which is then the error.
+/// Replays a recording or a capture; a damaged one up to the damage, which is then the error.
 pub(super) async fn run(context: &Context, args: &Replay) -> anyhow::Result<ExitCode> {
     let config = context.settings.tracing(&Tracing::default(), Stay::Moment, None)?;
     let opened = replay::open(&args.file, &config)?;
-    let (code, damage) = match &args.command {
+    let (code, (damage, passed_over)) = match &args.command {
         None => {
             let output = Output::text();
             watch(context, opened, &output, &FilterArgs::default()).await?
@@ -35,7 +35,7 @@ pub(super) async fn run(context: &Context, args: &Replay) -> anyhow::Result<Exit
             watch(context, opened, output, &filter.to_args()).await?
         }
         Some(command) => {
-            let Replayed { engine, damage, .. } = play(opened, || {}).await?;
+            let Replayed { engine, damage, passed_over } = play(opened, || {}).await?;
             let source = Source::Local(engine);
             let code = match command {
                 ReplayCommand::List(rows) => list::from(&source, rows, &context.style).await?,
@@ -43,25 +43,28 @@ pub(super) async fn run(context: &Context, args: &Replay) -> anyhow::Result<Exit
                 ReplayCommand::Status(args) => status::from(&source, args, &context.style).await?,
                 ReplayCommand::Watch { .. } => ExitCode::SUCCESS,
             };
-            (code, damage)
+            (code, (damage, passed_over))
         }
     };
+    if let Some(line) = text::status::passed_over(&passed_over) {
+        print::note(&line);
+    }
     match damage {
         None => Ok(code),
-        Some(damage) => Err(damage).with_context(|| {
-            format!("{}: what came before the damage is above", args.file.display())
-        }),
+        Some(damage) => Err(damage
+            .context(format!("{}: what came before the damage is above", args.file.display()))),
     }
 }
 
-type Damage = Option<crate::core::recording::RecordingError>;
+/// Why a file could not be read to its end, and what of a capture told of no connection.
+type Rest = (Option<anyhow::Error>, Vec<(&'static str, u64)>);
 
 async fn watch(
     context: &Context,
     opened: Opened,
     output: &Output,
     filter: &FilterArgs,
-) -> anyhow::Result<(ExitCode, Damage)> {
+) -> anyhow::Result<(ExitCode, Rest)> {
     let receiver = opened.events();
     let waiting = opened.backlog();
     let events = Events::local(receiver, filter.to_query()?);
@@ -75,13 +78,13 @@ async fn watch(
     // The stream ends when the player, which alone sends, is done and dropped.
     let printing = async {
         let played = playing.await.context("the player died")??;
-        let Replayed { engine, damage, .. } = played;
+        let Replayed { engine, damage, passed_over } = played;
         engine.stop();
-        anyhow::Ok(damage)
+        anyhow::Ok((damage, passed_over))
     };
-    let (streamed, damage) = tokio::join!(printer.stream(events), printing);
+    let (streamed, rest) = tokio::join!(printer.stream(events), printing);
     streamed?;
-    Ok((ExitCode::SUCCESS, damage?))
+    Ok((ExitCode::SUCCESS, rest?))
 }
 
 async fn play(opened: Opened, pause: impl FnMut() + Send + 'static) -> anyhow::Result<Replayed> {

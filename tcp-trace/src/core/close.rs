@@ -157,6 +157,7 @@ pub fn verdict(change: &StateChange, first_fin: Option<ClosedBy>, inbound: bool)
             None => (CloseReason::RstReceived, Some(ClosedBy::Remote)),
             Some(_) => (CloseReason::ResetAfterFin, None),
         },
+        (_, 0) if is_outside(change) => from_outside(change),
         (_, 0) => without_error(change, inbound),
         // tcp_write_err() reports the last soft error (an ICMP) in place of ETIMEDOUT.
         _ => (timed_out(change), None),
@@ -208,6 +209,22 @@ fn without_error(change: &StateChange, inbound: bool) -> (CloseReason, Option<Cl
     }
 }
 
+fn is_outside(change: &StateChange) -> bool {
+    change.transfer.is_some_and(|transfer| transfer.outside)
+}
+
+/// Told by segments alone: in order, or by a RST of this end, whatever made it send one.
+fn from_outside(change: &StateChange) -> (CloseReason, Option<ClosedBy>) {
+    let acknowledged = change.transfer.is_some_and(|transfer| transfer.unacknowledged() == 0);
+    let fin_received = change.flags.is_some_and(|flags| flags.fin_received);
+    match change.old {
+        TcpState::FinWait2 if fin_received => (CloseReason::FinActive, Some(ClosedBy::Local)),
+        TcpState::Closing if acknowledged => (CloseReason::Simultaneous, Some(ClosedBy::Both)),
+        TcpState::LastAck if acknowledged => (CloseReason::FinPassive, Some(ClosedBy::Remote)),
+        _ => (CloseReason::RstSent, Some(ClosedBy::Local)),
+    }
+}
+
 /// `__tcp_close()` looks at unread data before it looks at `SO_LINGER`.
 fn aborted(change: &StateChange) -> CloseReason {
     if unread_bytes(change).unwrap_or(0) > 0 {
@@ -225,7 +242,7 @@ pub fn unread_bytes(change: &StateChange) -> Option<u32> {
     if matches!(change.old, TcpState::Close | TcpState::Listen | TcpState::SynSent) {
         return None;
     }
-    let unread = change.transfer?.unread_sequence();
+    let unread = change.transfer.filter(|transfer| !transfer.outside)?.unread_sequence();
     let fin = change.flags.is_some_and(|flags| flags.fin_received)
         || matches!(change.old, TcpState::CloseWait | TcpState::LastAck | TcpState::Closing);
     Some(unread.saturating_sub(u32::from(fin)))

@@ -227,6 +227,7 @@ fn transfer(record: &wire::StateRecord) -> Transfer {
         retransmits: record.retransmits,
         bytes_acked: record.bytes_acked,
         bytes_received: record.bytes_received,
+        outside: false,
     }
 }
 

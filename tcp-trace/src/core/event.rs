@@ -263,6 +263,8 @@ pub struct Transfer {
     pub bytes_acked: u64,
     /// Bytes received.
     pub bytes_received: u64,
+    /// Told by the segments of a capture: what the process has read is not known.
+    pub outside: bool,
 }
 
 impl Transfer {

@@ -222,6 +222,10 @@ pub fn of_end(from: S, verdict: Verdict, detail: Detail, process: &str) -> Strin
             "the peer reset the connection ({})",
             error.unwrap_or("no error left for the process")
         ),
+        CloseReason::RstSent if detail.attached.is_none() => {
+            "this end sent a RST: unread data at close(), SO_LINGER 0, or data for a closed socket"
+                .to_owned()
+        }
         CloseReason::RstSent => {
             "data came for the closed socket, or TCP_LINGER2 lets none wait: this host answers with \
              a RST"

@@ -135,6 +135,7 @@ fn launch(
         degradations: prepared.degradations.clone(),
         netns: prepared.netns.iter().map(|netns| netns.inode).collect(),
         process_limit: config.process_limit,
+        passed_over: Vec::new(),
     };
     let channels = (inbox.events.clone(), std::sync::Arc::clone(&inbox.lagged));
     let mut tracer = Tracer::new(identity, config.limits, channels, wall::now(), wall::offset());

@@ -1,6 +1,10 @@
-//! A recording in place of the kernel.
+//! A file in place of the kernel: a recording or a capture.
 
-use std::{fs::File, io::BufReader, path::Path};
+use std::{
+    fs::File,
+    io::{self, BufRead as _, BufReader},
+    path::Path,
+};
 
 use anyhow::Context as _;
 use tcp_trace_common::{KIND_SEED, KIND_SNAPSHOT_BEGUN};
@@ -12,39 +16,71 @@ use super::{
 };
 use crate::{
     core::{
+        capture,
         clock::{Ts, WallOffset},
         decode,
-        recording::{Frame, Header, Reader, RecordingError},
+        recording::{Frame, Header, MAGIC, Reader},
         sources::Sources,
     },
     kernel::{counters::Counters, plan::Degradation},
 };
 
-/// A replayed recording, standing at its last moment.
+mod packets;
+
+/// A replayed file, standing at its last moment.
 pub(crate) struct Replayed {
     /// Answers as a live tracer would.
     pub(crate) engine: Engine,
-    /// Why reading ended before the end mark.
-    pub(crate) damage: Option<RecordingError>,
+    /// Why reading ended before the file's end.
+    pub(crate) damage: Option<anyhow::Error>,
+    /// Packets that told of no connection, by reason.
+    pub(crate) passed_over: Vec<(&'static str, u64)>,
 }
 
-/// Opens a recording; its events pass only once [`Opened::play`] is called, so that somebody can
+/// An opened file; its events pass only once [`Opened::play`] is called, so that somebody can
 /// listen first.
 pub(crate) struct Opened {
-    reader: Reader<BufReader<File>>,
+    content: Content,
     engine: super::Handle,
     inbox: Inbox,
     config: Config,
 }
 
-/// Opens the recording at `path`.
+enum Content {
+    Recording(Box<Reader<BufReader<File>>>),
+    Capture(capture::Reader<BufReader<File>>),
+}
+
+impl Content {
+    fn new(mut file: BufReader<File>) -> anyhow::Result<Self> {
+        let begins = file.fill_buf()?;
+        // What is too short to tell is most likely what is left of a recording.
+        if begins.len() < MAGIC.len() && MAGIC.starts_with(begins) || begins.starts_with(&MAGIC) {
+            Ok(Self::Recording(Box::new(Reader::new(file)?)))
+        } else if capture::is_capture(begins) {
+            Ok(Self::Capture(capture::Reader::new(file)?))
+        } else if COMPRESSED.iter().any(|magic| begins.starts_with(magic)) {
+            anyhow::bail!("it is compressed; decompress it first")
+        } else {
+            anyhow::bail!(
+                "it is neither a recording of 'tcp-trace record' nor a packet capture (pcap or \
+                 pcapng)"
+            )
+        }
+    }
+}
+
+/// How gzip, zstd, xz and lz4 begin, in which captures are often kept.
+const COMPRESSED: [&[u8]; 4] =
+    [&[0x1f, 0x8b], &[0x28, 0xb5, 0x2f, 0xfd], &[0xfd, b'7', b'z', b'X', b'Z'], &[4, 0x22, 0x4d, 0x18]];
+
+/// Opens the recording or the capture at `path`.
 pub(crate) fn open(path: &Path, config: &Config) -> anyhow::Result<Opened> {
-    let file = File::open(path)
-        .with_context(|| format!("opening the recording {} failed", path.display()))?;
-    let reader = Reader::new(BufReader::new(file))
+    let file = File::open(path).with_context(|| format!("opening {} failed", path.display()))?;
+    let content = Content::new(BufReader::new(file))
         .with_context(|| format!("{} cannot be replayed", path.display()))?;
     let (engine, inbox) = Engine::channel()?;
-    Ok(Opened { reader, engine, inbox, config: config.clone() })
+    Ok(Opened { content, engine, inbox, config: config.clone() })
 }
 
 impl Opened {
@@ -66,28 +102,21 @@ impl Opened {
     /// Plays it to its end, or to its first damaged byte, calling `pause` now and then so that a
     /// listener can keep up.
     pub(crate) fn play(self, mut pause: impl FnMut()) -> Replayed {
-        let Self { mut reader, engine, inbox, config } = self;
-        let header = reader.header().clone();
-        let channels = (inbox.events.clone(), std::sync::Arc::clone(&inbox.lagged));
-        let wall = WallOffset { epoch_ns: header.wall_offset_ns };
-        let mut tracer =
-            Tracer::new(identity(&header, &config), config.limits, channels, Ts(0), wall);
-        tracer.set_sources(Sources::from_programs(&header.hooks));
-        let mut player =
-            Player { tracer, kernel: KernelFigures::default(), first: None, last: Ts(0) };
-        let damage = loop {
-            match reader.next_frame() {
-                Ok(Some(frame)) => player.frame(frame),
-                Ok(None) => break None,
-                Err(error) => break Some(error),
+        let Self { content, engine, inbox, config } = self;
+        let (mut player, damage) = match content {
+            Content::Recording(reader) => Player::recording(*reader, &inbox, &config, &mut pause),
+            Content::Capture(reader) => {
+                let (player, damage) = packets::play(reader, &inbox, &config, &mut pause);
+                (player, damage.map(anyhow::Error::new))
             }
-            pause();
         };
         player.tracer.flush();
         pause();
         player.tracer.begun_at(player.first.unwrap_or_default());
+        let passed_over = player.tracer.identity().passed_over.clone();
         let thread = std::thread::spawn(move || player.answer(&inbox));
-        Replayed { engine: Engine { handle: engine, thread: Some(thread) }, damage }
+        let engine = Engine { handle: engine, thread: Some(thread) };
+        Replayed { engine, damage, passed_over }
     }
 }
 
@@ -110,6 +139,7 @@ fn identity(header: &Header, config: &Config) -> Identity {
         degradations: degradations.collect(),
         netns: header.netns.clone(),
         process_limit: config.process_limit,
+        passed_over: Vec::new(),
     }
 }
 
@@ -121,6 +151,32 @@ struct Player {
 }
 
 impl Player {
+    /// Plays a recording to its end, or to its first damaged byte.
+    fn recording(
+        mut reader: Reader<impl io::Read>,
+        inbox: &Inbox,
+        config: &Config,
+        mut pause: impl FnMut(),
+    ) -> (Self, Option<anyhow::Error>) {
+        let header = reader.header().clone();
+        let channels = (inbox.events.clone(), std::sync::Arc::clone(&inbox.lagged));
+        let wall = WallOffset { epoch_ns: header.wall_offset_ns };
+        let mut tracer =
+            Tracer::new(identity(&header, config), config.limits, channels, Ts(0), wall);
+        tracer.set_sources(Sources::from_programs(&header.hooks));
+        let mut player =
+            Self { tracer, kernel: KernelFigures::default(), first: None, last: Ts(0) };
+        let damage = loop {
+            match reader.next_frame() {
+                Ok(Some(frame)) => player.frame(frame),
+                Ok(None) => break None,
+                Err(error) => break Some(error.into()),
+            }
+            pause();
+        };
+        (player, damage)
+    }
+
     fn frame(&mut self, frame: Frame) {
         match frame {
             Frame::Record { cpu, bytes } => match decode::record(&bytes) {

@@ -57,6 +57,8 @@ pub(crate) struct Identity {
     pub(crate) degradations: Vec<crate::kernel::plan::Degradation>,
     pub(crate) netns: Vec<u32>,
     pub(crate) process_limit: usize,
+    /// Packets of a capture that told of no connection, by reason.
+    pub(crate) passed_over: Vec<(&'static str, u64)>,
 }
 
 /// Something on its way through the merge.
@@ -181,12 +183,36 @@ impl Tracer {
         merge.release(now, |at, item| self.apply_inbound(at, item));
         self.merge = merge;
         // As far as events are applied, time has passed.
-        let passed = now.back(REORDER_WINDOW);
-        if passed.since(self.ticked) >= TICK {
-            self.ticked = passed;
+        self.pass(now.back(REORDER_WINDOW), TICK);
+    }
+
+    /// Takes an event that is in its place already.
+    pub(crate) fn take_event(&mut self, event: &Event) {
+        self.pass(event.at, TICK);
+        self.apply(event);
+    }
+
+    /// The last of the events taken so has come.
+    pub(crate) fn ended_at(&mut self, last: Ts) {
+        self.pass(last, Duration::ZERO);
+    }
+
+    fn pass(&mut self, passed: Ts, tick: Duration) {
+        if passed.since(self.ticked) >= tick {
+            self.ticked = self.ticked.max(passed);
             self.table.tick(passed);
             self.publish_decided(passed);
         }
+    }
+
+    /// Says what of a capture told of no connection.
+    pub(crate) fn passed_over(&mut self, reasons: Vec<(&'static str, u64)>) {
+        self.identity.passed_over = reasons;
+    }
+
+    /// What is fixed while it runs.
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// Applies all that is left.

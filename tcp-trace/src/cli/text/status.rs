@@ -17,7 +17,14 @@ pub(crate) fn status(status: &Status, style: &Style) -> String {
     page.parts(&held(status), " · ", 2).newline();
     let (paint, losses) = losses(status);
     page.wrap(paint, &losses, 2).newline();
-    corrections(&mut page, status);
+    if status.source != "capture" {
+        corrections(&mut page, status);
+    }
+    let reasons: Vec<_> =
+        status.passed_over.iter().map(|loss| (loss.stage.as_str(), loss.count)).collect();
+    if let Some(line) = passed_over(&reasons) {
+        page.wrap(Paint::Plain, &line, 2).newline();
+    }
     hooks(&mut page, status);
     segments(&mut page, &status.segments);
     for lack in &status.degradations {
@@ -31,18 +38,46 @@ fn head(status: &Status, style: &Style) -> Vec<(Paint, String)> {
     let since = words::moment(&status.tracing_since, "%Y-%m-%d %H:%M:%S", style);
     let source = match status.source.as_str() {
         "live" => "tracing".to_owned(),
-        "recording" => "replaying".to_owned(),
+        "recording" | "capture" => "replaying".to_owned(),
         other => other.to_owned(),
     };
     vec![
         (Paint::Bold, format!("tcp-trace {}", status.version)),
         (Paint::Plain, format!("pid {}", status.pid)),
-        (Paint::Plain, format!("kernel {}", status.kernel)),
+        (Paint::Plain, of_kernel(status)),
         (
             Paint::Plain,
             format!("{source} for {} (since {since})", words::span(status.uptime_seconds)),
         ),
     ]
+}
+
+fn of_kernel(status: &Status) -> String {
+    match status.source.as_str() {
+        "capture" => "a packet capture".to_owned(),
+        _ => format!("kernel {}", status.kernel),
+    }
+}
+
+/// Packets that told of no connection, in one line; `None` where all did.
+pub(crate) fn passed_over(reasons: &[(impl AsRef<str>, u64)]) -> Option<String> {
+    let words = |(reason, count): &(_, u64)| {
+        let what = match AsRef::<str>::as_ref(reason) {
+            "unknown_link" => "of a link type that is not read",
+            "cut_headers" => "cut within their headers",
+            "conversations_full" => "of more conversations than are held",
+            "out_of_order" => "too late to be put in order",
+            "fragments" => "IP fragments",
+            "not_tcp" => "not TCP",
+            "of_no_connection" => "of no connection that is known",
+            "connected_to_itself" => "of sockets connected to themselves",
+            "captured_twice" => "captured twice",
+            other => other,
+        };
+        format!("{} {what}", words::count(*count))
+    };
+    let reasons: Vec<_> = reasons.iter().filter(|(_, count)| *count > 0).map(words).collect();
+    (!reasons.is_empty()).then(|| format!("packets passed over: {}", reasons.join(", ")))
 }
 
 fn held(status: &Status) -> Vec<(Paint, String)> {

@@ -47,14 +47,14 @@ impl Connection {
     /// Received payload that nobody had read at the last change.
     #[must_use]
     pub fn unread_bytes(&self) -> Option<u32> {
-        let unread = self.transfer?.unread_sequence();
+        let unread = self.transfer.filter(|transfer| !transfer.outside)?.unread_sequence();
         Some(unread.saturating_sub(u32::from(self.fin_received())))
     }
 
     /// Whether the process had read up to the peer's FIN at the last change; `None` before a FIN.
     #[must_use]
     pub fn fin_read(&self) -> Option<bool> {
-        let transfer = self.transfer?;
+        let transfer = self.transfer.filter(|transfer| !transfer.outside)?;
         self.fin_received().then(|| transfer.unread_sequence() == 0)
     }
 

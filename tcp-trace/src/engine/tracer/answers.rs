@@ -92,6 +92,9 @@ impl Tracer {
             late_records: self.merge.late(),
             gaps: self.table.statistics().gaps,
             half_open: self.table.half_open().open,
+            passed_over: (self.identity.passed_over.iter())
+                .map(|(stage, count)| api::Loss { stage: (*stage).to_owned(), count: *count })
+                .collect(),
             reconciled: {
                 let Reconciled { state, found, gone } = self.table.statistics().reconciled;
                 api::Reconciled { state, found, gone }
