@@ -52,6 +52,8 @@ mod denied;
 mod half_open;
 #[path = "kernel/keep.rs"]
 mod keep;
+#[path = "kernel/ladder.rs"]
+mod ladder;
 #[path = "kernel/life.rs"]
 mod life;
 #[path = "kernel/lifecycle.rs"]
@@ -96,6 +98,8 @@ mod tcpstates;
 mod time_wait;
 #[path = "kernel/truth.rs"]
 mod truth;
+#[path = "kernel/tshark.rs"]
+mod tshark;
 #[path = "kernel/variants.rs"]
 mod variants;
 #[path = "kernel/wire.rs"]
