@@ -4,7 +4,11 @@
 //! bytes on both sides. A change to any layout raises [`ABI_VERSION`].
 #![no_std]
 
+#[cfg(test)]
+extern crate std;
+
 mod counters;
+pub mod frame;
 mod life;
 mod offsets;
 mod record;
