@@ -48,6 +48,8 @@ mod counters;
 mod daemon;
 #[path = "kernel/denied.rs"]
 mod denied;
+#[path = "kernel/flood.rs"]
+mod flood;
 #[path = "kernel/half_open.rs"]
 mod half_open;
 #[path = "kernel/keep.rs"]

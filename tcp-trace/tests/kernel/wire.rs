@@ -93,6 +93,11 @@ impl Wire {
         address(v4, 2)
     }
 
+    /// Delivers these packets to the left end (0) or the right one (1), one after the other.
+    pub(crate) fn pour(&self, to: usize, packets: impl Iterator<Item = Vec<u8>>) {
+        packets.for_each(|packet| write(&self.ends[to], &packet));
+    }
+
     /// Holds what comes from now on.
     pub(crate) fn hold(&self) {
         self.state.lock().unwrap().mode = Mode::IsHeld;
