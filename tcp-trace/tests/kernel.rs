@@ -52,10 +52,14 @@ mod daemon;
 mod denied;
 #[path = "kernel/frames.rs"]
 mod frames;
+#[path = "kernel/flood.rs"]
+mod flood;
 #[path = "kernel/half_open.rs"]
 mod half_open;
 #[path = "kernel/keep.rs"]
 mod keep;
+#[path = "kernel/ladder.rs"]
+mod ladder;
 #[path = "kernel/life.rs"]
 mod life;
 #[path = "kernel/lifecycle.rs"]
@@ -102,6 +106,8 @@ mod tcpstates;
 mod time_wait;
 #[path = "kernel/truth.rs"]
 mod truth;
+#[path = "kernel/tshark.rs"]
+mod tshark;
 #[path = "kernel/variants.rs"]
 mod variants;
 #[path = "kernel/wire.rs"]

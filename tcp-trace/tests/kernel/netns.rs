@@ -141,6 +141,13 @@ impl Netns {
         answered.unwrap().memory
     }
 
+    /// Sends what is for nobody else through `interface`.
+    pub(crate) fn route_all(&self, interface: &str) {
+        let mut ip = self.command("ip");
+        let done = ip.args(["route", "add", "default", "dev", interface]).status();
+        assert!(done.expect("ip runs").success());
+    }
+
     /// Brings an interface up.
     pub(crate) fn raise(&self, interface: &str) {
         let flags = i16::try_from(libc::IFF_UP | libc::IFF_RUNNING).unwrap();

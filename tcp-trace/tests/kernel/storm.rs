@@ -25,7 +25,7 @@ mod site;
 #[path = "storm/table.rs"]
 mod table;
 #[path = "storm/veth.rs"]
-mod veth;
+pub(crate) mod veth;
 #[path = "storm/weather.rs"]
 mod weather;
 #[path = "storm/worker.rs"]

@@ -134,8 +134,13 @@ pub(crate) struct Record {
 impl Record {
     /// Starts it; when this returns, it records.
     pub(crate) fn start(file: &Path, netns: &[&Netns]) -> Self {
+        Self::start_with(file, netns, &[])
+    }
+
+    /// Likewise, with further `arguments`.
+    pub(crate) fn start_with(file: &Path, netns: &[&Netns], arguments: &[&str]) -> Self {
         let mut command = program();
-        command.arg("record").arg(file);
+        command.arg("record").arg(file).args(arguments);
         command.args(netns.iter().map(|netns| format!("--netns={}", netns.path())));
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut said = BufReader::new(child.stderr.take().unwrap());

@@ -36,8 +36,9 @@ enum Mode {
     Passes,
     IsHeld,
     IsLost,
-    /// Passes, unless it is a TCP segment with nothing in it but an acknowledgement.
-    LosesBareAcks,
+    /// Passes, unless it is a TCP segment with nothing in it but an acknowledgement, from either
+    /// end or from this one.
+    LosesBareAcks(Option<usize>),
     /// The test is over.
     Ends,
 }
@@ -47,6 +48,9 @@ struct State {
     mode: Mode,
     /// Packets held, with the end they are for.
     held: Vec<(usize, Vec<u8>)>,
+    /// Whether the next SYN is to be kept, and the one that was.
+    keeps_syn: bool,
+    syn: Option<Vec<u8>>,
 }
 
 /// The wire and its ends. The left one is where `.1` and `::1` are, the right one `.2` and `::2`.
@@ -66,7 +70,12 @@ impl Wire {
     pub(crate) fn new() -> Self {
         let (left, right) = (Netns::new(), Netns::new());
         let ends = Arc::new([plug(&left, 1), plug(&right, 2)]);
-        let state = Arc::new(Mutex::new(State { mode: Mode::Passes, held: Vec::new() }));
+        let state = Arc::new(Mutex::new(State {
+            mode: Mode::Passes,
+            held: Vec::new(),
+            keeps_syn: false,
+            syn: None,
+        }));
         let forwarder = std::thread::spawn({
             let (ends, state) = (Arc::clone(&ends), Arc::clone(&state));
             move || forward(&ends, &state)
@@ -82,6 +91,11 @@ impl Wire {
     /// The address of the right end.
     pub(crate) fn right_address(v4: bool) -> IpAddr {
         address(v4, 2)
+    }
+
+    /// Delivers these packets to the left end (0) or the right one (1), one after the other.
+    pub(crate) fn pour(&self, to: usize, packets: impl Iterator<Item = Vec<u8>>) {
+        packets.for_each(|packet| write(&self.ends[to], &packet));
     }
 
     /// Holds what comes from now on.
@@ -101,7 +115,24 @@ impl Wire {
 
     /// Loses segments from now on that do nothing but acknowledge.
     pub(crate) fn lose_bare_acks(&self) {
-        self.state.lock().unwrap().mode = Mode::LosesBareAcks;
+        self.state.lock().unwrap().mode = Mode::LosesBareAcks(None);
+    }
+
+    /// Likewise, only those that the left end (0) or the right one (1) sends.
+    pub(crate) fn lose_bare_acks_from(&self, end: usize) {
+        self.state.lock().unwrap().mode = Mode::LosesBareAcks(Some(end));
+    }
+
+    /// Keeps a copy of the next SYN.
+    pub(crate) fn keep_syn(&self) {
+        self.state.lock().unwrap().keeps_syn = true;
+    }
+
+    /// Delivers the copy to the left end (0) or the right one (1), as if it had been on its way for
+    /// long.
+    pub(crate) fn repeat_syn(&self, to: usize) {
+        let state = self.state.lock().unwrap();
+        write(&self.ends[to], state.syn.as_ref().expect("a SYN has passed"));
     }
 
     /// Waits until the left end (0) or the right one (1) has sent something that is held.
@@ -228,9 +259,14 @@ fn forward(ends: &[File; 2], state: &Mutex<State>) {
             let length = (&ends[from]).read(&mut packet).unwrap();
             packet.truncate(length);
             let to = 1 - from;
+            if state.keeps_syn && has_flag(&packet, SYN) {
+                state.keeps_syn = false;
+                state.syn = Some(packet.clone());
+            }
             match state.mode {
-                Mode::LosesBareAcks if is_bare_ack(&packet) => {}
-                Mode::Passes | Mode::LosesBareAcks => write(&ends[to], &packet),
+                Mode::LosesBareAcks(of)
+                    if of.is_none_or(|end| end == from) && is_bare_ack(&packet) => {}
+                Mode::Passes | Mode::LosesBareAcks(_) => write(&ends[to], &packet),
                 Mode::IsHeld => state.held.push((to, packet)),
                 Mode::IsLost | Mode::Ends => {}
             }

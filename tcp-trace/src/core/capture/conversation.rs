@@ -263,8 +263,11 @@ impl Passing<'_, '_> {
 
     /// What comes of it where it arrives.
     fn arrive(&mut self, seq: u32, ack: u32) {
-        let covers =
-            self.to.sent.initial.is_some_and(|initial| after(ack, initial) && follows(ack, initial));
+        let covers = self
+            .to
+            .sent
+            .initial
+            .is_some_and(|initial| after(ack, initial) && follows(ack, initial));
         match self.to.state {
             S::NewSynRecv if covers => self.to.birth(self.out),
             S::SynRecv if covers => {
@@ -344,9 +347,7 @@ impl Passing<'_, '_> {
         match self.from.state {
             S::Close | S::TimeWait => false,
             // Before the handshake is over, RSTs also answer what does not fit.
-            S::SynSent | S::NewSynRecv => {
-                first_byte(self.from) == Some(seq) && self.to.is_there()
-            }
+            S::SynSent | S::NewSynRecv => first_byte(self.from) == Some(seq) && self.to.is_there(),
             _ => near(seq, self.from.sent.next),
         }
     }

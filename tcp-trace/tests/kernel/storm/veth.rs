@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The interface at each end.
-const INTERFACE: &str = "storm";
+pub(crate) const INTERFACE: &str = "storm";
 
 // Of linux/rtnetlink.h, linux/netlink.h, linux/if_link.h and linux/veth.h.
 const RTM_NEWLINK: u16 = 16;
@@ -28,7 +28,7 @@ const VETH_INFO_PEER: u16 = 1;
 const IFINFOMSG: [u8; 16] = [0; 16];
 
 /// Where an end of the pair is: 1 the left one, 2 the right one.
-pub(super) fn address(v4: bool, host: u8) -> IpAddr {
+pub(crate) fn address(v4: bool, host: u8) -> IpAddr {
     if v4 {
         Ipv4Addr::new(10, 98, 0, host).into()
     } else {
@@ -37,7 +37,7 @@ pub(super) fn address(v4: bool, host: u8) -> IpAddr {
 }
 
 /// Joins them.
-pub(super) fn join(left: &Netns, right: &Netns) {
+pub(crate) fn join(left: &Netns, right: &Netns) {
     let name = attribute(IFLA_IFNAME, b"storm\0");
     let there = attribute(IFLA_NET_NS_PID, &right.home().pid().to_ne_bytes());
     let peer = attribute(VETH_INFO_PEER, &[&IFINFOMSG[..], &name, &there].concat());

@@ -1,0 +1,111 @@
+//! What comes for a `TIME_WAIT`, and its end.
+
+use std::time::Duration;
+
+use super::{ACCEPTS, CONNECTS, Far, Near, rungs, turned};
+use crate::{
+    deadline::{until, until_good},
+    sock::Sock,
+};
+
+/// How long `TIME_WAIT` lasts, in seconds (`TCP_TIMEWAIT_LEN`).
+const TIME_WAIT_SECONDS: u64 = 60;
+
+/// The server's rungs where it closes first.
+const SERVER_FIRST: &str = "established>fin_wait1 | out FIN,ACK 1/1 | in ACK 1/2 | \
+                            fin_wait1>fin_wait2 | in FIN,ACK 1/2 | out ACK 2/2";
+
+/// A socket of the client's that shares its port with mini-sockets.
+fn bound<'a>(near: &'a Near, port: u16) -> Sock<'a> {
+    let mut local = crate::sock::loopback(near.v4);
+    local.set_port(port);
+    let sock = near.client.socket(local);
+    sock.set_number(libc::SOL_SOCKET, libc::SO_REUSEADDR, 1);
+    sock.bind(local).unwrap();
+    sock
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_new_syn_takes_the_place_of_a_time_wait() {
+    Near::play(&[], |near| {
+        let listener = near.listen();
+        let first = bound(near, 4002);
+        first.connect(listener.local()).unwrap();
+        let ends = (listener.local(), first.local());
+        let server = listener.accept();
+        server.close();
+        first.read_to_end(b"");
+        first.close();
+        let before = near.climbs(ends, &[ACCEPTS, SERVER_FIRST]);
+
+        let second = bound(near, 4002);
+        second.connect(ends.0).unwrap();
+        let _accepted = listener.accept();
+        let after = near.climbs(ends, &[ACCEPTS]);
+        assert_ne!(after.id, before.id);
+        near.climbs(turned(ends), &[CONNECTS]);
+        // The SYN is the new one's; the old one ends as it was.
+        let stories = near.stories(ends);
+        let old = stories.iter().find(|known| known.id == before.id).unwrap();
+        assert_eq!(rungs(old), rungs(&before));
+    });
+}
+
+/// A SYN that was on its way for long comes when the connection is over: it is answered, and begins
+/// nothing.
+#[test]
+#[ignore = "needs root"]
+fn an_old_syn_meets_a_time_wait() {
+    Far::play(&[], |far| {
+        far.wire.keep_syn();
+        let pair = far.pair();
+        let ends = turned(pair.ends);
+        pair.server.close();
+        pair.client.read_to_end(b"");
+        pair.client.close();
+        let before = far.climbs(ends, &[ACCEPTS, SERVER_FIRST]);
+        far.wire.repeat_syn(1);
+        let after = far.climbs(ends, &[ACCEPTS, SERVER_FIRST, "in SYN 0 again"]);
+        assert_eq!(after.id, before.id);
+        let mini = crate::truth::with_minis(&far.wire.right);
+        assert!(mini.iter().any(|row| row.mini && (row.local, row.remote) == ends), "{mini:#?}");
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_time_wait_ends_after_its_time() {
+    // A minute is long enough for one family.
+    Near::play_over(&[true], &[], |near| {
+        let pair = near.pair();
+        pair.client.close();
+        pair.server.read_to_end(b"");
+        pair.server.close();
+        let rungs = "established>fin_wait1 | out FIN,ACK 1/1 | in ACK 1/2 | fin_wait1>fin_wait2 | \
+                     in FIN,ACK 1/2 | out ACK 2/2";
+        near.climbs(pair.ends, &[CONNECTS, rungs]);
+        let story = || near.stories(pair.ends).pop();
+        let is_over = || story().is_some_and(|known| known.closed_at.is_some());
+        let tick = Duration::from_millis(200);
+        let patience = Duration::from_secs(2 * TIME_WAIT_SECONDS);
+        until_good(patience, tick, || {
+            is_over().then_some(()).ok_or_else(|| format!("{:#?}", story()))
+        })
+        .unwrap();
+        let over = story().unwrap();
+        let steps = over.timeline.as_deref().unwrap();
+        let (last_ack, end) = (&steps[steps.len() - 2], &steps[steps.len() - 1]);
+        assert_eq!(end.to.as_deref(), Some("close"), "{over:#?}");
+        let lasted = end.offset_us - last_ack.offset_us;
+        let least = TIME_WAIT_SECONDS * 1_000_000 - 100_000;
+        assert!((least..2 * least).contains(&lasted), "{over:#?}");
+        until(
+            || "a mini-socket is left".to_owned(),
+            || {
+                let rows = crate::truth::with_minis(&near.netns);
+                rows.iter().all(|row| !row.mini).then_some(())
+            },
+        );
+    });
+}
