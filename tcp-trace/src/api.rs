@@ -277,7 +277,7 @@ pub struct Status {
     pub reconciled: Reconciled,
     /// What has become of the segments that packet hooks saw.
     #[serde(default)]
-    pub segments: Segments,
+    pub segment_fates: Segments,
     /// Packets of a capture that told of no connection, by reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub passed_over: Vec<Loss>,

@@ -50,10 +50,10 @@ mod counters;
 mod daemon;
 #[path = "kernel/denied.rs"]
 mod denied;
-#[path = "kernel/frames.rs"]
-mod frames;
 #[path = "kernel/flood.rs"]
 mod flood;
+#[path = "kernel/frames.rs"]
+mod frames;
 #[path = "kernel/half_open.rs"]
 mod half_open;
 #[path = "kernel/keep.rs"]

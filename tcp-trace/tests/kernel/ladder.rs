@@ -65,17 +65,17 @@ fn rung(step: &Step) -> Option<String> {
         return (!of_mini && (from, to) != (&"fin_wait2".to_owned(), &"close".to_owned()))
             .then(|| format!("{from}>{to}"));
     }
-    let way = step.dir.as_deref()?;
-    let flags: Vec<_> = step.flags.as_deref()?.split(',').filter(|flag| *flag != "PSH").collect();
+    let wire = step.wire.as_ref()?;
+    let flags: Vec<_> = wire.flags.split(',').filter(|flag| *flag != "PSH").collect();
     let number = |known: Option<u32>| known.map_or_else(|| "?".to_owned(), |n| n.to_string());
-    let mut rung = format!("{way} {} {}", flags.join(","), number(step.seq_relative));
+    let mut rung = format!("{} {} {}", wire.dir, flags.join(","), number(wire.seq_relative));
     if flags.contains(&"ACK") {
-        rung += &format!("/{}", number(step.ack_relative));
+        rung += &format!("/{}", number(wire.ack_relative));
     }
-    if let Some(len @ 1..) = step.len {
-        rung += &format!(" +{len}");
+    if wire.len > 0 {
+        rung += &format!(" +{}", wire.len);
     }
-    if step.retransmit == Some(true) {
+    if wire.retransmit {
         rung += " again";
     }
     Some(rung)
@@ -111,9 +111,8 @@ fn climbs_in_the_end(stories: Stories<'_>, ends: Ends, wanted: &[&str]) -> Conne
 
 /// Absolute sequence numbers of the segments that went this way, each once.
 fn numbers(known: &Connection, way: &str) -> Vec<u32> {
-    let steps = known.timeline.as_deref().unwrap().iter();
-    let own = steps.filter(|step| step.dir.as_deref() == Some(way));
-    own.filter(|step| step.retransmit != Some(true)).map(|step| step.seq.unwrap()).collect()
+    let wires = known.timeline.as_deref().unwrap().iter().filter_map(|step| step.wire.as_ref());
+    wires.filter(|wire| wire.dir == way && !wire.retransmit).map(|wire| wire.seq).collect()
 }
 
 /// What one end sent is what the other one got, number by number.

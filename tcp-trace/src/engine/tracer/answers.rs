@@ -99,7 +99,7 @@ impl Tracer {
                 let Reconciled { state, found, gone } = self.table.statistics().reconciled;
                 api::Reconciled { state, found, gone }
             },
-            segments: self.table.segments().into(),
+            segment_fates: self.table.segments().into(),
         }
     }
 

@@ -75,7 +75,9 @@ fn a_fin_is_lost() {
             ],
         );
         let again = client.timeline.as_deref().unwrap().iter();
-        let again = again.filter(|step| step.retransmit == Some(true)).collect::<Vec<_>>();
+        let again = again
+            .filter(|step| step.wire.as_ref().is_some_and(|wire| wire.retransmit))
+            .collect::<Vec<_>>();
         assert!(again.iter().all(|step| step.text.contains("again")), "{again:#?}");
     });
 }
