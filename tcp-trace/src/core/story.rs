@@ -47,13 +47,19 @@ pub fn tell(connection: &Connection) -> Vec<Told> {
     let mut told = Vec::with_capacity(steps.len() + segments.len());
     for step in steps {
         let Some(step) = without_seen(*step, &segments) else { continue };
-        while let Some(wire) = wires.next_if(|wire| wire.at <= step.at) {
+        while let Some(wire) = wires.next_if(|wire| is_before(wire, &step)) {
             told.push(wire);
         }
         told.push(as_told(step));
     }
     told.extend(wires);
     told
+}
+
+/// Of one moment, what comes causes the change and what goes out follows it.
+fn is_before(wire: &Told, step: &Step) -> bool {
+    let causes = matches!(&wire.what, What::Wire(segment) if segment.travel == Travel::In);
+    wire.at < step.at || wire.at == step.at && causes
 }
 
 fn as_told(step: Step) -> Told {

@@ -32,7 +32,7 @@ pub(super) fn rungs<'s>(connection: &Connection, steps: &'s [Step]) -> Vec<Rung<
     for (place, step) in steps.iter().enumerate() {
         let at_home = homes.get(place).copied().flatten().is_some();
         let remote = step.wire.as_ref().and_then(|wire| peer.after(wire));
-        if at_home && !needs_words(steps, place) {
+        if at_home && !needs_words(connection, steps, place) {
             continue;
         }
         let mut local = step.to.as_deref().filter(|_| !at_home && step.kind == "state");
@@ -69,15 +69,17 @@ pub(super) fn has(flags: &str, flag: &str) -> bool {
 }
 
 /// Whether the change at `place` tells of a call that no other line tells of.
-fn needs_words(steps: &[Step], place: usize) -> bool {
+fn needs_words(connection: &Connection, steps: &[Step], place: usize) -> bool {
     let Some(step) = steps.get(place) else { return false };
-    let sends = [Some("fin_wait1"), Some("last_ack"), Some("syn_sent")];
+    // Where nobody is known to have called, the segment itself says as much.
+    let sends = connection.owner.is_some()
+        && [Some("fin_wait1"), Some("last_ack"), Some("syn_sent")].contains(&step.to.as_deref());
     let aborts = step.to.as_deref() == Some("close")
         && home(steps, place)
             .and_then(|home| steps.get(home)?.wire.as_ref())
             .is_some_and(|wire| wire.dir == "out");
     let told = |call: &Step| call.kind == "call" && near(call, step, SENT_US);
-    (sends.contains(&step.to.as_deref()) || aborts) && !steps.iter().any(told)
+    (sends || aborts) && !steps.iter().any(told)
 }
 
 fn near(one: &Step, other: &Step, span_us: u64) -> bool {
