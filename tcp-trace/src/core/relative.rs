@@ -19,22 +19,26 @@ impl Initial {
     /// anybody can send another.
     #[must_use]
     pub fn learn(passed: &[Passed]) -> Self {
-        let answered = |travel| {
-            let mut answers = passed.iter().filter(|known| known.travel == travel);
-            let answer = answers.find(|known| known.header.flags.is_syn_ack());
-            answer.map(|known| known.header.ack.wrapping_sub(1))
+        let syns = |travel| {
+            let syn = |known: &&Passed| known.header.flags.has(wire::TCP_SYN);
+            passed.iter().filter(move |known| known.travel == travel).filter(syn)
         };
-        let begun = |travel, answer: Option<u32>| {
-            let mut begun = passed.iter().filter(|known| {
-                known.travel == travel
-                    && known.header.flags.has(wire::TCP_SYN)
-                    && (!known.header.flags.has(wire::TCP_ACK)
-                        || answer.is_none_or(|local| known.header.ack == local.wrapping_add(1)))
-            });
-            begun.next().map(|known| known.header.seq)
+        let answer = |travel| syns(travel).find(|known| known.header.flags.is_syn_ack());
+        let answered = |answer: &Passed| {
+            let syn = syns(answer.travel.back()).find(|syn| is_answer(answer, syn));
+            syn.map_or(answer.header.ack.wrapping_sub(1), |syn| syn.header.seq)
         };
-        let local = begun(Travel::Out, None).or_else(|| answered(Travel::In));
-        let remote = answered(Travel::Out).or_else(|| begun(Travel::In, local));
+        let own = syns(Travel::Out).next();
+        let local = own.map(|syn| syn.header.seq).or_else(|| answer(Travel::In).map(answered));
+        // Who gets a SYN-ACK is not to take one that answers nothing of his.
+        let fits = |known: &&Passed| match own {
+            Some(own) if known.header.flags.is_syn_ack() => is_answer(known, own),
+            _ => true,
+        };
+        let remote = match answer(Travel::Out) {
+            Some(answer) => Some(answered(answer)),
+            None => syns(Travel::In).find(fits).map(|syn| syn.header.seq),
+        };
         Self { local, remote }
     }
 
@@ -62,6 +66,12 @@ impl Initial {
             ack.filter(|_| header.flags.has(wire::TCP_ACK)),
         )
     }
+}
+
+/// Whether a SYN-ACK answers this SYN, or the SYN and the data that came with it (Fast Open).
+const fn is_answer(answer: &Passed, syn: &Passed) -> bool {
+    let (ack, header) = (answer.header.ack, &syn.header);
+    ack == header.seq.wrapping_add(1) || ack == header.sequence_end()
 }
 
 #[cfg(test)]
@@ -99,6 +109,18 @@ mod tests {
         let back = [passed(Travel::In, SYN | ACK, 7, 100)];
         assert_eq!(Initial::learn(&back), Initial { local: Some(99), remote: Some(7) });
         assert_eq!(Initial::learn(&[passed(Travel::In, ACK, 1, 1)]), Initial::default());
+    }
+
+    #[test]
+    fn an_answer_may_take_the_data_of_a_syn_in() {
+        for travel in [Travel::Out, Travel::In] {
+            let mut syn = passed(travel, SYN, 100, 0);
+            syn.header.payload = 5;
+            let story = [syn, passed(travel.back(), SYN | ACK, 7, 106)];
+            let initial = Initial::learn(&story);
+            assert_eq!((initial.of(travel), initial.of(travel.back())), (Some(100), Some(7)));
+            assert_eq!(initial.relative(&story[1]), (Some(0), Some(6)));
+        }
     }
 
     #[test]

@@ -37,6 +37,8 @@ fn looking_at(netns: &Netns, interface: &str) -> Daemon {
     if daemon.sees_time_wait() && daemon.hooks("request_") {
         daemon
     } else {
+        // Two would get in each other's way: one hook of XDP is all that an interface has.
+        drop(daemon);
         Daemon::reconciling(&[netns], OFTEN_MS, &arguments)
     }
 }
@@ -133,7 +135,6 @@ struct Near {
 
 /// An established connection; the client's view of its ends.
 struct Pair<'a> {
-    listener: Sock<'a>,
     client: Sock<'a>,
     server: Sock<'a>,
     ends: Ends,
@@ -168,7 +169,7 @@ impl Near {
         let listener = self.listen();
         let client = self.client.connect(listener.local());
         let ends = (client.local(), listener.local());
-        Pair { listener, client, server: listener.accept(), ends }
+        Pair { client, server: listener.accept(), ends }
     }
 
     fn stories(&self, ends: Ends) -> Vec<Connection> {
@@ -214,7 +215,7 @@ impl Far {
         let listener = self.listen();
         let client = self.client.connect(listener.local());
         let ends = (client.local(), listener.local());
-        Pair { listener, client, server: listener.accept(), ends }
+        Pair { client, server: listener.accept(), ends }
     }
 
     /// A `connect()` that goes on by itself.

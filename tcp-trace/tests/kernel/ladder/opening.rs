@@ -53,11 +53,13 @@ fn syns_cross() {
 #[ignore = "needs root"]
 fn a_cookie_stands_for_the_request() {
     Near::play(&[("ipv4/tcp_syncookies", "2")], |near| {
+        let cookies = || crate::truth::mib(&near.netns, "TcpExt", "SyncookiesRecv");
+        let before = cookies();
         let pair = near.pair();
+        assert_eq!(cookies(), before + 1, "the handshake went by a cookie");
         let client = near.climbs(pair.ends, &[CONNECTS]);
         let server = near.climbs(turned(pair.ends), &[ACCEPTS]);
         mirrors(&client, &server);
-        assert_eq!(crate::truth::mib(&near.netns, "TcpExt", "SyncookiesRecv"), 1);
     });
 }
 

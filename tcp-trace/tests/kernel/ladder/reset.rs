@@ -78,6 +78,13 @@ fn a_reset_after_either_fin() {
         let pair = near.pair();
         pair.client.shutdown();
         pair.server.read_to_end(b"");
+        near.climbs(
+            pair.ends,
+            &[
+                CONNECTS,
+                "established>fin_wait1 | out FIN,ACK 1/1 | in ACK 1/2 | fin_wait1>fin_wait2",
+            ],
+        );
         pair.server.abort();
         // The full socket's change to CLOSE is not to be told from the birth of a mini-socket.
         near.climbs(
@@ -128,8 +135,8 @@ fn a_reset_before_the_fin_is_answered() {
             pair.ends,
             &[
                 CONNECTS,
-                "established>fin_wait1 | out FIN,ACK 1/1 | in FIN,ACK 1/1 | fin_wait1>closing",
-                "out ACK 2/2",
+                "established>fin_wait1 | out FIN,ACK 1/1 | in FIN,ACK 1/1 | out ACK 2/2",
+                "fin_wait1>closing",
             ],
         );
         pair.server.abort();
@@ -139,8 +146,8 @@ fn a_reset_before_the_fin_is_answered() {
             pair.ends,
             &[
                 CONNECTS,
-                "established>fin_wait1 | out FIN,ACK 1/1 | in FIN,ACK 1/1 | fin_wait1>closing",
-                "out ACK 2/2 | in RST,ACK 2/1 | closing>close",
+                "established>fin_wait1 | out FIN,ACK 1/1 | in FIN,ACK 1/1 | out ACK 2/2",
+                "fin_wait1>closing | in RST,ACK 2/1 | closing>close",
             ],
         );
         pair.client.close();

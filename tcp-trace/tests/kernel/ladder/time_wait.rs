@@ -11,9 +11,11 @@ use crate::{
 /// How long `TIME_WAIT` lasts, in seconds (`TCP_TIMEWAIT_LEN`).
 const TIME_WAIT_SECONDS: u64 = 60;
 
-/// The server's rungs where it closes first.
-const SERVER_FIRST: &str = "established>fin_wait1 | out FIN,ACK 1/1 | in ACK 1/2 | \
-                            fin_wait1>fin_wait2 | in FIN,ACK 1/2 | out ACK 2/2";
+/// The rungs of whoever closes first, until the other one does; the kernel may take its time with an
+/// ACK, so that a FIN that follows at once would take it along.
+const FIRST: &str = "established>fin_wait1 | out FIN,ACK 1/1 | in ACK 1/2 | fin_wait1>fin_wait2";
+/// And from there on.
+const FOLLOWED: &str = "in FIN,ACK 1/2 | out ACK 2/2";
 
 /// A socket of the client's that shares its port with mini-sockets.
 fn bound<'a>(near: &'a Near, port: u16) -> Sock<'a> {
@@ -35,9 +37,9 @@ fn a_new_syn_takes_the_place_of_a_time_wait() {
         let ends = (listener.local(), first.local());
         let server = listener.accept();
         server.close();
-        first.read_to_end(b"");
+        near.climbs(ends, &[ACCEPTS, FIRST]);
         first.close();
-        let before = near.climbs(ends, &[ACCEPTS, SERVER_FIRST]);
+        let before = near.climbs(ends, &[ACCEPTS, FIRST, FOLLOWED]);
 
         let second = bound(near, 4002);
         second.connect(ends.0).unwrap();
@@ -62,11 +64,11 @@ fn an_old_syn_meets_a_time_wait() {
         let pair = far.pair();
         let ends = turned(pair.ends);
         pair.server.close();
-        pair.client.read_to_end(b"");
+        far.climbs(ends, &[ACCEPTS, FIRST]);
         pair.client.close();
-        let before = far.climbs(ends, &[ACCEPTS, SERVER_FIRST]);
+        let before = far.climbs(ends, &[ACCEPTS, FIRST, FOLLOWED]);
         far.wire.repeat_syn(1);
-        let after = far.climbs(ends, &[ACCEPTS, SERVER_FIRST, "in SYN 0 again"]);
+        let after = far.climbs(ends, &[ACCEPTS, FIRST, FOLLOWED, "in SYN 0 again"]);
         assert_eq!(after.id, before.id);
         let mini = crate::truth::with_minis(&far.wire.right);
         assert!(mini.iter().any(|row| row.mini && (row.local, row.remote) == ends), "{mini:#?}");
@@ -80,11 +82,9 @@ fn a_time_wait_ends_after_its_time() {
     Near::play_over(&[true], &[], |near| {
         let pair = near.pair();
         pair.client.close();
-        pair.server.read_to_end(b"");
+        near.climbs(pair.ends, &[CONNECTS, FIRST]);
         pair.server.close();
-        let rungs = "established>fin_wait1 | out FIN,ACK 1/1 | in ACK 1/2 | fin_wait1>fin_wait2 | \
-                     in FIN,ACK 1/2 | out ACK 2/2";
-        near.climbs(pair.ends, &[CONNECTS, rungs]);
+        near.climbs(pair.ends, &[CONNECTS, FIRST, FOLLOWED]);
         let story = || near.stories(pair.ends).pop();
         let is_over = || story().is_some_and(|known| known.closed_at.is_some());
         let tick = Duration::from_millis(200);

@@ -29,13 +29,14 @@ const SCRIPT: [Line; 9] = [
     (false, TCP_RST, 2, 0, 0),
 ];
 
-/// One connection for each way of tagging: one tag and two, IPv4 and IPv6.
-pub(super) fn tagged_lives() -> Vec<Vec<u8>> {
+/// One connection for each way of tagging: one tag and two, IPv4 and IPv6; of each frame whether the
+/// client sends it.
+pub(super) fn tagged_lives() -> Vec<(bool, Vec<u8>)> {
     let tags: [&[(u16, u16)]; 2] = [&[(0x8100, 42)], &[(0x88a8, 7), (0x8100, 42)]];
     let mut frames = Vec::new();
     for (tags, port) in tags.into_iter().zip([5001, 5002]) {
         for v4 in [true, false] {
-            frames.extend(SCRIPT.iter().map(|line| frame(tags, v4, port, line)));
+            frames.extend(SCRIPT.iter().map(|line| (line.0, frame(tags, v4, port, line))));
         }
     }
     frames
@@ -83,8 +84,8 @@ fn tcp(port: u16, &(from_client, flags, seq, ack, payload): &Line) -> Vec<u8> {
     tcp
 }
 
-/// Sends the frames out of `interface` as they are.
-pub(super) fn send(netns: &Netns, interface: &str, frames: &[Vec<u8>]) {
+/// Sends the frame out of `interface` as it is.
+pub(super) fn send(netns: &Netns, interface: &str, frame: &[u8]) {
     let home = netns.home();
     let index = netns.ioctl(libc::AF_INET, libc::SIOCGIFINDEX, &interface_request(interface, &[]));
     let open = [libc::AF_PACKET, libc::SOCK_RAW, 0].map(|n| Arg::Number(n.into()));
@@ -94,11 +95,9 @@ pub(super) fn send(netns: &Netns, interface: &str, frames: &[Vec<u8>]) {
     to.extend([0, 0]);
     to.extend(&index[16..20]);
     to.resize(20, 0);
-    for frame in frames {
-        let length = |bytes: &[u8]| Arg::Number(i64::try_from(bytes.len()).unwrap());
-        let data = [socket, Arg::Bytes(frame), length(frame), Arg::Number(0)];
-        let all = [&data[..], &[Arg::Bytes(&to), length(&to)]].concat();
-        home.call(libc::SYS_sendto, &all).unwrap();
-    }
+    let length = |bytes: &[u8]| Arg::Number(i64::try_from(bytes.len()).unwrap());
+    let data = [socket, Arg::Bytes(frame), length(frame), Arg::Number(0)];
+    let all = [&data[..], &[Arg::Bytes(&to), length(&to)]].concat();
+    home.call(libc::SYS_sendto, &all).unwrap();
     home.call(libc::SYS_close, &[socket]).unwrap();
 }
