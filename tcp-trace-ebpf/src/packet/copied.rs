@@ -61,7 +61,7 @@ impl Frame for Copied {
     }
 
     #[inline(always)]
-    fn bounded(at: usize) -> usize {
-        direct::bounded(at)
+    fn bounded(&self, at: usize) -> usize {
+        direct::bounded(at, self.length() as usize)
     }
 }
