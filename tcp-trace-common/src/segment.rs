@@ -103,11 +103,15 @@ pub const SEGMENT_FRAGMENT: usize = 7;
 pub const SEGMENT_CUT: usize = 8;
 
 /// Slots of the block of segment counters, one for each CPU: the fates by hook, indexed
-/// `hook * SEGMENT_FATE_COUNT + fate`, then [`SEGMENT_FOLDED`].
-pub const SEGMENT_SLOTS: usize = SEGMENT_FOLDED + SEGMENT_HOOK_COUNT;
+/// `hook * SEGMENT_FATE_COUNT + fate`, then [`SEGMENT_FOLDED`] and [`SEGMENT_FORGOTTEN`].
+pub const SEGMENT_SLOTS: usize = SEGMENT_FORGOTTEN + SEGMENT_HOOK_COUNT;
 /// First of [`SEGMENT_HOOK_COUNT`]: segments counted and not reported, because more came than the
 /// budget lets through; by hook.
 pub const SEGMENT_FOLDED: usize = SEGMENT_HOOK_COUNT * SEGMENT_FATE_COUNT;
+/// First of [`SEGMENT_HOOK_COUNT`]: ACKs waited for, and forgotten because another took the place:
+/// if they come, they are as any other. By the hook that saw the other's SYN-ACK or FIN. Most would
+/// never have come: their peer is gone, or no hook sees what it sends.
+pub const SEGMENT_FORGOTTEN: usize = SEGMENT_FOLDED + SEGMENT_HOOK_COUNT;
 
 /// How many ACKs can be waited for at once: a power of two.
 pub const AWAITED_SLOTS: u32 = 1 << 14;

@@ -79,15 +79,16 @@ const fn mix(hash: u64, word: u64) -> u64 {
     product ^ product >> 32
 }
 
-/// Waits for whatever acknowledges this SYN-ACK or FIN.
+/// Waits for whatever acknowledges this SYN-ACK or FIN; whether another wait is forgotten for it.
 #[inline(always)]
-pub(crate) fn expect<V: View>(headers: &Headers<V>, way: Way) {
+pub(crate) fn expect<V: View>(headers: &Headers<V>, way: Way) -> bool {
     let from = (headers.destination(), headers.destination_port());
     let to = (headers.source(), headers.source_port());
-    if let Some(place) = Place::of(from, to, headers.is_v6, way.back()) {
-        let ack = headers.seq().wrapping_add(headers.payload).wrapping_add(1);
-        place.write(u64::from(place.tag) << 32 | u64::from(ack));
-    }
+    let Some(place) = Place::of(from, to, headers.is_v6, way.back()) else { return false };
+    let ack = headers.seq().wrapping_add(headers.payload).wrapping_add(1);
+    let before = place.read();
+    place.write(u64::from(place.tag) << 32 | u64::from(ack));
+    before != 0 && (before >> 32) as u32 != place.tag
 }
 
 /// Whether this segment, which has an ACK, is waited for; it is then no longer.

@@ -5,7 +5,7 @@ use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use tcp_trace_common::{
-    KIND_SEGMENT, SEGMENT_ACK, SEGMENT_FATE_COUNT, SEGMENT_FIN, SEGMENT_FOLDED,
+    KIND_SEGMENT, SEGMENT_ACK, SEGMENT_FATE_COUNT, SEGMENT_FIN, SEGMENT_FOLDED, SEGMENT_FORGOTTEN,
     SEGMENT_HOOK_TC_OUT, SEGMENT_OTHER, SEGMENT_RECORD_LEN, SEGMENT_SYN_ACK, SegmentRecord,
     TCP_ACK, VALID_NETNS,
     frame::{Headers, Skip, View, fate_of},
@@ -62,8 +62,8 @@ pub(crate) fn see<V: View>(sight: &Sight, frame: Result<Headers<V>, Skip>) {
         fate = SEGMENT_ACK;
     }
     counters.raise(fates + fate);
-    if fate == SEGMENT_SYN_ACK || fate == SEGMENT_FIN {
-        awaited::expect(&headers, sight.way());
+    if (fate == SEGMENT_SYN_ACK || fate == SEGMENT_FIN) && awaited::expect(&headers, sight.way()) {
+        counters.raise(SEGMENT_FORGOTTEN + sight.hook as usize);
     }
     // SAFETY: a clock is read.
     let now_ns = unsafe { bpf_ktime_get_ns() };

@@ -19,6 +19,7 @@
 //! | `lifecycle`, `denied` | beginnings and ends, and what a host does not give |
 //! | `segments` | packet programs on interfaces: counts, choices, others' programs, comings and goings |
 //! | `owners` | whose a connection is, whoever made, took, passed on or inherited it |
+//! | `frames` | the packet programs, on frames that nobody sends |
 //! | `storm` | ten thousand connections at once, judged to the last by what the kernel says |
 //! | `story` | a namespace, its daemon, and what that tells of one connection |
 //! | `time_wait` | mini-sockets: their births, substates and every way to end |
@@ -49,6 +50,8 @@ mod counters;
 mod daemon;
 #[path = "kernel/denied.rs"]
 mod denied;
+#[path = "kernel/frames.rs"]
+mod frames;
 #[path = "kernel/half_open.rs"]
 mod half_open;
 #[path = "kernel/keep.rs"]

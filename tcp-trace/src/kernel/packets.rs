@@ -124,13 +124,30 @@ impl Trial {
     /// # Errors
     /// What the kernel says of it; frames of less than 15 bytes it refuses.
     pub fn run(&self, program: &str, frame: &[u8], repeat: u32) -> Result<Ran, String> {
+        self.run_with(program, frame, TestRunOptions { repeat, ..TestRunOptions::new() })
+    }
+
+    /// Runs a TC program once on `frame`, of which only `linear` bytes lie in one piece with the
+    /// rest of the buffer (6.19).
+    ///
+    /// # Errors
+    /// What the kernel says of it.
+    pub fn run_split(&self, program: &str, frame: &[u8], linear: u32) -> Result<Ran, String> {
+        // A `struct __sk_buff` up to its `data_end`, which is given so.
+        let mut context = [0; 84];
+        context[80..].copy_from_slice(&linear.to_ne_bytes());
+        let options = TestRunOptions { ctx_in: Some(&context), ..TestRunOptions::new() };
+        self.run_with(program, frame, options)
+    }
+
+    fn run_with(
+        &self,
+        program: &str,
+        frame: &[u8],
+        options: TestRunOptions<'_>,
+    ) -> Result<Ran, String> {
         let mut out = vec![0; frame.len() + 256];
-        let options = TestRunOptions {
-            data_in: Some(frame),
-            data_out: Some(&mut out),
-            repeat,
-            ..TestRunOptions::new()
-        };
+        let options = TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..options };
         let ran = match self.ebpf.program(program) {
             Some(Program::Xdp(program)) => program.test_run(options),
             Some(Program::SchedClassifier(program)) => program.test_run(options),

@@ -19,7 +19,7 @@ mod figures;
 #[path = "storm/owned.rs"]
 mod owned;
 #[path = "storm/random.rs"]
-mod random;
+pub(crate) mod random;
 #[path = "storm/site.rs"]
 mod site;
 #[path = "storm/table.rs"]
