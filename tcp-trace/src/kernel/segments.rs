@@ -71,7 +71,8 @@ pub(crate) fn place(
         return Err(Standing::off());
     }
     if !facts.has(CAP_NET_ADMIN) {
-        let why = "attaching packet programs takes CAP_NET_ADMIN";
+        let why =
+            "attaching packet programs takes CAP_NET_ADMIN: sudo, or cap_net_admin with setcap";
         return Err(Standing::impossible(why.to_owned()));
     }
     let scope = scope(netns, facts.netns).map_err(Standing::impossible)?;

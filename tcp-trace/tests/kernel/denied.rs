@@ -2,7 +2,7 @@
 
 use std::{io, os::unix::process::CommandExt as _, process::Command};
 
-use tcp_trace::api::ConnectionList;
+use tcp_trace::api::{CheckOutcome, ConnectionList, Doctor};
 
 use super::{
     deadline::until,
@@ -178,4 +178,27 @@ fn they_suffice_for_what_was_there_before() {
     let list: ConnectionList = serde_json::from_str(&ran.good()).unwrap();
     let [found] = &list.connections[..] else { panic!("{list:#?}") };
     assert_eq!(found.local.port, listener.local().port());
+}
+
+#[test]
+#[ignore = "needs root"]
+fn packet_programs_take_one_more_and_are_done_without() {
+    if !charges_no_user() {
+        return;
+    }
+    let netns = Netns::new();
+    let doctor = |capabilities: &str| -> Doctor {
+        let arguments = ["doctor", "--json", "--segments=on", "--interface=lo"];
+        serde_json::from_str(&run(&mut with_capabilities(&netns, capabilities, &arguments)).good())
+            .unwrap()
+    };
+    let without = doctor(ENOUGH);
+    assert!(without.works && without.segments.refused, "{without:#?}");
+    let check = without.checks.iter().find(|check| check.feature == "segments").unwrap();
+    assert_eq!(check.outcome, CheckOutcome::Missing);
+    assert!(check.reason.as_ref().unwrap().contains("cap_net_admin"), "{check:#?}");
+    assert!(check.loses.is_some(), "{check:#?}");
+    let with = doctor(&format!("{ENOUGH},+net_admin"));
+    let [lo] = &with.segments.interfaces[..] else { panic!("{with:#?}") };
+    assert!(lo.name == "lo" && lo.is_whole(), "{lo:#?}");
 }

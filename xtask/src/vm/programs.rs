@@ -29,8 +29,9 @@ const BUSYBOX: Tool = Tool { name: "busybox", install: "apt-get install busybox-
 /// Says which libraries a program needs.
 const LDD: Tool = Tool { name: "ldd", install: "apt-get install libc-bin" };
 /// What init and tests start.
-const TOOLS: [Tool; 5] = [
+const TOOLS: [Tool; 6] = [
     Tool { name: "ip", install: "apt-get install iproute2" },
+    Tool { name: "tc", install: "apt-get install iproute2" },
     Tool { name: "ss", install: "apt-get install iproute2" },
     Tool { name: "setpriv", install: "apt-get install util-linux" },
     Tool { name: "stdbuf", install: "apt-get install coreutils" },

@@ -6,7 +6,7 @@ use super::{
     words,
 };
 use crate::{
-    api::{Reconciled, Status},
+    api::{Hook, Reconciled, Status},
     kernel::segments::Standing,
 };
 
@@ -125,10 +125,12 @@ fn losses(status: &Status) -> (Paint, String) {
 fn hooks(page: &mut Page<'_>, status: &Status) {
     let backend = if status.backend.is_empty() { words::UNKNOWN } else { &status.backend };
     page.wrap(Paint::Plain, &format!("state changes by {backend}"), 2).newline();
+    // The packet programs are told interface by interface.
+    let is_packet = |hook: &Hook| matches!(hook.backend.as_str(), "xdp" | "tc");
     let attached: Vec<_> = status
         .hooks
         .iter()
-        .filter(|hook| hook.attached)
+        .filter(|hook| hook.attached && !is_packet(hook))
         .map(|hook| format!("{} {}", hook.backend, hook.hook))
         .collect();
     if !attached.is_empty() {
@@ -170,8 +172,11 @@ fn corrections(page: &mut Page<'_>, status: &Status) {
 mod tests {
     use super::{super::fixtures::*, *};
     use crate::{
-        api::{Hook, Loss},
-        kernel::plan::Degradation,
+        api::Loss,
+        kernel::{
+            plan::Degradation,
+            segments::{InterfaceStanding, Way},
+        },
     };
 
     fn well() -> Status {
@@ -208,6 +213,38 @@ tcp-trace 0.1.0   pid 4242   kernel 6.18.15   tracing for 3 h 14 min (since 2026
 state changes by tp_btf
   attached: tp_btf inet_sock_set_state";
         assert_eq!(status(&well(), &plain(100)), text);
+    }
+
+    fn interface(name: &str, ingress: Way, why: &str) -> InterfaceStanding {
+        InterfaceStanding {
+            name: name.to_owned(),
+            ingress: Some(ingress),
+            egress: Some(Way::Tcx),
+            why: why.to_owned(),
+            ..InterfaceStanding::default()
+        }
+    }
+
+    #[test]
+    fn where_segments_are_looked_at_is_told_with_the_reason() {
+        let mut known = well();
+        let hook = Hook { backend: "xdp".to_owned(), ..known.hooks[0].clone() };
+        known.hooks.push(hook);
+        known.segments.on = true;
+        known.segments.interfaces = vec![
+            interface("lo", Way::XdpGeneric, "loopback"),
+            interface("eth0\x1b", Way::Tcx, "native XDP would re-create its rings"),
+        ];
+        let shown = status(&known, &plain(100));
+        let told = "\
+state changes by tp_btf
+  attached: tp_btf inet_sock_set_state
+segments: lo XDP generic in, TC out (loopback)
+segments: eth0 TC (native XDP would re-create its rings)";
+        assert!(shown.ends_with(told), "{shown}");
+        known.segments = Standing::off();
+        let shown = status(&known, &plain(100));
+        assert!(shown.ends_with("segments: not looked at (--segments off)"), "{shown}");
     }
 
     #[test]

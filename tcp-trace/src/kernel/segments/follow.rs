@@ -5,7 +5,7 @@
 //! tracer cannot stop draining.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     os::fd::OwnedFd,
     sync::{Arc, mpsc},
@@ -32,7 +32,7 @@ use super::{
 /// removed.
 const LOOK: Duration = Duration::from_secs(5);
 /// Shortest time: interfaces come in series.
-const REST: Timespec = Timespec { tv_sec: 0, tv_nsec: 300_000_000 };
+const REST: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 /// Longest wait for the first look.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -138,6 +138,8 @@ struct Site {
     means: Means,
     /// Only of our own namespace: a socket would keep another alive.
     news: Option<News>,
+    /// The interfaces with a default route, until news come or where none can.
+    routes: Option<BTreeSet<u32>>,
     owner: Owner,
     hooks: All,
     standing: Standing,
@@ -156,7 +158,8 @@ impl Site {
             Err(error) => tracing::warn!(%error, "TC filters could not be looked through"),
         }
         let (hooks, standing) = (BTreeMap::new(), Standing::default());
-        Ok(Self { scope, means, news, owner: Owner::claim()?, hooks, standing })
+        let owner = Owner::claim()?;
+        Ok(Self { scope, means, news, routes: None, owner, hooks, standing })
     }
 
     /// Looks, and looks again, until it is told to stop.
@@ -187,6 +190,7 @@ impl Site {
             }
             drop(polled);
             if self.news.as_mut().is_some_and(News::matters) {
+                self.routes = None;
                 return false;
             }
         }
@@ -194,8 +198,11 @@ impl Site {
 
     /// Attaches to what is wanted and takes off what is not; how it stands then.
     fn look(&mut self) -> io::Result<Vec<InterfaceStanding>> {
-        let Self { scope, means, owner, hooks, .. } = self;
-        let looked = scope.within(|| look(means, owner, hooks));
+        let Self { scope, means, owner, hooks, routes, .. } = self;
+        if self.news.is_none() {
+            *routes = None;
+        }
+        let looked = scope.within(|| look(means, owner, routes, hooks));
         if looked.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
             // The namespace is no more, and nothing in it.
             hooks.clear();
@@ -261,9 +268,18 @@ impl Site {
 }
 
 /// One look, from inside the namespace.
-fn look(means: &Means, owner: &Owner, hooks: &mut All) -> io::Result<Vec<InterfaceStanding>> {
+fn look(
+    means: &Means,
+    owner: &Owner,
+    routes: &mut Option<BTreeSet<u32>>,
+    hooks: &mut All,
+) -> io::Result<Vec<InterfaceStanding>> {
     let mut route = Route::open()?;
-    let found = interfaces::interfaces(&mut route)?;
+    let routes = match routes {
+        Some(routes) => routes,
+        None => routes.insert(interfaces::default_routes(&mut route)?),
+    };
+    let found = interfaces::interfaces(&mut route, routes)?;
     let wanted: BTreeMap<_, _> = found
         .iter()
         .filter(|interface| policy::is_wanted(interface, &means.wishes))

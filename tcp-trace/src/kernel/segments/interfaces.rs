@@ -87,8 +87,12 @@ struct NextHop {
     interface: i32,
 }
 
-/// Lists the interfaces of the namespace that `route` is of.
-pub(super) fn interfaces(route: &mut Route) -> io::Result<Vec<Interface>> {
+/// Lists the interfaces of the namespace that `route` is of; `default_routes` are the indices of
+/// those by which one leads out.
+pub(super) fn interfaces(
+    route: &mut Route,
+    default_routes: &BTreeSet<u32>,
+) -> io::Result<Vec<Interface>> {
     let mut ask = vec![0; size_of::<LinkMessage>()];
     netlink::put(&mut ask, IFLA_EXT_MASK, &RTEXT_FILTER_SKIP_STATS.to_ne_bytes());
     let mut found = Vec::new();
@@ -97,21 +101,27 @@ pub(super) fn interfaces(route: &mut Route) -> io::Result<Vec<Interface>> {
             found.extend(link(payload));
         }
     })?;
-    let mut out = BTreeSet::new();
-    for family in [AF_INET, AF_INET6] {
-        let ask = [&[family], &[0; size_of::<RouteMessage>() - 1][..]].concat();
-        // A kernel without IPv6 has no routes of it.
-        let listed = route.list(RTM_GETROUTE, &ask, |payload| default_route(payload, &mut out));
-        if family == AF_INET {
-            listed?;
-        }
-    }
     for interface in &mut found {
-        interface.default_route = out.contains(&interface.index);
+        interface.default_route = default_routes.contains(&interface.index);
     }
     found.sort_unstable_by_key(|interface| interface.index);
     found.dedup_by_key(|interface| interface.index);
     Ok(found)
+}
+
+/// The interfaces by which a default route leads out, by index. The kernel lists every route for
+/// it, of which a router may have a million.
+pub(super) fn default_routes(route: &mut Route) -> io::Result<BTreeSet<u32>> {
+    let mut out = BTreeSet::new();
+    for family in [AF_INET, AF_INET6] {
+        let ask = [&[family], &[0; size_of::<RouteMessage>() - 1][..]].concat();
+        let listed = route.list(RTM_GETROUTE, &ask, |payload| default_route(payload, &mut out));
+        // A kernel without IPv6 has no routes of it.
+        if family == AF_INET {
+            listed?;
+        }
+    }
+    Ok(out)
 }
 
 /// One interface; `None` where the message makes no sense.
@@ -259,7 +269,9 @@ mod tests {
 
     #[test]
     fn every_host_has_lo() {
-        let found = interfaces(&mut Route::open().unwrap()).unwrap();
+        let mut route = Route::open().unwrap();
+        let routes = default_routes(&mut route).unwrap();
+        let found = interfaces(&mut route, &routes).unwrap();
         let lo = found.iter().find(|interface| interface.name == "lo").unwrap();
         assert_eq!(lo.hardware, 772);
         assert!(!lo.default_route && lo.kind.is_none());

@@ -66,7 +66,7 @@ impl Programs {
     pub(super) fn get(&self, name: &str) -> Result<BorrowedFd<'_>, String> {
         match self.0.iter().find(|(known, _)| *known == name) {
             Some((_, Ok(fd))) => Ok(fd.as_fd()),
-            Some((_, Err(why))) => Err(why.clone()),
+            Some((_, Err(why))) => Err(format!("{name}: {why}")),
             None => Err(format!("{name} is not loaded")),
         }
     }
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn what_is_not_there_is_said() {
         let none = Programs(vec![("segments_in", Err("EPERM".to_owned()))]);
-        assert_eq!(none.get("segments_in").unwrap_err(), "EPERM");
+        assert_eq!(none.get("segments_in").unwrap_err(), "segments_in: EPERM");
         assert!(none.get("segments_out").unwrap_err().contains("not loaded"));
     }
 }

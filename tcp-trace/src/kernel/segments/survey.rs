@@ -22,7 +22,8 @@ pub(super) fn survey(
 ) -> Standing {
     let looked = scope.within(|| -> io::Result<Vec<InterfaceStanding>> {
         let mut route = Route::open()?;
-        let found = interfaces::interfaces(&mut route)?;
+        let routes = interfaces::default_routes(&mut route)?;
+        let found = interfaces::interfaces(&mut route, &routes)?;
         let wanted = found.iter().filter(|interface| policy::is_wanted(interface, wishes));
         let mut rows: Vec<_> =
             wanted.map(|interface| row(interface, &mut route, programs, kernel, wishes)).collect();
