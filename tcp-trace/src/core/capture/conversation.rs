@@ -210,8 +210,9 @@ impl Passing<'_, '_> {
     fn prove(&mut self, says: bool) -> Option<bool> {
         let SegmentHeader { seq, ack, .. } = self.header;
         let answers = |asked: &Endpoint| {
+            // Of an end that is not captured, nobody knows how far it has come.
             asked.sent.initial.is_none_or(|initial| after(ack, initial))
-                && !after(ack, asked.sent.next)
+                && (!after(ack, asked.sent.next) || !asked.heard)
         };
         match self.from.state {
             S::SynSent => {
@@ -332,7 +333,17 @@ impl Passing<'_, '_> {
                 }
                 // Only a request goes, which is no socket yet.
                 S::NewSynRecv => self.to.state = S::Close,
-                _ => self.to.was_reset(self.out),
+                _ => {
+                    // They came the same way, the FIN before the RST.
+                    if let Some(at) = self.to.got.fin_passed
+                        && let Some(fin) = self.from.sent.fin
+                    {
+                        let now = std::mem::replace(&mut self.out.at, at);
+                        self.to.fin_came(fin, self.out);
+                        self.out.at = now;
+                    }
+                    self.to.was_reset(self.out);
+                }
             }
         }
         true
