@@ -199,7 +199,8 @@ impl Passing<'_, '_> {
         }
         if let Some(theirs) = self.to.sent.fin.filter(|_| self.from.got.fin_passed.is_some()) {
             // Its own FIN went out first: they have crossed.
-            self.from.fin_passes(theirs, self.out);
+            let with_data = after(theirs, self.to.sent.una);
+            self.from.fin_passes(theirs, with_data, self.out);
         }
         self.arrive(seq, ack);
         true
@@ -278,7 +279,8 @@ impl Passing<'_, '_> {
         self.to.acknowledged(ack, self.out);
         self.to.received(seq, seq.wrapping_add(self.header.payload));
         if let Some(fin) = self.from.sent.fin {
-            self.to.fin_passes(fin, self.out);
+            let with_data = after(fin, self.from.sent.una);
+            self.to.fin_passes(fin, with_data, self.out);
         }
     }
 
@@ -307,10 +309,14 @@ impl Passing<'_, '_> {
         if !self.from.is_there() && !self.to.is_there() {
             return false;
         }
-        let sender = self.ends_sender();
-        let receiver = self.ends_receiver();
+        let (sender, receiver) = (self.ends_sender(), self.ends_receiver());
         if !sender && !receiver {
             return false;
+        }
+        let SegmentHeader { ack, flags, .. } = self.header;
+        if sender && self.from.state == S::SynSent && flags.has(TCP_ACK) {
+            // It had the answer and was connected: without a socket, the kernel sends no ACK along.
+            self.connected(ack);
         }
         self.from.segment(Travel::Out, self.header, self.out);
         if sender {
@@ -372,8 +378,8 @@ impl Passing<'_, '_> {
                 flags.has(TCP_ACK) && after(ack, initial) && !after(ack, self.to.sent.next)
             }
             S::TimeWait | S::NewSynRecv => seq == self.to.got.next,
-            // In the window, which a capture does not tell in full.
-            _ => follows(seq, self.to.got.next),
+            // In the window, which a capture does not tell in full; what passed may not have arrived.
+            _ => follows(seq, self.to.got.next) || follows(seq, self.from.sent.una),
         }
     }
 }

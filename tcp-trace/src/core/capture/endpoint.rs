@@ -219,9 +219,15 @@ impl Endpoint {
     }
 
     /// The peer's FIN, at `fin`, passes. An end that has not closed may still send its own FIN before
-    /// it gets this one: its next segment will tell.
-    pub(super) fn fin_passes(&mut self, fin: u32, out: &mut Out<'_>) {
-        if self.heard && matches!(self.state, S::Established | S::SynRecv) {
+    /// it gets this one, and one that has may answer the data before it with a RST: its next segment
+    /// will tell.
+    pub(super) fn fin_passes(&mut self, fin: u32, with_data: bool, out: &mut Out<'_>) {
+        let open = match self.state {
+            S::Established | S::SynRecv => true,
+            S::FinWait1 | S::FinWait2 => with_data,
+            _ => false,
+        };
+        if self.heard && open {
             self.got.fin_passed = Some(out.at);
         } else {
             self.fin_came(fin, out);

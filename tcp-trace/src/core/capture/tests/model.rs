@@ -232,8 +232,8 @@ impl Socket {
 pub(super) struct World {
     pub(super) sockets: [Socket; 2],
     wire: [VecDeque<SegmentHeader>; 2],
-    /// Whether the tap sits before the place where segments get lost, or behind it.
-    before_loss: bool,
+    /// Beside which end the tap sits: what that end sends is seen even where it gets lost after.
+    tap: usize,
     /// What the tap saw: who sent it, and what.
     pub(super) seen: Vec<(usize, SegmentHeader)>,
     /// Whether a FIN got lost, so that the order in which the ends learn of things is not the tap's.
@@ -241,11 +241,11 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(initial: [u32; 2], before_loss: bool) -> Self {
+    pub(super) fn new(initial: [u32; 2], tap: usize) -> Self {
         let mut world = Self {
             sockets: [Socket::new(S::SynSent, initial[0]), Socket::new(S::Listen, initial[1])],
             wire: [VecDeque::new(), VecDeque::new()],
-            before_loss,
+            tap,
             seen: Vec::new(),
             fin_lost: false,
         };
@@ -256,7 +256,7 @@ impl World {
 
     fn send(&mut self, from: usize, header: Option<SegmentHeader>) {
         let Some(header) = header else { return };
-        if self.before_loss {
+        if from == self.tap {
             self.seen.push((from, header));
         }
         self.wire[from].push_back(header);
@@ -264,7 +264,7 @@ impl World {
 
     fn deliver(&mut self, from: usize) {
         let Some(header) = self.wire[from].pop_front() else { return };
-        if !self.before_loss {
+        if from != self.tap {
             self.seen.push((from, header));
         }
         let answer = self.sockets[1 - from].take(header);
