@@ -1,12 +1,18 @@
 //! Captures in git and the timelines they must give.
 //!
-//! Each was taken with dumpcap in a network namespace of its own, of sockets on 127.0.0.1, ::1 or a
-//! veth pair; `vlan.pcap` is `server_first.pcap` with a tag put into each frame, and `cut.pcapng` has
+//! Each was taken with dumpcap in a network namespace of its own, of sockets on loopback or a veth
+//! pair; `vlan.pcap` is `server_first.pcap` with a tag put into each frame, `begun_before.pcap` the same
+//! without its handshake, and `cut.pcapng` has
 //! lost the names of the machine it was taken on. The `.txt` beside it is what `replay` tells:
 //! `UPDATE_GOLDEN=1 cargo test --test captures` blesses what it tells now. Look at the difference
 //! before you commit it.
 
-#![expect(clippy::unwrap_used, reason = "what goes wrong in a test's own machinery is its failure")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what goes wrong in a test's own machinery is a failure of the test"
+)]
 
 use std::{
     env, fs,
@@ -15,13 +21,14 @@ use std::{
 
 use tcp_trace::api::{ConnectionList, Event, Status};
 
+#[expect(dead_code, reason = "some of it is for other tests")]
 #[path = "support/program.rs"]
 mod program;
 
 use program::{Ran, open_directory, run, unprivileged};
 
 /// Captures there must be; fewer would mean that some were lost.
-const CAPTURES: usize = 13;
+const CAPTURES: usize = 14;
 
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures")

@@ -71,8 +71,12 @@ impl Content {
 }
 
 /// How gzip, zstd, xz and lz4 begin, in which captures are often kept.
-const COMPRESSED: [&[u8]; 4] =
-    [&[0x1f, 0x8b], &[0x28, 0xb5, 0x2f, 0xfd], &[0xfd, b'7', b'z', b'X', b'Z'], &[4, 0x22, 0x4d, 0x18]];
+const COMPRESSED: [&[u8]; 4] = [
+    &[0x1f, 0x8b],
+    &[0x28, 0xb5, 0x2f, 0xfd],
+    &[0xfd, b'7', b'z', b'X', b'Z'],
+    &[4, 0x22, 0x4d, 0x18],
+];
 
 /// Opens the recording or the capture at `path`.
 pub(crate) fn open(path: &Path, config: &Config) -> anyhow::Result<Opened> {

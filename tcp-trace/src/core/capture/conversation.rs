@@ -265,8 +265,11 @@ impl Passing<'_, '_> {
 
     /// What comes of it where it arrives.
     fn arrive(&mut self, seq: u32, ack: u32) {
-        let covers =
-            self.to.sent.initial.is_some_and(|initial| after(ack, initial) && follows(ack, initial));
+        let covers = self
+            .to
+            .sent
+            .initial
+            .is_some_and(|initial| after(ack, initial) && follows(ack, initial));
         match self.to.state {
             S::NewSynRecv if covers => self.to.birth(self.out),
             S::SynRecv if covers => {
@@ -284,25 +287,32 @@ impl Passing<'_, '_> {
         }
     }
 
+    /// What comes now took the same way as the sender's FIN, if that has passed, and comes behind it.
+    fn fin_came_before(&mut self) {
+        if let (Some(at), Some(fin)) = (self.to.got.fin_passed, self.from.sent.fin) {
+            let now = std::mem::replace(&mut self.out.at, at);
+            self.to.fin_came(fin, self.out);
+            self.out.at = now;
+        }
+    }
+
     /// Something for a connection that is over at one end at least: a FIN sent again and its ACK.
     fn late(&mut self) -> bool {
         let SegmentHeader { seq, ack, flags, .. } = self.header;
-        let fin = flags.has(TCP_FIN) && self.from.sent.fin.is_some();
-        let answer = self.to.sent.fin.is_some_and(|fin| after(ack, fin));
-        if fin && near(seq, self.from.sent.next) {
-            self.from.sent.fin_again = true;
+        let again =
+            flags.has(TCP_FIN) && self.from.sent.fin.is_some() && near(seq, self.from.sent.next);
+        let answers =
+            self.to.sent.fin.is_some_and(|fin| after(ack, fin)) && near(ack, self.to.sent.next);
+        let awaited = self.to.sent.fin_again || !after(self.to.sent.una, ack.wrapping_sub(1));
+        self.from.sent.fin_again |= again;
+        if again || answers && awaited {
             self.show();
-            true
-        } else if answer && near(ack, self.to.sent.next) {
-            if self.to.sent.fin_again || !after(self.to.sent.una, ack.wrapping_sub(1)) {
-                self.to.sent.fin_again = false;
-                self.show();
-            }
-            self.to.acknowledged(ack, self.out);
-            true
-        } else {
-            false
         }
+        if answers {
+            self.to.sent.fin_again = false;
+            self.to.acknowledged(ack, self.out);
+        }
+        again || answers
     }
 
     fn reset(&mut self) -> bool {
@@ -340,14 +350,7 @@ impl Passing<'_, '_> {
                 // Only a request goes, which is no socket yet.
                 S::NewSynRecv => self.to.state = S::Close,
                 _ => {
-                    // They came the same way, the FIN before the RST.
-                    if let Some(at) = self.to.got.fin_passed
-                        && let Some(fin) = self.from.sent.fin
-                    {
-                        let now = std::mem::replace(&mut self.out.at, at);
-                        self.to.fin_came(fin, self.out);
-                        self.out.at = now;
-                    }
+                    self.fin_came_before();
                     self.to.was_reset(self.out);
                 }
             }
@@ -357,12 +360,15 @@ impl Passing<'_, '_> {
 
     /// Whether the sender of a RST is at its end with it.
     fn ends_sender(&self) -> bool {
-        let SegmentHeader { seq, .. } = self.header;
+        let SegmentHeader { seq, ack, flags, .. } = self.header;
         match self.from.state {
             S::Close | S::TimeWait => false,
             // Before the handshake is over, RSTs also answer what does not fit.
             S::SynSent | S::NewSynRecv => {
-                first_byte(self.from) == Some(seq) && self.to.is_there()
+                let Some(first) = first_byte(self.from) else { return false };
+                // What it sent before the RST may not have been captured.
+                let connected = flags.has(TCP_ACK) && first_byte(self.to) == Some(ack);
+                self.to.is_there() && (first == seq || connected && follows(seq, first))
             }
             _ => near(seq, self.from.sent.next),
         }

@@ -174,7 +174,7 @@ impl Endpoint {
 
     /// Both FINs are through, and ours went first or crossed theirs.
     pub(super) fn time_wait(&mut self, out: &mut Out<'_>) {
-        let flags = SockFlags { dead: true, shutdown: 3, ..self.fin_flags() };
+        let flags = SockFlags { dead: true, shutdown: 3, ..fin_flags() };
         self.change(S::Close, 0, Some(SockFlags { attached: false, ..flags }), out);
         self.state = S::TimeWait;
     }
@@ -243,9 +243,9 @@ impl Endpoint {
         self.got.upto(fin.wrapping_add(1));
         match self.state {
             S::Established | S::SynRecv => {
-                self.change(S::CloseWait, 0, Some(self.fin_flags()), out);
+                self.change(S::CloseWait, 0, Some(fin_flags()), out);
             }
-            S::FinWait1 => self.change(S::Closing, 0, Some(self.fin_flags()), out),
+            S::FinWait1 => self.change(S::Closing, 0, Some(fin_flags()), out),
             S::FinWait2 => self.time_wait(out),
             _ => {}
         }
@@ -340,9 +340,9 @@ impl Endpoint {
             outside: true,
         }
     }
+}
 
-    /// All that is known of whose hands it is in: that the peer's FIN has come.
-    fn fin_flags(&self) -> SockFlags {
-        SockFlags { attached: true, fin_received: true, shutdown: 1, ..SockFlags::default() }
-    }
+/// All that is known of whose hands a socket is in: that the peer's FIN has come.
+fn fin_flags() -> SockFlags {
+    SockFlags { attached: true, fin_received: true, shutdown: 1, ..SockFlags::default() }
 }

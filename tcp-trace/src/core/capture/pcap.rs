@@ -1,6 +1,8 @@
 //! The classic format: one header, then packets.
 
-use pcap_parser::{parse_pcap_frame, parse_pcap_frame_be, parse_pcap_frame_modified, parse_pcap_header};
+use pcap_parser::{
+    parse_pcap_frame, parse_pcap_frame_be, parse_pcap_frame_modified, parse_pcap_header,
+};
 
 use super::{
     CaptureError, LinkType, PACKET_LIMIT,
@@ -67,8 +69,7 @@ impl Pcap {
             (false, true) => parse_pcap_frame_be,
             (false, false) => parse_pcap_frame,
         };
-        let (_, packet) =
-            parse(&input.buffer).map_err(|_| damaged(start, "this is no packet"))?;
+        let (_, packet) = parse(&input.buffer).map_err(|_| damaged(start, "this is no packet"))?;
         let at_ns = nanos(packet.ts_sec.into(), packet.ts_usec.into(), self.fractions);
         Ok(Some(Packet { at_ns, link: self.link, bytes: packet.data, length: packet.origlen }))
     }

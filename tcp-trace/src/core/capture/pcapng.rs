@@ -1,12 +1,10 @@
 //! The newer format: sections of blocks, packets of several interfaces among them.
 
-use pcap_parser::{
-    pcapng::{
-        InterfaceDescriptionBlock, OptionCode,
-        parse_enhancedpacketblock_be, parse_enhancedpacketblock_le,
-        parse_interfacedescriptionblock_be, parse_interfacedescriptionblock_le,
-        parse_sectionheaderblock, parse_simplepacketblock_be, parse_simplepacketblock_le,
-    },
+use pcap_parser::pcapng::{
+    InterfaceDescriptionBlock, OptionCode, parse_enhancedpacketblock_be,
+    parse_enhancedpacketblock_le, parse_interfacedescriptionblock_be,
+    parse_interfacedescriptionblock_le, parse_sectionheaderblock, parse_simplepacketblock_be,
+    parse_simplepacketblock_le,
 };
 
 use super::{
@@ -150,11 +148,7 @@ impl Pcapng {
         Ok(Block { kind, start })
     }
 
-    fn section(
-        &mut self,
-        input: &Input<impl Source>,
-        block: &Block,
-    ) -> Result<(), CaptureError> {
+    fn section(&mut self, input: &Input<impl Source>, block: &Block) -> Result<(), CaptureError> {
         let (_, header) = parse_sectionheaderblock(&input.buffer)
             .map_err(|_| block.damaged("this is no section header"))?;
         if header.major_version != 1 {

@@ -58,7 +58,11 @@ pub(super) fn play(
 fn identity(config: &Config) -> Identity {
     let lacks = [
         ("processes", "segments do not say whose they are", "no owners, calls or unread bytes"),
-        ("TIME_WAIT", "nothing on the wire shows it", "inferred: 60 s, or until the ends are used again"),
+        (
+            "TIME_WAIT",
+            "nothing on the wire shows it",
+            "inferred: 60 s, or until the ends are used again",
+        ),
     ];
     let lacks = lacks.map(|(feature, reason, effect)| Degradation {
         feature: feature.to_owned(),

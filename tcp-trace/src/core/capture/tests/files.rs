@@ -62,7 +62,12 @@ pub(super) fn section(order: Order) -> Vec<u8> {
 }
 
 /// An interface with its options: code and value.
-pub(super) fn interface(order: Order, link: u16, snaplen: u32, options: &[(u16, &[u8])]) -> Vec<u8> {
+pub(super) fn interface(
+    order: Order,
+    link: u16,
+    snaplen: u32,
+    options: &[(u16, &[u8])],
+) -> Vec<u8> {
     let mut body = [&order.u16(link)[..], &[0, 0], &order.u32(snaplen)].concat();
     for (code, value) in options {
         body.extend(order.u16(*code));
@@ -79,10 +84,15 @@ pub(super) fn interface(order: Order, link: u16, snaplen: u32, options: &[(u16, 
 /// An enhanced packet at `units` of its interface's clock.
 pub(super) fn packet(order: Order, interface: u32, units: u64, bytes: &[u8]) -> Vec<u8> {
     let length = u32::try_from(bytes.len()).unwrap();
-    let halves = [u32::try_from(units >> 32).unwrap(), units as u32];
+    let halves = [u32::try_from(units >> 32).unwrap(), low(units)];
     let words = [interface, halves[0], halves[1], length, length];
     let head: Vec<u8> = words.into_iter().flat_map(|word| order.u32(word)).collect();
     block(order, 6, &[&head, bytes].concat())
+}
+
+/// The lower half.
+pub(super) fn low(value: u64) -> u32 {
+    u32::try_from(value & u64::from(u32::MAX)).unwrap()
 }
 
 /// A segment behind the header of a link type; payload is zeros.

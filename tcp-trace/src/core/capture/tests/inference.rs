@@ -25,7 +25,14 @@ const RST_ACK: u8 = 0x14;
 const MILLI: u64 = 1_000_000;
 
 /// A segment at `at` milliseconds.
-pub(super) fn sighting(at: u64, from: &str, flags: u8, seq: u32, ack: u32, payload: u32) -> Sighting {
+pub(super) fn sighting(
+    at: u64,
+    from: &str,
+    flags: u8,
+    seq: u32,
+    ack: u32,
+    payload: u32,
+) -> Sighting {
     let to = if from == CLIENT { SERVER } else { CLIENT };
     let flags = SegmentFlags(flags);
     Sighting {
@@ -236,11 +243,8 @@ fn a_syn_is_given_up_once_the_next_is_overdue() {
 
 #[test]
 fn time_wait_ends_by_itself_or_by_the_next_connection() {
-    let close = [
-        (CLIENT, FIN, 101, 501, 0),
-        (SERVER, FIN, 501, 102, 0),
-        (CLIENT, ACK, 102, 502, 0),
-    ];
+    let close =
+        [(CLIENT, FIN, 101, 501, 0), (SERVER, FIN, 501, 102, 0), (CLIENT, ACK, 102, 502, 0)];
     let told = after_open(&close).until(60_500);
     assert_eq!(told.stands(CLIENT), (S::TimeWait, Some((R::FinActive, BY_LOCAL))));
     assert!(told.one(CLIENT).closed.is_some());
@@ -281,11 +285,8 @@ fn what_began_before_the_capture_is_found() {
 
 #[test]
 fn one_direction_alone_tells_what_it_can() {
-    let close = [
-        (CLIENT, FIN, 101, 501, 0),
-        (SERVER, FIN, 501, 102, 0),
-        (CLIENT, ACK, 102, 502, 0),
-    ];
+    let close =
+        [(CLIENT, FIN, 101, 501, 0), (SERVER, FIN, 501, 102, 0), (CLIENT, ACK, 102, 502, 0)];
     let all = [&OPEN[..], &close].concat();
     let of = |end: &str| {
         let rows: Vec<_> = all.iter().copied().filter(|row| row.0 == end).collect();

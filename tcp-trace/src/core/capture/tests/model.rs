@@ -136,7 +136,11 @@ impl Socket {
         match self.state {
             S::Close => {
                 let reset = SegmentFlags(TCP_RST);
-                return Some(SegmentHeader { flags: reset, seq: header.ack, ..SegmentHeader::default() });
+                return Some(SegmentHeader {
+                    flags: reset,
+                    seq: header.ack,
+                    ..SegmentHeader::default()
+                });
             }
             S::Listen if flags.is_syn() => {
                 (self.state, self.expected) = (S::NewSynRecv, header.seq.wrapping_add(1));
@@ -218,8 +222,7 @@ impl Socket {
         if self.state == S::NewSynRecv {
             self.state = S::Listen;
         } else {
-            let reason =
-                if self.first_fin.is_some() { R::ResetAfterFin } else { R::RstReceived };
+            let reason = if self.first_fin.is_some() { R::ResetAfterFin } else { R::RstReceived };
             let by = if reason == R::RstReceived { Some(ClosedBy::Remote) } else { self.first_fin };
             (self.state, self.end) = (S::Close, Some((reason, by)));
         }

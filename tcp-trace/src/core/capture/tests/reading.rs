@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::{
     super::{CaptureError, LinkType, PACKET_LIMIT, Reader, Rebuilder, is_capture},
-    files::{Order, Written, block, frame, interface, packet, pcap, section},
+    files::{Order, Written, block, frame, interface, low, packet, pcap, section},
     inference::{CLIENT, SERVER, SYN, sighting},
 };
 use crate::core::{event::Body, segment::Travel};
@@ -10,8 +10,10 @@ use crate::core::{event::Body, segment::Travel};
 const AT: u64 = 1_700_000_000_123_456_789;
 const ORDERS: [Order; 2] = [Order(false), Order(true)];
 
+type Read = (u64, Vec<u8>);
+
 /// Stamps and bytes of all packets up to the end or the first error.
-fn read(bytes: &[u8]) -> (Vec<(u64, Vec<u8>)>, Result<(), CaptureError>) {
+fn read(bytes: &[u8]) -> (Vec<Read>, Result<(), CaptureError>) {
     let mut reader = match Reader::new(bytes) {
         Ok(reader) => reader,
         Err(error) => return (Vec::new(), Err(error)),
@@ -26,7 +28,7 @@ fn read(bytes: &[u8]) -> (Vec<(u64, Vec<u8>)>, Result<(), CaptureError>) {
     }
 }
 
-fn good(bytes: &[u8]) -> Vec<(u64, Vec<u8>)> {
+fn good(bytes: &[u8]) -> Vec<Read> {
     let (packets, result) = read(bytes);
     result.unwrap();
     packets
@@ -62,7 +64,7 @@ fn each_interface_has_a_clock_of_its_own() {
             section(order),
             interface(order, 1, 0, &[]),
             interface(order, 1, 0, &[(9, &[9])]),
-            interface(order, 1, 0, &[(9, &[0x80 | 10]), (14, &offset)]),
+            interface(order, 1, 0, &[(9, &[0x8a]), (14, &offset)]),
             packet(order, 0, AT / 1000, b"micro"),
             // A block that means nothing here, longer than any that is looked into.
             block(order, 4, &vec![0; 2 << 20]),
@@ -81,7 +83,7 @@ fn packets_of_every_kind_of_block() {
     for order in ORDERS {
         // An old packet: interface, drops, time, what was captured and what there was.
         let time = AT / 1000;
-        let words = [u32::try_from(time >> 32).unwrap(), time as u32, 3, 9];
+        let words = [u32::try_from(time >> 32).unwrap(), low(time), 3, 9];
         let words: Vec<u8> = words.into_iter().flat_map(|word| order.u32(word)).collect();
         let old = [&order.u16(0)[..], &order.u16(7), &words, b"old"].concat();
         let simple = [&order.u32(9)[..], b"simp"].concat();
@@ -226,7 +228,8 @@ fn whole(ng: bool, order: Order) -> Vec<u8> {
 
 #[test]
 fn every_cut_is_noticed_and_what_came_before_is_kept() {
-    for (ng, order) in [(false, ORDERS[0]), (false, ORDERS[1]), (true, ORDERS[0]), (true, ORDERS[1])]
+    for (ng, order) in
+        [(false, ORDERS[0]), (false, ORDERS[1]), (true, ORDERS[0]), (true, ORDERS[1])]
     {
         let whole = whole(ng, order);
         let all = good(&whole);
