@@ -302,7 +302,7 @@ fn what_is_no_recording_of_this_version_is_1() {
         (&other_layout, "this tcp-trace reads"),
         (&broken_header, "damaged at byte 12"),
         (b"", "no recording of tcp-trace"),
-        (b"#!/bin/sh\necho", "no recording of tcp-trace"),
+        (b"#!/bin/sh\necho", "neither a recording"),
         (&bytes[..MAGIC.len() + 2], "cut off at byte 8"),
     ];
     for (bytes, words) in said {

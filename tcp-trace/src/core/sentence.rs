@@ -45,8 +45,16 @@ pub fn of_step(connection: &Connection, step: &Step) -> String {
             of_mini_born(connection, substate, inferred, detail)
         }
         StepKind::MiniEnded { substate, why } => of_mini_end(substate, why),
+        StepKind::Mark(Mark::Found(state)) if is_captured(connection) => {
+            format!("found in {state}: what came before was not captured, ages are at least this")
+        }
         StepKind::Mark(mark) => of_mark(mark),
     }
+}
+
+/// Whether it is known from the segments of a capture alone.
+fn is_captured(connection: &Connection) -> bool {
+    connection.transfer.is_some_and(|transfer| transfer.outside)
 }
 
 fn of_call(connection: &Connection, call: Call, by: Option<Task>, state: S) -> String {

@@ -199,7 +199,8 @@ impl Passing<'_, '_> {
         }
         if let Some(theirs) = self.to.sent.fin.filter(|_| self.from.got.fin_passed.is_some()) {
             // Its own FIN went out first: they have crossed.
-            self.from.fin_passes(theirs, self.out);
+            let with_data = after(theirs, self.to.sent.una);
+            self.from.fin_passes(theirs, with_data, self.out);
         }
         self.arrive(seq, ack);
         true
@@ -210,8 +211,9 @@ impl Passing<'_, '_> {
     fn prove(&mut self, says: bool) -> Option<bool> {
         let SegmentHeader { seq, ack, .. } = self.header;
         let answers = |asked: &Endpoint| {
+            // Of an end that is not captured, nobody knows how far it has come.
             asked.sent.initial.is_none_or(|initial| after(ack, initial))
-                && !after(ack, asked.sent.next)
+                && (!after(ack, asked.sent.next) || !asked.heard)
         };
         match self.from.state {
             S::SynSent => {
@@ -280,39 +282,51 @@ impl Passing<'_, '_> {
         self.to.acknowledged(ack, self.out);
         self.to.received(seq, seq.wrapping_add(self.header.payload));
         if let Some(fin) = self.from.sent.fin {
-            self.to.fin_passes(fin, self.out);
+            let with_data = after(fin, self.from.sent.una);
+            self.to.fin_passes(fin, with_data, self.out);
+        }
+    }
+
+    /// What comes now took the same way as the sender's FIN, if that has passed, and comes behind it.
+    fn fin_came_before(&mut self) {
+        if let (Some(at), Some(fin)) = (self.to.got.fin_passed, self.from.sent.fin) {
+            let now = std::mem::replace(&mut self.out.at, at);
+            self.to.fin_came(fin, self.out);
+            self.out.at = now;
         }
     }
 
     /// Something for a connection that is over at one end at least: a FIN sent again and its ACK.
     fn late(&mut self) -> bool {
         let SegmentHeader { seq, ack, flags, .. } = self.header;
-        let fin = flags.has(TCP_FIN) && self.from.sent.fin.is_some();
-        let answer = self.to.sent.fin.is_some_and(|fin| after(ack, fin));
-        if fin && near(seq, self.from.sent.next) {
-            self.from.sent.fin_again = true;
+        let again =
+            flags.has(TCP_FIN) && self.from.sent.fin.is_some() && near(seq, self.from.sent.next);
+        let answers =
+            self.to.sent.fin.is_some_and(|fin| after(ack, fin)) && near(ack, self.to.sent.next);
+        let awaited = self.to.sent.fin_again || !after(self.to.sent.una, ack.wrapping_sub(1));
+        self.from.sent.fin_again |= again;
+        if again || answers && awaited {
             self.show();
-            true
-        } else if answer && near(ack, self.to.sent.next) {
-            if self.to.sent.fin_again || !after(self.to.sent.una, ack.wrapping_sub(1)) {
-                self.to.sent.fin_again = false;
-                self.show();
-            }
-            self.to.acknowledged(ack, self.out);
-            true
-        } else {
-            false
         }
+        if answers {
+            self.to.sent.fin_again = false;
+            self.to.acknowledged(ack, self.out);
+        }
+        again || answers
     }
 
     fn reset(&mut self) -> bool {
         if !self.from.is_there() && !self.to.is_there() {
             return false;
         }
-        let sender = self.ends_sender();
-        let receiver = self.ends_receiver();
+        let (sender, receiver) = (self.ends_sender(), self.ends_receiver());
         if !sender && !receiver {
             return false;
+        }
+        let SegmentHeader { ack, flags, .. } = self.header;
+        if sender && self.from.state == S::SynSent && flags.has(TCP_ACK) {
+            // It had the answer and was connected: without a socket, the kernel sends no ACK along.
+            self.connected(ack);
         }
         self.from.segment(Travel::Out, self.header, self.out);
         if sender {
@@ -335,7 +349,10 @@ impl Passing<'_, '_> {
                 }
                 // Only a request goes, which is no socket yet.
                 S::NewSynRecv => self.to.state = S::Close,
-                _ => self.to.was_reset(self.out),
+                _ => {
+                    self.fin_came_before();
+                    self.to.was_reset(self.out);
+                }
             }
         }
         true
@@ -343,11 +360,16 @@ impl Passing<'_, '_> {
 
     /// Whether the sender of a RST is at its end with it.
     fn ends_sender(&self) -> bool {
-        let SegmentHeader { seq, .. } = self.header;
+        let SegmentHeader { seq, ack, flags, .. } = self.header;
         match self.from.state {
             S::Close | S::TimeWait => false,
             // Before the handshake is over, RSTs also answer what does not fit.
-            S::SynSent | S::NewSynRecv => first_byte(self.from) == Some(seq) && self.to.is_there(),
+            S::SynSent | S::NewSynRecv => {
+                let Some(first) = first_byte(self.from) else { return false };
+                // What it sent before the RST may not have been captured.
+                let connected = flags.has(TCP_ACK) && first_byte(self.to) == Some(ack);
+                self.to.is_there() && (first == seq || connected && follows(seq, first))
+            }
             _ => near(seq, self.from.sent.next),
         }
     }
@@ -362,8 +384,8 @@ impl Passing<'_, '_> {
                 flags.has(TCP_ACK) && after(ack, initial) && !after(ack, self.to.sent.next)
             }
             S::TimeWait | S::NewSynRecv => seq == self.to.got.next,
-            // In the window, which a capture does not tell in full.
-            _ => follows(seq, self.to.got.next),
+            // In the window, which a capture does not tell in full; what passed may not have arrived.
+            _ => follows(seq, self.to.got.next) || follows(seq, self.from.sent.una),
         }
     }
 }

@@ -174,7 +174,7 @@ impl Endpoint {
 
     /// Both FINs are through, and ours went first or crossed theirs.
     pub(super) fn time_wait(&mut self, out: &mut Out<'_>) {
-        let flags = SockFlags { dead: true, shutdown: 3, ..self.fin_flags() };
+        let flags = SockFlags { dead: true, shutdown: 3, ..fin_flags() };
         self.change(S::Close, 0, Some(SockFlags { attached: false, ..flags }), out);
         self.state = S::TimeWait;
     }
@@ -219,9 +219,15 @@ impl Endpoint {
     }
 
     /// The peer's FIN, at `fin`, passes. An end that has not closed may still send its own FIN before
-    /// it gets this one: its next segment will tell.
-    pub(super) fn fin_passes(&mut self, fin: u32, out: &mut Out<'_>) {
-        if self.heard && matches!(self.state, S::Established | S::SynRecv) {
+    /// it gets this one, and one that has may answer the data before it with a RST: its next segment
+    /// will tell.
+    pub(super) fn fin_passes(&mut self, fin: u32, with_data: bool, out: &mut Out<'_>) {
+        let open = match self.state {
+            S::Established | S::SynRecv => true,
+            S::FinWait1 | S::FinWait2 => with_data,
+            _ => false,
+        };
+        if self.heard && open {
             self.got.fin_passed = Some(out.at);
         } else {
             self.fin_came(fin, out);
@@ -237,9 +243,9 @@ impl Endpoint {
         self.got.upto(fin.wrapping_add(1));
         match self.state {
             S::Established | S::SynRecv => {
-                self.change(S::CloseWait, 0, Some(self.fin_flags()), out);
+                self.change(S::CloseWait, 0, Some(fin_flags()), out);
             }
-            S::FinWait1 => self.change(S::Closing, 0, Some(self.fin_flags()), out),
+            S::FinWait1 => self.change(S::Closing, 0, Some(fin_flags()), out),
             S::FinWait2 => self.time_wait(out),
             _ => {}
         }
@@ -334,9 +340,9 @@ impl Endpoint {
             outside: true,
         }
     }
+}
 
-    /// All that is known of whose hands it is in: that the peer's FIN has come.
-    fn fin_flags(&self) -> SockFlags {
-        SockFlags { attached: true, fin_received: true, shutdown: 1, ..SockFlags::default() }
-    }
+/// All that is known of whose hands a socket is in: that the peer's FIN has come.
+fn fin_flags() -> SockFlags {
+    SockFlags { attached: true, fin_received: true, shutdown: 1, ..SockFlags::default() }
 }

@@ -1,1 +1,5 @@
-
+mod files;
+mod inference;
+mod model;
+mod reading;
+mod truth;

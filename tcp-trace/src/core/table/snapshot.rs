@@ -66,6 +66,8 @@ impl Table {
         let differs = self.holds(slot, |known| known.state != state);
         let cookie = socket.cookie.filter(|_| sure || differs);
         let fresh = self.mark_shown(slot, change.netns, cookie);
+        // Read off segments, a row is as young as the last of them.
+        let fresh = fresh && !change.transfer.is_some_and(|transfer| transfer.outside);
         if let Some(owner) = owner.filter(|_| sure) {
             self.owned(slot, owner);
         }

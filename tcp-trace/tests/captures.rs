@@ -1,0 +1,150 @@
+//! Captures in git and the timelines they must give.
+//!
+//! Each was taken with dumpcap in a network namespace of its own, of sockets on loopback or a veth
+//! pair; `vlan.pcap` is `server_first.pcap` with a tag put into each frame, `begun_before.pcap` the same
+//! without its handshake, and `cut.pcapng` has
+//! lost the names of the machine it was taken on. The `.txt` beside it is what `replay` tells:
+//! `UPDATE_GOLDEN=1 cargo test --test captures` blesses what it tells now. Look at the difference
+//! before you commit it.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what goes wrong in a test's own machinery is a failure of the test"
+)]
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use tcp_trace::api::{ConnectionList, Event, Status};
+
+#[expect(dead_code, reason = "some of it is for other tests")]
+#[path = "support/program.rs"]
+mod program;
+
+use program::{Ran, open_directory, run, unprivileged};
+
+/// Captures there must be; fewer would mean that some were lost.
+const CAPTURES: usize = 14;
+
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures")
+}
+
+fn captures() -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory()).unwrap().map(|entry| entry.unwrap().path());
+    let is_capture = |path: &PathBuf| {
+        path.extension().is_some_and(|extension| extension == "pcap" || extension == "pcapng")
+    };
+    let mut files: Vec<_> = entries.filter(is_capture).collect();
+    files.sort();
+    files
+}
+
+/// Replays bytes, as somebody without any rights.
+fn replay(bytes: &[u8], arguments: &[&str]) -> Ran {
+    // A checkout may lie where nobody else may look.
+    let directory = open_directory();
+    let file = directory.path().join("capture");
+    fs::write(&file, bytes).unwrap();
+    run(unprivileged().arg("replay").arg(&file).args(arguments))
+}
+
+fn connections(ran: &Ran) -> ConnectionList {
+    serde_json::from_str(&ran.out).unwrap()
+}
+
+/// What `replay` tells about every connection, as `list` and `show` tell it.
+fn stories(bytes: &[u8]) -> String {
+    let all = ["list", "--closed", "--limit=0"];
+    let list = replay(bytes, &all);
+    let told = connections(&replay(bytes, &[&all[..], &["--json"]].concat()));
+    let mut ids: Vec<_> =
+        told.connections.into_iter().map(|one| u64::from_str_radix(&one.id, 16).unwrap()).collect();
+    ids.sort_unstable();
+    let mut story = format!("{}{}", list.err, list.out);
+    for id in ids {
+        let ran = replay(bytes, &["show", &format!("{id:x}")]);
+        assert_eq!(ran.code, 0, "{ran:#?}");
+        story.push('\n');
+        story.push_str(&ran.out);
+    }
+    story
+}
+
+#[test]
+fn captures_give_the_timelines_they_gave() {
+    let captures = captures();
+    assert!(captures.len() >= CAPTURES, "captures are missing: {captures:?}");
+    let mut changed = Vec::new();
+    for capture in captures {
+        let golden = PathBuf::from(format!("{}.txt", capture.display()));
+        let told = stories(&fs::read(&capture).unwrap());
+        if env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(&golden, told).unwrap();
+        } else if told != fs::read_to_string(&golden).unwrap_or_default() {
+            changed.push(format!("{}:\n{told}", golden.display()));
+        }
+    }
+    assert!(
+        changed.is_empty(),
+        "{}\nif that is right: UPDATE_GOLDEN=1 cargo test --test captures",
+        changed.join("\n")
+    );
+}
+
+#[test]
+fn captures_name_nothing_of_the_machine_they_were_taken_on() {
+    for capture in captures() {
+        let bytes = fs::read(&capture).unwrap();
+        let text = String::from_utf8_lossy(&bytes).to_lowercase();
+        for word in ["linux", "dumpcap", "wireshark", "cpu", "amd", "intel", "eth0"] {
+            assert!(!text.contains(word), "{}: {word}", capture.display());
+        }
+    }
+}
+
+fn server_first() -> Vec<u8> {
+    fs::read(directory().join("server_first.pcap")).unwrap()
+}
+
+#[test]
+fn a_capture_is_watched_and_says_how_it_stands() {
+    let bytes = server_first();
+    let watched = replay(&bytes, &["watch", "--json"]);
+    let events: Vec<Event> =
+        watched.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((watched.code, watched.err.as_str()), (0, ""));
+    assert!(events.len() > 8, "{events:#?}");
+    let status: Status = serde_json::from_str(&replay(&bytes, &["status", "--json"]).out).unwrap();
+    assert_eq!((status.source.as_str(), status.passed_over.len()), ("capture", 0));
+    assert!(status.events > 10 && status.connections == 1, "{status:#?}");
+}
+
+#[test]
+fn a_capture_cut_short_tells_what_it_holds_and_where_it_ends() {
+    let whole = server_first();
+    let ran = replay(&whole[..whole.len() - 70], &["list", "--closed"]);
+    ran.failed(1, &["cut off at byte ", "what came before the damage is above"]);
+    assert!(ran.out.contains("127.0.0.1:8080"), "{ran:#?}");
+    let mut damaged = whole.clone();
+    // The captured length of the second packet, behind the first and the file's header.
+    let second = 24 + 16 + 74 + 8;
+    damaged[second..second + 4].copy_from_slice(&u32::MAX.to_le_bytes());
+    let ran = replay(&damaged, &["list", "--closed"]);
+    ran.failed(1, &["damaged at byte 114: ", "beyond reason"]);
+    assert!(ran.out.contains("SYN_SENT"), "{ran:#?}");
+}
+
+#[test]
+fn what_is_neither_recording_nor_capture_is_named() {
+    replay(b"#!/bin/sh\n", &[]).failed(1, &["neither a recording", "pcapng"]);
+    replay(b"", &[]).failed(1, &["recording"]);
+    replay(&[0x1f, 0x8b, 8, 0, 0], &[]).failed(1, &["compressed"]);
+    let mut other = server_first();
+    other[20] = 147;
+    replay(&other, &[]).failed(1, &["link type 147", "113 (LINUX_SLL)"]);
+}
