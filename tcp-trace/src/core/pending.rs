@@ -105,6 +105,19 @@ impl Pending {
         !self.waiting.is_empty() && self.waiting.contains_key(key)
     }
 
+    /// Whether its sender has begun, among what waits of this flow, the sequence that the segment
+    /// goes on with. What there was before it has numbers that lie behind.
+    #[must_use]
+    pub fn is_followed_by(&self, key: &FlowKey, segment: &Passed) -> bool {
+        let begins = |known: &Passed| {
+            let ahead = segment.header.seq.wrapping_sub(known.header.seq);
+            known.travel == segment.travel
+                && known.header.flags.has(tcp_trace_common::TCP_SYN)
+                && (1..1 << 30).contains(&ahead)
+        };
+        self.waiting.get(key).is_some_and(|waiting| waiting.segments.iter().any(begins))
+    }
+
     /// Hands those of a flow over.
     pub fn take(&mut self, key: &FlowKey) -> Option<Waiting> {
         if self.waiting.is_empty() {

@@ -74,7 +74,10 @@ fn a_million_syns_from_as_many_sources() {
         || (syns(&daemon) == wanted).then_some(()),
     );
     let metrics = daemon.metrics();
-    assert_eq!(metrics.nonzero("tcp_trace_events_lost_total").len(), 0);
+    // SYNs that wait for a connection are many, and the oldest of them go.
+    let mut lost = metrics.nonzero("tcp_trace_events_lost_total");
+    lost.retain(|labels, _| !labels.contains("segment_pending_full"));
+    assert!(lost.is_empty(), "{lost:#?}");
     let folded: u64 = metrics.nonzero("tcp_trace_segments_folded_total").values().sum();
     let reported = metrics.count("tcp_trace_events_total{kind=\"segment\"}");
     assert!(folded > 0, "the budget of {RATE} a second was never used up");

@@ -51,8 +51,9 @@ impl Table {
         }
         let repeats =
             known.timeline.exchange().is_some_and(|exchange| exchange.has_begun_with(segment));
-        let answers = segment.header.flags.is_syn_ack() && self.pending.has(key);
-        !repeats && (is_beginning(segment) || answers)
+        let follows = self.pending.has(key)
+            && (segment.header.flags.is_syn_ack() || self.pending.is_followed_by(key, segment));
+        !repeats && (is_beginning(segment) || follows)
     }
 
     fn join(&mut self, slot: usize, segment: Passed) {
