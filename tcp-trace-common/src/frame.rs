@@ -120,10 +120,11 @@ pub trait Frame {
     /// Bytes of the whole frame, also of what cannot be looked at.
     fn length(&self) -> u32;
 
-    /// `at`, which is at most [`MOST_BYTES_BEFORE`], so that whoever checks the code knows it too.
+    /// `at`, which is at most [`MOST_BYTES_BEFORE`], so that whoever checks the code knows this of it,
+    /// and nothing else.
     #[must_use]
     #[inline(always)]
-    fn bounded(at: usize) -> usize {
+    fn bounded(&self, at: usize) -> usize {
         at
     }
 }

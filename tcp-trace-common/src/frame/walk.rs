@@ -65,6 +65,7 @@ fn tagged<F: Frame>(
         ethertype = tag.half::<2>();
         at += 4;
     }
+    let at = frame.bounded(at);
     match ethertype {
         ETHERTYPE_IPV4 => ipv4(frame, at, vlan),
         ETHERTYPE_IPV6 => ipv6(frame, at, vlan),
@@ -91,7 +92,7 @@ fn ipv4<F: Frame>(frame: &F, at: usize, vlan: u16) -> Result<Headers<F::View>, S
         0 => frame.length().saturating_sub(as_u32(at)),
         total => u32::from(total),
     };
-    let tcp = frame.view::<20>(F::bounded(at + length)).ok_or(Skip::Cut)?;
+    let tcp = frame.view::<20>(frame.bounded(at + length)).ok_or(Skip::Cut)?;
     let payload = payload(total, as_u32(length), &tcp)?;
     Ok(Headers { network, tcp, is_v6: false, vlan, payload })
 }
@@ -141,7 +142,7 @@ fn extensions<F: Frame>(frame: &F, mut next: u8, mut at: usize) -> Result<(u8, u
         if at > MOST_BYTES_BEFORE {
             return Err(Skip::Cut);
         }
-        at = F::bounded(at);
+        at = frame.bounded(at);
         next = follows;
     }
     if is_extension(next) { Err(Skip::Cut) } else { Ok((next, at)) }

@@ -39,14 +39,19 @@ pub(crate) fn bytes(data: usize, at: usize) -> Bytes {
     Bytes(start as *const u8)
 }
 
-/// `at`, masked even where the compiler knows that it is small enough: the verifier may not.
+/// `at`, of which the verifier is to know no more than the bound: whatever came before, a header at
+/// any place is then walked through once, and not once for each way to it. It cannot know that a
+/// difference of the same `unknown` number is 0.
 #[inline(always)]
-pub(crate) fn bounded(mut at: usize) -> usize {
-    // SAFETY: a conjunction.
+pub(crate) fn bounded(mut at: usize, unknown: usize) -> usize {
+    // SAFETY: an addition, its reversal, and a conjunction.
     unsafe {
         asm!(
-            "{0} &= {1}",
+            "{0} += {1}",
+            "{0} -= {1}",
+            "{0} &= {2}",
             inout(reg) at,
+            in(reg) unknown,
             const OFFSET_MASK,
             options(pure, nomem, nostack, preserves_flags),
         );

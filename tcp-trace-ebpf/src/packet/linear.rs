@@ -26,7 +26,7 @@ impl Frame for Linear {
     }
 
     #[inline(always)]
-    fn bounded(at: usize) -> usize {
-        direct::bounded(at)
+    fn bounded(&self, at: usize) -> usize {
+        direct::bounded(at, self.length() as usize)
     }
 }

@@ -27,7 +27,7 @@ impl Frame for Received<'_> {
     }
 
     #[inline(always)]
-    fn bounded(at: usize) -> usize {
-        direct::bounded(at)
+    fn bounded(&self, at: usize) -> usize {
+        direct::bounded(at, self.0.data_end() - self.0.data())
     }
 }

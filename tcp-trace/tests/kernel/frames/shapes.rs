@@ -41,12 +41,18 @@ fn any_frame(random: &mut Random, is_ethernet: bool) -> Vec<u8> {
     bytes
 }
 
-/// Whether the kernel (since 6.18) tries it with a TC program: an IP header must be there whole.
+/// Whether the kernel tries it with a TC program.
 pub(crate) fn is_tried(frame: &[u8]) -> bool {
+    frame.len() >= least_linear(frame)
+}
+
+/// Bytes that must lie in one piece for the kernel to try a frame with a TC program: since 6.18 an
+/// IP header behind Ethernet, too.
+pub(crate) fn least_linear(frame: &[u8]) -> usize {
     match frame[12..14] {
-        [0x08, 0x00] => frame.len() >= 34,
-        [0x86, 0xdd] => frame.len() >= 54,
-        _ => true,
+        [0x08, 0x00] => 34,
+        [0x86, 0xdd] => 54,
+        _ => 14,
     }
 }
 
