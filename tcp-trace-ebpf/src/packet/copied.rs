@@ -10,9 +10,9 @@ use crate::maps::COPY;
 const MOST: u32 = 512;
 /// What is shorter is cut wherever it lies: an IPv4 header.
 const LEAST: u32 = 20;
-/// Room for a copy, and for a view that begins at the end of it: what an offset is bounded by and
-/// the longest header.
-pub(crate) const ROOM: usize = direct::OFFSET_MASK + 41;
+/// Room for a copy, and for whatever begins at its end: behind an offset as large as its mask come
+/// an IPv6 header and another, which the verifier of 5.10 does not see are compared with the length.
+pub(crate) const ROOM: usize = direct::OFFSET_MASK + 1 + 40 + 40;
 
 const _: () = assert!(MOST as usize >= MOST_BYTES_BEFORE + 20);
 

@@ -194,7 +194,7 @@ pub(super) fn set(
                 "an ingress qdisc of somebody else is there, which has no egress".to_owned()
             );
         }
-        Some(_) if has_added(route, owner, interface) => Qdisc::Added,
+        Some(_) if has_added(route, interface) => Qdisc::Added,
         Some(_) => Qdisc::Found,
         None => {
             add_qdisc(route, interface)
@@ -218,12 +218,10 @@ pub(super) fn set(
     }
 }
 
-/// Whether the qdisc was added for `owner`: of the two filters of an interface the second finds what
-/// was added for the first.
-fn has_added(route: &mut Route, owner: &Owner, interface: u32) -> bool {
+/// Whether a daemon added the qdisc, this one or another: of several filters the last takes it away.
+fn has_added(route: &mut Route, interface: u32) -> bool {
     let says_so = |filter: &Filter| {
-        owner::named(&filter.name)
-            .is_some_and(|named| named.is(owner) && named.qdisc == Qdisc::Added)
+        owner::named(&filter.name).is_some_and(|named| named.qdisc == Qdisc::Added)
     };
     Side::BOTH
         .iter()

@@ -54,8 +54,11 @@ fn load() -> Ebpf {
     if !needs::is_at_least((5, 18)) {
         // A kernel that does not know frames in several parts refuses programs made for them.
         let name = b"xdp.frags\0";
-        let at = object.windows(name.len()).position(|window| window == name).unwrap();
-        object[at..at + name.len()].copy_from_slice(b"xdp\0\0\0\0\0\0\0");
+        for at in 0..=object.len() - name.len() {
+            if object[at..].starts_with(name) {
+                object[at..at + name.len()].copy_from_slice(b"xdp\0\0\0\0\0\0\0");
+            }
+        }
     }
     EbpfLoader::new().load(&object).unwrap()
 }
