@@ -1,5 +1,7 @@
 //! `list`: the connections of now as a table.
 
+use std::borrow::Cow;
+
 use super::{
     page::Page,
     style::{Paint, Style},
@@ -70,7 +72,7 @@ fn columns(connections: &[Connection], style: &Style) -> Vec<Column> {
         column("UNREAD", Right, 0, &unread),
         column("SENT", Right, 1, &|c| plain(words::bytes(c.bytes_sent))),
         column("RECEIVED", Right, 1, &|c| plain(words::bytes(c.bytes_received))),
-        column("WAITS FOR", Left, 2, &|c| plain(waits_for(c).to_owned())),
+        column("WAITS FOR", Left, 2, &|c| plain(waits_for(c).into_owned())),
         column("RTT", Right, 3, &|c| plain(round_trip(c))),
         column("RETRANS", Right, 3, &|c| {
             plain(c.retransmits.map_or_else(unknown, |count| words::count(count.into())))
@@ -106,8 +108,8 @@ fn unread(connection: &Connection) -> (Paint, String) {
 }
 
 /// Whose move it is.
-fn waits_for(connection: &Connection) -> &'static str {
-    match connection.state.as_str() {
+fn waits_for(connection: &Connection) -> Cow<'static, str> {
+    let move_of_whom = match connection.state.as_str() {
         "close_wait" => match &connection.recv_queue {
             Some(queue) if queue.unread_bytes > 0 => "read(), then close()",
             _ => "close()",
@@ -116,9 +118,17 @@ fn waits_for(connection: &Connection) -> &'static str {
         "syn_recv" | "new_syn_recv" => "the peer's ACK",
         "fin_wait1" | "closing" | "last_ack" => "ACK of our FIN",
         "fin_wait2" => "the peer's FIN",
-        "time_wait" => "60 s to pass",
+        "time_wait" => return time_to_pass(connection).into(),
         _ => words::UNKNOWN,
-    }
+    };
+    move_of_whom.into()
+}
+
+/// What is left of `TIME_WAIT`, which lasts for a minute (`TCP_TIMEWAIT_LEN`).
+fn time_to_pass(connection: &Connection) -> String {
+    let left = (60.0 - connection.state_age_seconds).clamp(0.0, 60.0).ceil();
+    let most = if connection.age_is_lower_bound { "at most " } else { "" };
+    format!("{most}{left:.0} s to pass")
 }
 
 fn round_trip(connection: &Connection) -> String {

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     api::{Hook, Reconciled, Status},
-    kernel::segments::Standing,
+    kernel::{plan::Degradation, segments::Standing},
 };
 
 /// A few lines: who traces what since when, what was lost, what is reduced.
@@ -27,11 +27,28 @@ pub(crate) fn status(status: &Status, style: &Style) -> String {
     }
     hooks(&mut page, status);
     segments(&mut page, &status.segments);
-    for lack in &status.degradations {
-        let text = format!("reduced: {}: {}; {}", lack.feature, lack.reason, lack.effect);
-        page.at(2).wrap(Paint::Yellow, &text, 4).newline();
-    }
+    reduced(&mut page, &status.degradations);
     page.finish()
+}
+
+/// What is reduced: each reason once, with all that it takes away.
+fn reduced(page: &mut Page<'_>, lacks: &[Degradation]) {
+    for (number, lack) in lacks.iter().enumerate() {
+        if lacks[..number].iter().any(|before| before.reason == lack.reason) {
+            continue;
+        }
+        let alike: Vec<_> = lacks.iter().filter(|other| other.reason == lack.reason).collect();
+        if let [one] = alike[..] {
+            let text = format!("reduced: {}: {}; {}", one.feature, one.reason, one.effect);
+            page.at(2).wrap(Paint::Yellow, &text, 4).newline();
+            continue;
+        }
+        page.at(2).wrap(Paint::Yellow, &format!("reduced: {}", lack.reason), 4).newline();
+        for one in alike {
+            let text = format!("{}: {}", one.feature, one.effect);
+            page.at(4).wrap(Paint::Yellow, &text, 6).newline();
+        }
+    }
 }
 
 fn head(status: &Status, style: &Style) -> Vec<(Paint, String)> {
@@ -127,12 +144,15 @@ fn hooks(page: &mut Page<'_>, status: &Status) {
     page.wrap(Paint::Plain, &format!("state changes by {backend}"), 2).newline();
     // The packet programs are told interface by interface.
     let is_packet = |hook: &Hook| matches!(hook.backend.as_str(), "xdp" | "tc");
-    let attached: Vec<_> = status
-        .hooks
-        .iter()
-        .filter(|hook| hook.attached && !is_packet(hook))
-        .map(|hook| format!("{} {}", hook.backend, hook.hook))
-        .collect();
+    let mut attached: Vec<String> = Vec::new();
+    for hook in status.hooks.iter().filter(|hook| hook.attached && !is_packet(hook)) {
+        let name = format!("{} {}", hook.backend, hook.hook);
+        // The second of a pair stands behind the first.
+        match attached.last_mut().filter(|last| **last == name) {
+            Some(last) => last.push_str(" (two programs)"),
+            None => attached.push(name),
+        }
+    }
     if !attached.is_empty() {
         let text = format!("attached: {}", attached.join(", "));
         page.at(2).wrap(Paint::Plain, &text, 4).newline();
@@ -284,6 +304,30 @@ state changes by tp_btf
   attached: tp_btf inet_sock_set_state
   reduced: owners: fexit refused[0m; accepted sockets are found through /proc";
         assert_eq!(status(&troubled, &ascii(80)), text);
+    }
+
+    #[test]
+    fn a_reason_is_said_once_and_a_pair_is_one() {
+        let mut known = well();
+        known.hooks = vec![known.hooks[0].clone(), known.hooks[0].clone()];
+        let lack = |feature: &str, reason: &str, effect: &str| Degradation {
+            feature: feature.to_owned(),
+            reason: reason.to_owned(),
+            effect: effect.to_owned(),
+        };
+        known.degradations = vec![
+            lack("connect()", "fentry: EPERM", "lost: cgroup"),
+            lack("cookies", "too old", "by address"),
+            lack("accept()", "fentry: EPERM", "lost: worker"),
+        ];
+        let told = "\
+  attached: tp_btf inet_sock_set_state (two programs)
+  reduced: fentry: EPERM
+    connect(): lost: cgroup
+    accept(): lost: worker
+  reduced: cookies: too old; by address";
+        let shown = status(&known, &plain(100));
+        assert!(shown.contains(told), "{shown}");
     }
 
     #[test]

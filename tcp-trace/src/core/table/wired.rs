@@ -332,3 +332,41 @@ fn one_connection_keeps_a_bounded_number() {
     assert!(story.len() < 80);
     assert_eq!(scene.table.segments().joined, 1_003);
 }
+
+/// Without hooks for mini-sockets, the wire tells when the peer's FIN came, and nothing else does.
+#[test]
+fn a_fin_turns_an_inferred_mini_socket_to_time_wait() {
+    let closed = |hooked: bool| {
+        let mut scene = Scene::client();
+        scene.table.set_sources(Sources { time_wait: hooked, calls: true, resets: true });
+        connected(&mut scene)
+            .state(100, S::Established, S::FinWait1)
+            .pass(101, Out, FIN | ACK, (1, 1))
+            .pass(150, In, ACK, (1, 2))
+            .state(151, S::FinWait1, S::FinWait2);
+        let mut end = scene.change(S::FinWait2, S::Close);
+        let rcv_nxt = super::scene::ITS.wrapping_add(1);
+        end.transfer = Some(crate::core::event::Transfer { rcv_nxt, ..Default::default() });
+        end.flags = Some(crate::core::event::SockFlags { dead: true, ..Default::default() });
+        scene.put(152, Body::State(end));
+        scene
+    };
+    let state = |scene: &Scene| scene.table.live.iter().next().map(|(_, known)| known.state);
+    let mut scene = closed(false);
+    assert_eq!(state(&scene), Some(S::FinWait2));
+    // One that lies ahead has to wait for what is missing, and the kernel answers it with a RST.
+    scene.pass(200, In, FIN | ACK, (9, 2));
+    assert_eq!(state(&scene), Some(S::FinWait2));
+    scene.pass(300, In, FIN | ACK, (1, 2)).pass(301, Out, ACK, (2, 2));
+    assert_eq!(state(&scene), Some(S::TimeWait));
+    assert_consistent(&scene.table);
+    scene.table.tick(Ts(90 * SECOND * 1_000));
+    assert_eq!(state(&scene), None, "a minute later it is over");
+    assert_consistent(&scene.table);
+
+    // A hook has the better word.
+    let mut scene = closed(true);
+    let before = state(&scene);
+    scene.pass(300, In, FIN | ACK, (1, 2));
+    assert_eq!(state(&scene), before);
+}

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tcp_trace_common as wire;
+
 use super::{Outcome, Table, ends::Ends, index::Names};
 use crate::core::{
     clock::Ts,
@@ -26,6 +28,7 @@ impl Table {
         let owner = self.owner_of(&key);
         if let Some(slot) = owner.filter(|slot| !self.may_be_anothers(*slot, &key, &segment)) {
             self.join(slot, segment);
+            self.fin_seen(slot, at, &segment);
         } else if is_beginning(&segment) || self.pending.has(&key) {
             let gone = self.pending.hold(key, segment, owner.is_some());
             self.statistics.segments.refused += gone.refused;
@@ -60,6 +63,23 @@ impl Table {
         if let Some(connection) = self.live.get_mut(slot) {
             connection.timeline.segment_passed(segment);
             self.statistics.segments.joined += 1;
+        }
+    }
+
+    /// Where no hook tells of mini-sockets, the peer's FIN does: it turns one in `FIN_WAIT2` to
+    /// `TIME_WAIT` if it is the very next thing (`tcp_timewait_state_process()`).
+    fn fin_seen(&mut self, slot: usize, at: Ts, segment: &Passed) {
+        let waits = |known: &Connection| {
+            let next = known.transfer.map(|transfer| transfer.rcv_nxt.wrapping_add(1));
+            !known.is_full()
+                && known.mini_substate() == Some(TcpState::FinWait2)
+                && next == Some(segment.header.sequence_end())
+        };
+        let is_fin = segment.travel == Travel::In && segment.header.flags.has(wire::TCP_FIN);
+        if is_fin && !self.sources.time_wait && self.holds(slot, waits) {
+            self.change_mini(slot, at, TcpState::TimeWait);
+            self.watch(slot);
+            self.touch(slot, at);
         }
     }
 
