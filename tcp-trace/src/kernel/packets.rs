@@ -5,7 +5,7 @@ use std::{borrow::Cow, time::Duration};
 use aya::{
     Ebpf, EbpfLoader, TestRun as _, TestRunOptions,
     maps::{MapData, PerCpuArray},
-    programs::{Program, xdp::XdpMode},
+    programs::{Program, TcAttachType, tc, xdp::XdpMode},
 };
 use tcp_trace_common::{OUTPUT_ERROR_SLOTS, SEGMENT_SLOTS, SegmentRecord, Settings};
 use zerocopy::{FromBytes as _, IntoBytes as _};
@@ -119,17 +119,26 @@ impl Trial {
         self.frags
     }
 
-    /// Attaches `program`, if it is an XDP program, to `lo` of the calling thread's namespace, which
-    /// must be down. Before 6.2 the kernel patches its own code around each run of one that is
-    /// attached nowhere, which takes a thousand times as long as the run.
+    /// Attaches `program` to `lo` of the calling thread's namespace, which must be its own.
+    ///
+    /// An XDP program is then also tried faster: before 6.2 the kernel patches its own code around
+    /// each run of one that is attached nowhere, which takes a thousand times as long as the run.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn hold(&mut self, program: &str) -> Result<(), String> {
-        if let Some(Program::Xdp(program)) = self.ebpf.program_mut(program) {
-            program.attach("lo", XdpMode::Skb).map_err(|error| chain(&error))?;
-        }
-        Ok(())
+    pub fn attach(&mut self, program: &str) -> Result<(), String> {
+        let way =
+            if program.contains("out") { TcAttachType::Egress } else { TcAttachType::Ingress };
+        let attached = match self.ebpf.program_mut(program) {
+            Some(Program::Xdp(program)) => program.attach("lo", XdpMode::Skb).map(drop),
+            Some(Program::SchedClassifier(program)) => {
+                // Before 6.6 TC needs a place to attach to.
+                let _ = tc::qdisc_add_clsact("lo");
+                program.attach("lo", way).map(drop)
+            }
+            _ => return Err(format!("there is no packet program {program}")),
+        };
+        attached.map_err(|error| format!("{program}: {}", chain(&error)))
     }
 
     /// Runs `program` on `frame`, again and again.

@@ -87,7 +87,7 @@ fn goes(trial: &mut Trial, steps: &[(&str, Vec<u8>, usize)]) {
 }
 
 #[test]
-#[ignore = "needs root: run `cargo xtask test`"]
+#[ignore = "needs root"]
 fn the_ack_that_ends_a_handshake_is_told_once() {
     let mut trial = Trial::load(Settings::DEFAULT).unwrap();
     for is_v6 in [false, true] {
@@ -120,7 +120,7 @@ fn the_ack_that_ends_a_handshake_is_told_once() {
 }
 
 #[test]
-#[ignore = "needs root: run `cargo xtask test`"]
+#[ignore = "needs root"]
 fn the_ack_of_each_fin_is_told_once() {
     let mut trial = Trial::load(Settings::DEFAULT).unwrap();
     for is_v6 in [false, true] {
@@ -159,7 +159,7 @@ fn the_ack_of_each_fin_is_told_once() {
 }
 
 #[test]
-#[ignore = "needs root: run `cargo xtask test`"]
+#[ignore = "needs root"]
 fn on_loopback_an_ack_is_told_as_it_goes_and_as_it_comes() {
     let mut trial = Trial::load(Settings::DEFAULT).unwrap();
     for arriving in [XDP, IN] {
@@ -182,7 +182,7 @@ fn on_loopback_an_ack_is_told_as_it_goes_and_as_it_comes() {
 }
 
 #[test]
-#[ignore = "needs root: run `cargo xtask test`"]
+#[ignore = "needs root"]
 fn waits_that_others_take_the_place_of_are_counted() {
     const FLOWS: u16 = 30_000;
     let mut trial = Trial::load(Settings::DEFAULT).unwrap();
@@ -203,7 +203,7 @@ fn waits_that_others_take_the_place_of_are_counted() {
 }
 
 #[test]
-#[ignore = "needs root: run `cargo xtask test`"]
+#[ignore = "needs root"]
 fn reports_are_folded_beyond_the_budget_and_counted_all_the_same() {
     const COST: Duration = Duration::from_millis(200);
     const BURST: u64 = 5;
@@ -258,7 +258,7 @@ fn reports_are_folded_beyond_the_budget_and_counted_all_the_same() {
 }
 
 #[test]
-#[ignore = "needs root: run `cargo xtask test`"]
+#[ignore = "needs root"]
 fn outputs_that_find_no_room_are_counted() {
     let mut trial = Trial::load(Settings::DEFAULT).unwrap();
     let syn = Flow { is_v6: true, port: 9 }.there(TCP_SYN, 1, 0, 0);

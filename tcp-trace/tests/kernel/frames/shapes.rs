@@ -1,6 +1,9 @@
 //! Frames of every shape, whole and broken, by chance that can be repeated.
 
-use tcp_trace_common::{TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
+use tcp_trace_common::{
+    TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN,
+    frame::{Link, parse_slice},
+};
 
 use super::build::{Built, Network};
 use crate::storm::random::Random;
@@ -53,6 +56,18 @@ pub(crate) fn least_linear(frame: &[u8]) -> usize {
         [0x08, 0x00] => 34,
         [0x86, 0xdd] => 54,
         _ => 14,
+    }
+}
+
+/// A SYN longer than a page, with headers of any shape.
+pub(crate) fn long_syn(random: &mut Random) -> Vec<u8> {
+    loop {
+        let shape =
+            Built { flags: TCP_SYN, payload: 5000, is_endless: false, ..valid(random, true) };
+        let (bytes, _) = shape.bytes();
+        if parse_slice(&bytes, Link::Ethernet).is_ok() {
+            return bytes;
+        }
     }
 }
 
