@@ -70,17 +70,11 @@ fn rung(step: &Step) -> Option<String> {
     let wire = step.wire.as_ref()?;
     let flags: Vec<_> = wire.flags.split(',').filter(|flag| *flag != "PSH").collect();
     let number = |known: Option<u32>| known.map_or_else(|| "?".to_owned(), |n| n.to_string());
-    let mut rung = format!("{} {} {}", wire.dir, flags.join(","), number(wire.seq_relative));
-    if flags.contains(&"ACK") {
-        rung += &format!("/{}", number(wire.ack_relative));
-    }
-    if wire.len > 0 {
-        rung += &format!(" +{}", wire.len);
-    }
-    if wire.retransmit {
-        rung += " again";
-    }
-    Some(rung)
+    let ack = flags.contains(&"ACK").then(|| format!("/{}", number(wire.ack_relative)));
+    let data = (wire.len > 0).then(|| format!(" +{}", wire.len));
+    let again = wire.retransmit.then(|| " again".to_owned());
+    let rest = [ack, data, again].into_iter().flatten().collect::<String>();
+    Some(format!("{} {} {}{rest}", wire.dir, flags.join(","), number(wire.seq_relative)))
 }
 
 /// Waits until the latest connection between `ends` has these rungs and no other, and gives it.

@@ -89,7 +89,7 @@ impl Capture {
         ];
         let mut tshark = Command::new("tshark");
         tshark.arg("-r").arg(&self.file).args(["-Y", "tcp", "-T", "fields"]);
-        fields.iter().for_each(|field| drop(tshark.args(["-e", field])));
+        tshark.args(fields.iter().flat_map(|field| ["-e", field]));
         // A file that is being written may be cut: tshark says so, and tells what comes before.
         let output = tshark.output().expect("tshark runs");
         let text = String::from_utf8(output.stdout).unwrap();
@@ -223,8 +223,12 @@ fn both(
 #[track_caller]
 fn same(what: &str, told: &[Seen], captured: &[Seen]) {
     let mut balance: BTreeMap<Seen, i32> = BTreeMap::new();
-    told.iter().for_each(|segment| *balance.entry(*segment).or_default() += 1);
-    captured.iter().for_each(|segment| *balance.entry(*segment).or_default() -= 1);
+    for segment in told {
+        *balance.entry(*segment).or_default() += 1;
+    }
+    for segment in captured {
+        *balance.entry(*segment).or_default() -= 1;
+    }
     balance.retain(|_, count| *count != 0);
     assert!(balance.is_empty(), "{what}: recorded too often (+) or not (-): {balance:#?}");
     assert!(!told.is_empty(), "{what}");

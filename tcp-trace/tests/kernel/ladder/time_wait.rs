@@ -18,7 +18,7 @@ const FIRST: &str = "established>fin_wait1 | out FIN,ACK 1/1 | in ACK 1/2 | fin_
 const FOLLOWED: &str = "in FIN,ACK 1/2 | out ACK 2/2";
 
 /// A socket of the client's that shares its port with mini-sockets.
-fn bound<'a>(near: &'a Near, port: u16) -> Sock<'a> {
+fn bound(near: &Near, port: u16) -> Sock<'_> {
     let mut local = crate::sock::loopback(near.v4);
     local.set_port(port);
     let sock = near.client.socket(local);
