@@ -28,9 +28,9 @@ pub struct Settings {
     /// Inode of the network namespace that the packet hooks are in; 0: not known.
     pub segment_netns: u32,
     /// Nanoseconds that one report of a segment costs, of those that pass on each CPU; 0: any number
-    /// may be reported.
+    /// may be reported. What opens a connection and what follows are paid for apart.
     pub segment_cost_ns: u32,
-    /// Reports of segments that may come at once on each CPU.
+    /// Reports of segments that may come at once on each CPU, of either kind.
     pub segment_burst: u32,
     /// 1 where XDP programs are loaded for frames in several parts (5.18).
     pub xdp_frags: u32,

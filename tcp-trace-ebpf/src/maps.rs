@@ -31,9 +31,10 @@ pub(crate) static SEGMENTS: PerCpuArray<[u64; SEGMENT_SLOTS]> = PerCpuArray::wit
 #[map]
 pub(crate) static AWAITED: Array<u64> = Array::with_max_entries(AWAITED_SLOTS, 0);
 
-/// Up to when this CPU's time for reports of segments is spent; see [`crate::budget`].
+/// Up to when this CPU's time for reports of segments is spent, of those that open a connection and
+/// of all others; see [`crate::budget`].
 #[map]
-pub(crate) static BUDGET: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static BUDGET: PerCpuArray<u64> = PerCpuArray::with_max_entries(2, 0);
 
 /// Headers copied out of a buffer; see [`crate::packet::Copied`].
 #[map]

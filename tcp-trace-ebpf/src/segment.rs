@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use tcp_trace_common::{
     KIND_SEGMENT, SEGMENT_ACK, SEGMENT_FATE_COUNT, SEGMENT_FIN, SEGMENT_FOLDED, SEGMENT_FORGOTTEN,
     SEGMENT_HOOK_TC_OUT, SEGMENT_OTHER, SEGMENT_RECORD_LEN, SEGMENT_SYN_ACK, SegmentRecord,
-    TCP_ACK, VALID_NETNS,
+    TCP_ACK, TCP_SYN, VALID_NETNS,
     frame::{Headers, Skip, View, fate_of},
 };
 
@@ -67,7 +67,7 @@ pub(crate) fn see<V: View>(sight: &Sight, frame: Result<Headers<V>, Skip>) {
     }
     // SAFETY: a clock is read.
     let now_ns = unsafe { bpf_ktime_get_ns() };
-    if budget::spend(now_ns) {
+    if budget::spend(now_ns, flags & TCP_SYN != 0) {
         report(sight, &headers, now_ns);
     } else {
         counters.raise(SEGMENT_FOLDED + sight.hook as usize);
