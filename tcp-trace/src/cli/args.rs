@@ -86,6 +86,9 @@ pub(crate) enum Command {
     Record(Record),
     /// Watch, list and show from a recording or a packet capture; needs no root
     Replay(Replay),
+    /// Run the packet programs on frames that nobody sends, and say how long each takes (root)
+    #[command(hide = true)]
+    PacketCosts(PacketCosts),
 }
 
 /// How to trace. A daemon's own settings hold where one is asked.
@@ -403,6 +406,17 @@ pub(crate) enum ReplayCommand {
     Show(One),
     /// Say how the tracer stood
     Status(Status),
+}
+
+/// `packet-costs`.
+#[derive(Debug, Args)]
+pub(crate) struct PacketCosts {
+    /// Frames in each run
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) repeat: u32,
+    /// Runs of each program on each frame
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) runs: u32,
 }
 
 #[cfg(test)]
