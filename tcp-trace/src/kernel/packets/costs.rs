@@ -1,12 +1,13 @@
 //! What the packet programs cost: each is run again and again on one frame, by the kernel's own trial
 //! of programs.
 
-use std::{fs, net::Ipv6Addr, time::Duration};
+use std::{fs, net::Ipv6Addr, os::fd::AsFd as _, time::Duration};
 
+use aya_obj::generated::bpf_prog_type;
 use serde::Serialize;
 use tcp_trace_common::{Settings, TCP_ACK, TCP_SYN};
 
-use super::{PROGRAMS, Trial};
+use super::{super::sys, PROGRAMS, Trial};
 
 /// `PSH`, which every last segment of a write has.
 const TCP_PSH: u8 = 8;
@@ -136,7 +137,7 @@ pub fn measure(repeat: u32, runs: u32) -> Result<Vec<Cost>, String> {
     // A budget that is asked each time, and never spent.
     let settings =
         Settings { segment_cost_ns: 1, segment_burst: 1_000_000_000, ..Settings::DEFAULT };
-    let mut costs = Vec::new();
+    let mut costs = empty(repeat, runs)?;
     for program in PROGRAMS {
         let mut trial = Trial::load(settings)?;
         trial.hold(program)?;
@@ -152,6 +153,25 @@ pub fn measure(repeat: u32, runs: u32) -> Result<Vec<Cost>, String> {
         }
     }
     Ok(costs)
+}
+
+/// Programs that do nothing: what the kernel's loop takes by itself.
+fn empty(repeat: u32, runs: u32) -> Result<Vec<Cost>, String> {
+    let (frame, ip) = (Frame::Data, IpVersion::V4);
+    let bytes = frame.bytes(ip, true);
+    let kinds = [
+        ("empty_xdp", bpf_prog_type::BPF_PROG_TYPE_XDP, 2),
+        ("empty_tc", bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS, -1),
+    ];
+    let cost = |(program, kind, answer)| {
+        let loaded = sys::bpf_empty_program(kind, answer)?;
+        let run = || sys::bpf_trial(loaded.as_fd(), &bytes, repeat).map(u64::from);
+        run()?;
+        let ns = (0..runs).map(|_| run()).collect::<Result<_, _>>()?;
+        Ok(Cost { program, frame, ip, ns })
+    };
+    let costs: std::io::Result<_> = kinds.into_iter().map(cost).collect();
+    costs.map_err(|error| format!("running a program that does nothing failed: {error}"))
 }
 
 /// Nanoseconds per frame.

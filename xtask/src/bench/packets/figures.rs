@@ -70,7 +70,7 @@ pub(super) struct Kept {
     /// In a second.
     pub(super) rate: Spread,
     /// Against nothing.
-    pub(super) kept: Spread,
+    pub(super) share: Spread,
     /// Where segments are hooked, if they are.
     pub(super) hooks: Option<String>,
     /// Records that were lost in all rounds.
@@ -87,7 +87,7 @@ impl Load {
             Some(Kept {
                 looks_at: name.to_owned(),
                 rate: verdict.rate,
-                kept: verdict.kept,
+                share: verdict.kept,
                 hooks,
                 lost: verdict.events.map_or(0, |events| events.lost),
             })
@@ -124,8 +124,8 @@ mod tests {
         };
         let load = Load::of(Kind::Stream, "lo", vec![round.clone(), round]).unwrap();
         let [states, segments] = &*load.kept else { panic!("{load:?}") };
-        assert_eq!((&*states.looks_at, states.kept.median, &states.hooks), (STATES, 0.99, &None));
-        assert_eq!((&*segments.looks_at, segments.kept.median), (SEGMENTS, 0.95));
+        assert_eq!((&*states.looks_at, states.share.median, &states.hooks), (STATES, 0.99, &None));
+        assert_eq!((&*segments.looks_at, segments.share.median), (SEGMENTS, 0.95));
         assert_eq!(segments.hooks.as_deref(), Some("tcx in, tcx out"));
         assert_eq!(segments.lost, 4);
         assert!(load.notes.is_empty());
