@@ -88,7 +88,7 @@ pub(crate) enum Command {
     Replay(Replay),
     /// Run the packet programs on frames that nobody sends, and say how long each takes (root)
     #[command(hide = true)]
-    PacketCosts(PacketCosts),
+    PacketCosts(super::packet_costs::PacketCosts),
 }
 
 /// How to trace. A daemon's own settings hold where one is asked.
@@ -406,17 +406,6 @@ pub(crate) enum ReplayCommand {
     Show(One),
     /// Say how the tracer stood
     Status(Status),
-}
-
-/// `packet-costs`.
-#[derive(Debug, Args)]
-pub(crate) struct PacketCosts {
-    /// Frames in each run
-    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) repeat: u32,
-    /// Runs of each program on each frame
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) runs: u32,
 }
 
 #[cfg(test)]

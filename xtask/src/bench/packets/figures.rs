@@ -119,7 +119,7 @@ mod tests {
             events: Some(Events { seen: 1, lost: 2 }),
         };
         let round = Round {
-            nothing: [90.0, 110.0],
+            nothing: [95.0, 105.0],
             runs: vec![run(SEGMENTS, 95.0, Some("tcx in, tcx out")), run(STATES, 99.0, None)],
         };
         let load = Load::of(Kind::Stream, "lo", vec![round.clone(), round]).unwrap();
