@@ -10,6 +10,7 @@ mod doctor;
 mod exit;
 mod list;
 mod logging;
+mod packet_costs;
 mod print;
 mod record;
 mod replay;
@@ -69,6 +70,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Doctor(args) => doctor::run(&context, &args),
             Command::Record(args) => record::run(&context, &args).await,
             Command::Replay(args) => replay::run(&context, &args).await,
+            Command::PacketCosts(args) => packet_costs::run(&args),
         }
     })
 }

@@ -3,8 +3,9 @@
 //! | module | has |
 //! |---|---|
 //! | `cps` | the command: connections per second, with and without each tracer |
+//! | `packets` | the command: what looking at segments costs, per packet, stream and connection |
 //! | `load` | the connections, made by a process of their own |
-//! | `namespace`, `placement` | its network, and its CPUs |
+//! | `placement` | its CPUs |
 //! | `rival` | tcpstates and tcplife of libbpf-tools |
 //! | `tracer` | everything that can run beside the load |
 //! | `rounds` | who runs when |
@@ -15,7 +16,7 @@
 mod cps;
 pub(crate) mod load;
 mod machine;
-mod namespace;
+pub(crate) mod packets;
 mod placement;
 mod rival;
 mod rounds;
@@ -24,21 +25,38 @@ mod table;
 mod tracer;
 mod unrest;
 
-use std::process::ExitCode;
+use std::{env, os::unix::process::CommandExt as _, path::Path, process::ExitCode};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Subcommand;
+
+use crate::privilege;
 
 /// What to measure.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// New connections per second on loopback: with nothing, tcp-trace, tcpstates and tcplife.
     Cps(cps::Args),
+    /// What looking at segments costs: a packet, a stream, a connection.
+    Packets(packets::Args),
 }
 
 /// Measures it.
 pub(crate) fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Cps(args) => cps::run(args),
+        Command::Packets(args) => packets::run(args),
     }
+}
+
+/// Starts over with sudo, and with what has been built, if anything has.
+fn become_root(built: Option<&Path>) -> Result<()> {
+    let this = env::current_exe().context("cannot tell where this program is")?;
+    let mut command = privilege::as_root(&this, &[])?;
+    command.args(env::args_os().skip(1));
+    if let Some(program) = built {
+        command.arg("--program").arg(program);
+    }
+    let error = command.exec();
+    Err(error).with_context(|| format!("cannot start {}", crate::tool::words(&command)))
 }

@@ -1,5 +1,5 @@
 //! A `tcp-trace serve` of one's own: all defaults, but a socket and a port that are in nobody's way,
-//! and no packet program on the host's interfaces, which are not its own.
+//! and packet programs only where they are asked for: the host's interfaces are not its own.
 
 use std::{
     env,
@@ -11,11 +11,13 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use rustix::process::Signal;
+use serde::Deserialize;
 use tempfile::TempDir;
 
 use crate::{
     child::{Running, poll},
     http,
+    namespace::Network,
 };
 
 /// Time until it traces.
@@ -23,6 +25,99 @@ const START: Duration = Duration::from_secs(30);
 /// Time until it has ended.
 const END: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// How a daemon is to run.
+#[derive(Clone, Debug)]
+pub(crate) struct Serve {
+    program: PathBuf,
+    network: Option<Network>,
+    interface: Option<&'static str>,
+}
+
+impl Serve {
+    /// This program, which looks at state changes alone.
+    pub(crate) fn states(program: &Path) -> Self {
+        Self { program: program.to_owned(), network: None, interface: None }
+    }
+
+    /// The same within `network`.
+    pub(crate) fn within(self, network: &Network) -> Self {
+        Self { network: Some(network.clone()), ..self }
+    }
+
+    /// The same, and at the segments of an interface of its network, which must be one's own.
+    pub(crate) fn and_segments(self, interface: &'static str) -> Self {
+        Self { interface: Some(interface), ..self }
+    }
+
+    fn command(&self, directory: &Path, log: File) -> Result<Command> {
+        // What the user has set for a daemon of his own must not reach this one.
+        let settings = directory.join("settings.toml");
+        fs::write(&settings, "").context("cannot write the daemon's settings")?;
+        let mut command = Command::new(&self.program);
+        for (name, _) in env::vars_os() {
+            if name.to_string_lossy().starts_with("TCP_TRACE_") {
+                command.env_remove(name);
+            }
+        }
+        command
+            .args(["serve", "--web.listen-address", "127.0.0.1:0", "--socket"])
+            .arg(directory.join("socket"))
+            .arg("--config")
+            .arg(settings)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        match (self.interface, &self.network) {
+            (Some(interface), Some(_)) => {
+                command.args(["--segments", "on", "--interface", interface])
+            }
+            _ => command.args(["--segments", "off"]),
+        };
+        if let Some(network) = &self.network {
+            network.hold(&mut command);
+        }
+        Ok(command)
+    }
+}
+
+/// What `status` says of the packet programs.
+#[derive(Deserialize)]
+struct Status {
+    segments: Segments,
+}
+
+#[derive(Deserialize)]
+struct Segments {
+    on: bool,
+    refused: bool,
+    reason: Option<String>,
+    interfaces: Vec<Interface>,
+}
+
+#[derive(Deserialize)]
+struct Interface {
+    ingress: Option<String>,
+    egress: Option<String>,
+    refusals: Vec<String>,
+}
+
+impl Segments {
+    /// Both hooks of the one interface, or nothing yet.
+    fn hooks(&self) -> Option<String> {
+        let [Interface { ingress: Some(ingress), egress: Some(egress), .. }] = &*self.interfaces
+        else {
+            return None;
+        };
+        Some(format!("{ingress} in, {egress} out"))
+    }
+
+    fn obstacles(&self) -> String {
+        let refusals = self.interfaces.iter().flat_map(|interface| &interface.refusals);
+        let obstacles: Vec<_> = self.reason.iter().chain(refusals).map(String::as_str).collect();
+        obstacles.join("; ")
+    }
+}
 
 /// A running daemon that traces; dropping this ends it.
 #[derive(Debug)]
@@ -33,14 +128,14 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     /// Starts it, and waits until it traces.
-    pub(crate) fn start(program: &Path) -> Result<Self> {
+    pub(crate) fn start(serve: &Serve) -> Result<Self> {
         let directory = tempfile::Builder::new()
             .prefix("tcp-trace-")
             .tempdir()
             .context("cannot make a directory for the daemon's socket")?;
         let log = File::create(directory.path().join("log"))
             .context("cannot make a file for the daemon's log")?;
-        let running = Running::start(serve(program, directory.path(), log)?)?;
+        let running = Running::start(serve.command(directory.path(), log)?)?;
         let mut daemon = Self { running, directory };
         daemon.wait_until_ready().with_context(|| daemon.log())?;
         Ok(daemon)
@@ -49,6 +144,22 @@ impl Daemon {
     /// The body of the answer to `GET path`.
     pub(crate) fn get(&self, path: &str) -> Result<String> {
         http::get(&self.socket(), path)
+    }
+
+    /// How segments are looked at, once they are, if they are to be.
+    pub(crate) fn segment_hooks(&self) -> Result<Option<String>> {
+        let mut obstacles = String::new();
+        let hooks = poll(START, PAUSE, || {
+            let status = self.get("/api/v1/status")?;
+            let Status { segments } =
+                serde_json::from_str(&status).context("the daemon's status is not as expected")?;
+            obstacles = segments.obstacles();
+            if segments.refused {
+                bail!("the host refuses packet programs: {obstacles}");
+            }
+            Ok(if segments.on { segments.hooks().map(Some) } else { Some(None) })
+        })?;
+        hooks.with_context(|| format!("the packet programs are not all attached: {obstacles}"))
     }
 
     /// Ends it; an error unless it ends well.
@@ -85,23 +196,38 @@ impl Daemon {
     }
 }
 
-fn serve(program: &Path, directory: &Path, log: File) -> Result<Command> {
-    // What the user has set for a daemon of his own must not reach this one.
-    let settings = directory.join("settings.toml");
-    fs::write(&settings, "").context("cannot write the daemon's settings")?;
-    let mut command = Command::new(program);
-    for (name, _) in env::vars_os() {
-        if name.to_string_lossy().starts_with("TCP_TRACE_") {
-            command.env_remove(name);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segments(json: &str) -> Segments {
+        serde_json::from_str::<Status>(json).unwrap().segments
+    }
+
+    #[test]
+    fn hooks_are_told_when_both_are_there() {
+        let both = segments(
+            r#"{"segments":{"on":true,"refused":false,"reason":null,"interfaces":[
+                {"name":"lo","ingress":"xdp_generic","egress":"tcx","why":"","refusals":[]}]}}"#,
+        );
+        assert_eq!(both.hooks().unwrap(), "xdp_generic in, tcx out");
+        let one = segments(
+            r#"{"segments":{"on":true,"refused":false,"reason":null,"interfaces":[
+                {"name":"lo","ingress":"tcx","egress":null,"refusals":["no room","no hope"]}]}}"#,
+        );
+        assert_eq!(one.hooks(), None);
+        assert_eq!(one.obstacles(), "no room; no hope");
+    }
+
+    #[test]
+    fn no_packet_program_without_a_network_of_ones_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = || File::create(directory.path().join("log")).unwrap();
+        let serve = Serve::states(Path::new("/bin/true"));
+        for serve in [serve.clone(), serve.and_segments("lo")] {
+            let command = serve.command(directory.path(), log()).unwrap();
+            let words: Vec<_> = command.get_args().collect();
+            assert!(words.windows(2).any(|pair| pair == ["--segments", "off"]), "{words:?}");
         }
     }
-    command
-        .args(["serve", "--segments", "off", "--web.listen-address", "127.0.0.1:0", "--socket"])
-        .arg(directory.join("socket"))
-        .arg("--config")
-        .arg(settings)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log);
-    Ok(command)
 }

@@ -11,6 +11,7 @@
 //! | `privilege` | whether this is root, and whether sudo can make it so |
 //! | `child` | programs that are ended whatever happens |
 //! | `daemon`, `http` | a `tcp-trace serve` of one's own, and questions to it |
+//! | `namespace` | namespaces of one's own |
 //! | `house` | tests of the source tree itself |
 
 mod bench;
@@ -22,6 +23,7 @@ mod daemon;
 #[cfg(test)]
 mod house;
 mod http;
+mod namespace;
 mod privilege;
 mod run;
 mod test;

@@ -37,6 +37,10 @@ pub(crate) const SUDO: Tool = Tool { name: "sudo", install: "apt-get install sud
 /// Traces state changes; a yardstick.
 pub(crate) const TCPSTATES: Tool =
     Tool { name: "tcpstates", install: "apt-get install libbpf-tools" };
+/// Makes streams, and measures them.
+pub(crate) const IPERF3: Tool = Tool { name: "iperf3", install: "apt-get install iperf3" };
+/// Makes interfaces.
+pub(crate) const IP: Tool = Tool { name: "ip", install: "apt-get install iproute2" };
 /// Traces lives of connections; a yardstick.
 pub(crate) const TCPLIFE: Tool = Tool { name: "tcplife", install: "apt-get install libbpf-tools" };
 

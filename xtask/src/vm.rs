@@ -7,9 +7,11 @@
 //! | `packages`, `archive`, `unpack` | a line's newest kernel: chosen, fetched, unpacked |
 //! | `modules`, `programs`, `cpio`, `initramfs` | what a guest boots into; `init.sh` is its first process |
 //! | `boot`, `console` | a guest, and what it says |
+//! | `bench` | what is measured in guests in place of tests |
 //! | `verdict`, `matrix`, `table` | what that comes to, for one guest and for all |
 
 mod archive;
+mod bench;
 mod boot;
 mod console;
 mod cpio;
@@ -64,6 +66,9 @@ pub(crate) struct Args {
     /// Give a shell in the guest in place of tests; `exit` ends it
     #[arg(long, conflicts_with_all = ["test", "backend", "json"])]
     shell: bool,
+    /// Measure in the guests, one after the other, in place of tests
+    #[arg(long, value_name = "WHAT", conflicts_with_all = ["test", "backend", "shell", "jobs"])]
+    bench: Option<bench::What>,
     /// Look for newer kernels, too, where some are here already
     #[arg(long)]
     refresh: bool,
@@ -99,13 +104,17 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     // One waits for the network, the other for the compiler.
     let (programs, kernels) = thread::scope(|scope| {
         let kernels = scope.spawn(|| fetch(&cache, &lines, args.refresh));
-        (Programs::build(&checkout, &cache), kernels.join())
+        let build = if args.bench.is_some() { Programs::build_for_bench } else { Programs::build };
+        (build(&checkout, &cache), kernels.join())
     });
     let programs = programs?;
     let Ok(mut kernels) = kernels else { bail!("fetching kernels broke down") };
     if args.shell {
         let Some((_, kernel)) = kernels.pop() else { bail!("there is no kernel") };
         return shell(&machine, &cache, &kernel?, &programs);
+    }
+    if let Some(bench::What::Packets) = args.bench {
+        return bench::run(&machine, &cache, kernels, &programs, args.json.as_deref());
     }
     let runs = runs(&args.backend, &args.test);
     let setting = Setting { machine: &machine, cache: &cache, programs: &programs, runs: &runs };

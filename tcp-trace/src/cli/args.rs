@@ -86,6 +86,9 @@ pub(crate) enum Command {
     Record(Record),
     /// Watch, list and show from a recording or a packet capture; needs no root
     Replay(Replay),
+    /// Run the packet programs on frames that nobody sends, and say how long each takes (root)
+    #[command(hide = true)]
+    PacketCosts(super::packet_costs::PacketCosts),
 }
 
 /// How to trace. A daemon's own settings hold where one is asked.

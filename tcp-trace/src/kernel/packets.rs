@@ -1,5 +1,7 @@
 //! The packet programs as they are in the object, and their trial on frames that nobody sends.
 
+pub mod costs;
+
 use std::{borrow::Cow, time::Duration};
 
 use aya::{

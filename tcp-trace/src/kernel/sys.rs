@@ -9,8 +9,8 @@ use std::{
 
 use aya_obj::generated::{
     BPF_F_BEFORE, XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE, bpf_attach_type, bpf_attr, bpf_cmd,
-    bpf_link_info, bpf_prog_info, perf_event_attr, perf_event_mmap_page, perf_event_sample_format,
-    perf_sw_ids, perf_type_id,
+    bpf_link_info, bpf_prog_info, bpf_prog_type, perf_event_attr, perf_event_mmap_page,
+    perf_event_sample_format, perf_sw_ids, perf_type_id,
 };
 
 /// `PERF_FLAG_FD_CLOEXEC` of `perf_event_open(2)`.
@@ -147,6 +147,33 @@ pub(crate) fn bpf_link_create(
     attr.link_create.attach_type = kind as u32;
     attr.link_create.flags = flags;
     bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr).and_then(owned)
+}
+
+/// Loads a program that does nothing but say `answer`.
+pub(crate) fn bpf_empty_program(kind: bpf_prog_type, answer: i32) -> io::Result<OwnedFd> {
+    // `r0 = answer; exit`
+    let answer = u64::from(answer.cast_unsigned()) << 32;
+    let instructions = [0xb7 | answer, 0x95];
+    // SAFETY: the union is plain integers, for which all-zero is a value.
+    let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+    attr.__bindgen_anon_3.prog_type = kind as u32;
+    attr.__bindgen_anon_3.insn_cnt = 2;
+    attr.__bindgen_anon_3.insns = instructions.as_ptr().addr() as u64;
+    attr.__bindgen_anon_3.license = c"GPL".as_ptr().addr() as u64;
+    bpf(bpf_cmd::BPF_PROG_LOAD, &mut attr).and_then(owned)
+}
+
+/// Nanoseconds that a run of `program` on `frame` takes, on average over `repeat` runs.
+pub(crate) fn bpf_trial(program: BorrowedFd<'_>, frame: &[u8], repeat: u32) -> io::Result<u32> {
+    // SAFETY: the union is plain integers, for which all-zero is a value.
+    let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+    attr.test.prog_fd = program.as_raw_fd().cast_unsigned();
+    attr.test.data_in = frame.as_ptr().addr() as u64;
+    attr.test.data_size_in = frame.len().try_into().map_err(io::Error::other)?;
+    attr.test.repeat = repeat;
+    bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attr)?;
+    // SAFETY: the kernel has filled in this very member.
+    Ok(unsafe { attr.test.duration })
 }
 
 /// How often a kprobe's link was passed over, its breakpoint being at work already, or for want of

@@ -1,8 +1,7 @@
 //! `cargo xtask bench cps`: new connections per second, with and without each tracer.
 
 use std::{
-    env, fs,
-    os::unix::process::CommandExt as _,
+    fs,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -11,9 +10,8 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
 use super::{
-    load::{Close, Load},
+    load::{self, Close, Load},
     machine::Machine,
-    namespace,
     placement::Placement,
     rounds::{self, Round},
     table::{self, Line},
@@ -23,7 +21,8 @@ use super::{
 use crate::{
     cargo::{Profile, build},
     checkout::Checkout,
-    privilege,
+    daemon::Serve,
+    namespace, privilege,
 };
 
 /// How to measure it.
@@ -63,13 +62,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         None => build(&Checkout::find()?, Profile::Release)?,
     };
     if !privilege::is_root() {
-        become_root(args, &program)?;
+        super::become_root(args.program.is_none().then_some(&*program))?;
     }
     // Without it the rivals say themselves what is missing.
     if let Err(error) = namespace::provide_tracefs() {
         eprintln!("note: {error:#}");
     }
-    let tracers = Tracer::all(&program);
+    let tracers = Tracer::all(Serve::states(&program));
     let obstacles: Vec<_> = tracers.iter().map(Tracer::obstacle).collect();
     let ready: Vec<_> = tracers
         .iter()
@@ -117,11 +116,12 @@ fn lines(rounds: &[Round], tracers: &[Tracer], obstacles: &[Option<String>]) -> 
 
 fn measure(args: &Args, placement: Placement, tracers: &[&Tracer]) -> Result<Vec<Round>> {
     let load = args.load(placement);
+    let load = || load::measure(load, None);
     // The first run on a machine at rest is not like those after it.
-    rounds::alone(load)?;
+    rounds::alone(&load)?;
     let mut done = Vec::new();
     for number in 0..args.rounds {
-        let round = rounds::run(load, tracers, number.try_into()?)?;
+        let round = rounds::run(&load, tracers, number.try_into()?)?;
         let runs: Vec<_> =
             round.runs.iter().map(|run| format!("{} {:.0}", run.tracer, run.rate)).collect();
         println!(
@@ -139,7 +139,7 @@ fn measure(args: &Args, placement: Placement, tracers: &[&Tracer]) -> Result<Vec
 
 impl Args {
     fn load(&self, placement: Placement) -> Load {
-        Load { count: self.count, close: self.close, placement }
+        Load { count: self.count, close: self.close, placement, here: false }
     }
 }
 
@@ -181,16 +181,4 @@ fn as_json(args: &Args, placement: Placement, rounds: &[Round], lines: &[Line]) 
 fn write(path: &Path, figures: &Value) -> Result<()> {
     let text = serde_json::to_string_pretty(figures).context("cannot write the figures as JSON")?;
     fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// Starts over with sudo and what has been built.
-fn become_root(args: &Args, program: &Path) -> Result<()> {
-    let this = env::current_exe().context("cannot tell where this program is")?;
-    let mut command = privilege::as_root(&this, &[])?;
-    command.args(env::args_os().skip(1));
-    if args.program.is_none() {
-        command.arg("--program").arg(program);
-    }
-    let error = command.exec();
-    Err(error).with_context(|| format!("cannot start {}", crate::tool::words(&command)))
 }

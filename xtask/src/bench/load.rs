@@ -17,11 +17,11 @@ use clap::ValueEnum;
 use rustix::net::sockopt::set_socket_linger;
 use serde::Serialize;
 
-use super::{
-    namespace,
-    placement::{End, Placement},
+use super::placement::{End, Placement};
+use crate::{
+    child::Running,
+    namespace::{self, Network},
 };
-use crate::child::Running;
 
 /// How the client closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
@@ -44,18 +44,25 @@ pub(crate) struct Load {
     /// Where the two ends run
     #[arg(value_enum, default_value = "together")]
     pub(super) placement: Placement,
+    /// Stay in the network namespace that this was started in
+    #[arg(long)]
+    #[serde(skip)]
+    pub(super) here: bool,
 }
 
-/// Makes the connections in a network namespace of its own, and prints the seconds they took.
+/// Makes the connections, in a network namespace of its own unless it is to stay, and prints the seconds they took.
 pub(crate) fn run(load: Load) -> Result<()> {
-    namespace::enter_network()?;
+    if !load.here {
+        namespace::enter_network()?;
+    }
     println!("{:.6}", connections(load)?.as_secs_f64());
     Ok(())
 }
 
-/// Has a child make the connections, and says how many there were in a second.
-pub(super) fn measure(load: Load) -> Result<f64> {
-    let Load { count, close, placement } = load;
+/// Has a child make the connections, in `network` or one of its own, and says how many there were in
+/// a second.
+pub(super) fn measure(load: Load, network: Option<&Network>) -> Result<f64> {
+    let Load { count, close, placement, .. } = load;
     // Not its path: in a mount namespace of one's own that may not lead here.
     let this = "/proc/self/exe";
     let close = if close == Close::Rst { "rst" } else { "fin" };
@@ -64,6 +71,9 @@ pub(super) fn measure(load: Load) -> Result<f64> {
         .args(["cps-load", &count.to_string(), close, placement.word()])
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
+    if let Some(network) = network {
+        network.hold(command.arg("--here"));
+    }
     let mut running = Running::start(command)?;
     // The slowest machine that is worth measuring makes 500 a second.
     let status = running.wait(Duration::from_secs(30 + u64::from(count) / 500))?;
@@ -82,7 +92,7 @@ pub(super) fn measure(load: Load) -> Result<f64> {
 }
 
 fn connections(load: Load) -> Result<Duration> {
-    let Load { count, close, placement } = load;
+    let Load { count, close, placement, .. } = load;
     let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen on loopback")?;
     let address = listener.local_addr().context("cannot tell the listener's address")?;
     let server = thread::spawn(move || {
@@ -131,7 +141,8 @@ mod tests {
     #[test]
     fn both_ways_of_closing_come_to_an_end() {
         for close in [Close::Rst, Close::Fin] {
-            connections(Load { count: 20, close, placement: Placement::Free }).unwrap();
+            let load = Load { count: 20, close, placement: Placement::Free, here: true };
+            connections(load).unwrap();
         }
     }
 }

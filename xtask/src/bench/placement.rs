@@ -5,6 +5,8 @@
 //! two to eight times as high. A scheduler that is left alone chooses now this, now that. On one CPU
 //! only the work counts, so that a tracer's share of it shows at its largest, and shows again.
 
+use std::{os::unix::process::CommandExt as _, process::Command};
+
 use clap::ValueEnum;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::Serialize;
@@ -51,14 +53,32 @@ impl Placement {
 
     /// Keeps this thread where `end` belongs.
     pub(super) fn settle(self, end: End) -> Result<()> {
-        let allowed = sched_getaffinity(None).context("cannot tell this thread's CPUs")?;
-        let allowed: Vec<_> = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect();
-        let Some(cpu) = self.cpu(end, &allowed) else {
+        let Some(set) = self.cpus(end)? else {
             return Ok(());
         };
-        let mut set = CpuSet::new();
-        set.set(cpu);
-        sched_setaffinity(None, &set).with_context(|| format!("cannot stay on CPU {cpu}"))
+        sched_setaffinity(None, &set).with_context(|| format!("cannot stay on the CPU of {end:?}"))
+    }
+
+    /// Keeps `command` where `end` belongs.
+    pub(super) fn hold(self, end: End, command: &mut Command) -> Result<()> {
+        if let Some(set) = self.cpus(end)? {
+            // SAFETY: between fork and exec this makes one system call and touches no memory.
+            unsafe {
+                command.pre_exec(move || Ok(sched_setaffinity(None, &set)?));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where `end` belongs; anywhere, if nowhere.
+    fn cpus(self, end: End) -> Result<Option<CpuSet>> {
+        let allowed = sched_getaffinity(None).context("cannot tell this thread's CPUs")?;
+        let allowed: Vec<_> = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect();
+        Ok(self.cpu(end, &allowed).map(|cpu| {
+            let mut set = CpuSet::new();
+            set.set(cpu);
+            set
+        }))
     }
 
     /// Which of the CPUs; any, if none. Where there is only one, both ends share it.

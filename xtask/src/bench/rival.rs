@@ -32,7 +32,8 @@ pub(super) fn prove(program: &Path, header: &str) -> Result<()> {
     let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
     let output = directory.path().join("output");
     let running = start_with(program, &output)?;
-    load::measure(Load { count: PROOF, close: Close::Rst, placement: Placement::Free })?;
+    let placement = Placement::Free;
+    load::measure(Load { count: PROOF, close: Close::Rst, placement, here: false }, None)?;
     running.stop(Signal::INT, END)?;
     let text = fs::read_to_string(&output).context("cannot read what it printed")?;
     let lines = text.lines().count();

@@ -7,7 +7,6 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use super::{
-    load::{self, Load},
     statistics::Spread,
     tracer::{Events, Tracer},
 };
@@ -15,13 +14,19 @@ use super::{
 /// For what the run before has left to the kernel.
 const REST: Duration = Duration::from_millis(300);
 
+/// A load: runs to its end, and says how much of whatever it does it did in a second.
+pub(super) type Load<'a> = dyn Fn() -> Result<f64> + 'a;
+
 /// One tracer's run.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Run {
     /// Whose.
     pub(super) tracer: &'static str,
-    /// Connections per second.
+    /// What the load did in a second.
     pub(super) rate: f64,
+    /// Where it was hooked beside state changes, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) hooks: Option<String>,
     /// What it counted, if it can tell.
     pub(super) events: Option<Events>,
 }
@@ -29,7 +34,7 @@ pub(super) struct Run {
 /// A round.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Round {
-    /// Connections per second with nothing, before and after.
+    /// The rate with nothing, before and after.
     pub(super) nothing: [f64; 2],
     /// With each tracer, in the order they ran.
     pub(super) runs: Vec<Run>,
@@ -48,7 +53,7 @@ impl Round {
 }
 
 /// Runs a round; `turn` decides which of the tracers is first.
-pub(super) fn run(load: Load, tracers: &[&Tracer], turn: usize) -> Result<Round> {
+pub(super) fn run(load: &Load<'_>, tracers: &[&Tracer], turn: usize) -> Result<Round> {
     let before = alone(load)?;
     let mut runs = Vec::new();
     for place in 0..tracers.len() {
@@ -60,22 +65,23 @@ pub(super) fn run(load: Load, tracers: &[&Tracer], turn: usize) -> Result<Round>
     Ok(Round { nothing: [before, alone(load)?], runs })
 }
 
-/// Connections per second with nothing.
-pub(super) fn alone(load: Load) -> Result<f64> {
+/// The rate with nothing.
+pub(super) fn alone(load: &Load<'_>) -> Result<f64> {
     thread::sleep(REST);
-    load::measure(load)
+    load()
 }
 
-fn beside(load: Load, tracer: &Tracer) -> Result<Run> {
+fn beside(load: &Load<'_>, tracer: &Tracer) -> Result<Run> {
     let attached = tracer.attach()?;
+    let hooks = attached.hooks()?;
     let rate = alone(load)?;
-    Ok(Run { tracer: tracer.name(), rate, events: attached.detach()? })
+    Ok(Run { tracer: tracer.name(), rate, hooks, events: attached.detach()? })
 }
 
 /// What all rounds say of one tracer.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Verdict {
-    /// Connections per second.
+    /// What the load did in a second.
     pub(super) rate: Spread,
     /// Against nothing.
     pub(super) kept: Spread,
@@ -123,7 +129,7 @@ mod tests {
 
     fn round(nothing: [f64; 2], rate: f64, lost: u64) -> Round {
         let events = Some(Events { seen: 10, lost });
-        Round { nothing, runs: vec![Run { tracer: "t", rate, events }] }
+        Round { nothing, runs: vec![Run { tracer: "t", rate, hooks: None, events }] }
     }
 
     #[test]

@@ -1,9 +1,6 @@
 //! Everything that can run beside the load.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
@@ -11,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::rival;
 use crate::{
     child::{Running, poll},
-    daemon::Daemon,
+    daemon::{Daemon, Serve},
     tool::{TCPLIFE, TCPSTATES, Tool},
 };
 
@@ -23,8 +20,8 @@ const STILL: Duration = Duration::from_millis(250);
 /// A program that traces.
 #[derive(Debug)]
 pub(super) enum Tracer {
-    /// `tcp-trace serve`, from this file.
-    TcpTrace(PathBuf),
+    /// `tcp-trace serve`, under this name.
+    TcpTrace(&'static str, Serve),
     /// A tool whose output begins so.
     Rival(Tool, &'static str),
 }
@@ -44,9 +41,9 @@ pub(super) enum Attached {
 
 impl Tracer {
     /// All of them, in the table's order.
-    pub(super) fn all(program: &Path) -> [Self; 3] {
+    pub(super) fn all(serve: Serve) -> [Self; 3] {
         [
-            Self::TcpTrace(program.to_owned()),
+            Self::TcpTrace("tcp-trace serve", serve),
             Self::Rival(TCPSTATES, "SKADDR"),
             Self::Rival(TCPLIFE, "PID"),
         ]
@@ -55,7 +52,7 @@ impl Tracer {
     /// Its name.
     pub(super) fn name(&self) -> &'static str {
         match self {
-            Self::TcpTrace(_) => "tcp-trace serve",
+            Self::TcpTrace(name, _) => name,
             Self::Rival(tool, _) => tool.name,
         }
     }
@@ -75,13 +72,21 @@ impl Tracer {
     /// Starts it, and waits until it traces.
     pub(super) fn attach(&self) -> Result<Attached> {
         Ok(match self {
-            Self::TcpTrace(program) => Attached::TcpTrace(Daemon::start(program)?),
+            Self::TcpTrace(_, serve) => Attached::TcpTrace(Daemon::start(serve)?),
             Self::Rival(tool, _) => Attached::Rival(rival::start(&tool.required()?)?),
         })
     }
 }
 
 impl Attached {
+    /// Where segments are looked at, if they are.
+    pub(super) fn hooks(&self) -> Result<Option<String>> {
+        match self {
+            Self::Rival(_) => Ok(None),
+            Self::TcpTrace(daemon) => daemon.segment_hooks(),
+        }
+    }
+
     /// Ends it, and says what it counted if it can be asked.
     pub(super) fn detach(self) -> Result<Option<Events>> {
         match self {

@@ -11,19 +11,9 @@ const RATE: f64 = 0.2;
 /// connections.
 const EVENTS: f64 = 0.05;
 
-/// What there is to warn of.
+/// What there is to warn of where the load is connections.
 pub(super) fn notes(rounds: &[Round]) -> Vec<String> {
-    let mut notes = Vec::new();
-    if let Some(Spread { min, max, .. }) = rounds::nothing(rounds).map(|nothing| nothing.kept)
-        && max - min > RATE
-    {
-        notes.push(format!(
-            "Not to be trusted: with no tracer at all, the rate moved between {:.0} % and {:.0} % \
-             within a round. Something else was running, or the ends were moved to other CPUs.",
-            min * 100.0,
-            max * 100.0
-        ));
-    }
+    let mut notes = Vec::from_iter(rate(rounds));
     if let Some(Spread { median, min, max }) = Spread::of(rounds::events(rounds))
         && max - min > EVENTS * median
     {
@@ -35,6 +25,19 @@ pub(super) fn notes(rounds: &[Round]) -> Vec<String> {
     notes
 }
 
+/// What there is to warn of, whatever the load is.
+pub(super) fn rate(rounds: &[Round]) -> Option<String> {
+    let Spread { min, max, .. } = rounds::nothing(rounds)?.kept;
+    (max - min > RATE).then(|| {
+        format!(
+            "Not to be trusted: with no tracer at all, the rate moved between {:.0} % and {:.0} % \
+             within a round. Something else was running, or the ends were moved to other CPUs.",
+            min * 100.0,
+            max * 100.0
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::{
@@ -44,7 +47,7 @@ mod tests {
 
     fn round(nothing: [f64; 2], seen: u64) -> Round {
         let events = Some(Events { seen, lost: 0 });
-        Round { nothing, runs: vec![Run { tracer: "t", rate: 1.0, events }] }
+        Round { nothing, runs: vec![Run { tracer: "t", rate: 1.0, hooks: None, events }] }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::{Setting, report::Outcome, root};
 use crate::{
     cargo::{Profile, build},
     child::Running,
-    daemon::Daemon,
+    daemon::{Daemon, Serve},
     tool::{PROMTOOL, words},
 };
 
@@ -51,7 +51,7 @@ pub(super) fn take(setting: &Setting<'_>) -> Result<Outcome> {
 /// What that step does as root.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let promtool = PROMTOOL.required()?;
-    let daemon = Daemon::start(&args.program)?;
+    let daemon = Daemon::start(&Serve::states(&args.program))?;
     let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen on loopback")?;
     let address = listener.local_addr().context("cannot tell the listener's address")?;
     let open = TcpStream::connect(address).context("cannot connect over loopback")?;

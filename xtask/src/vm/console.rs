@@ -89,6 +89,10 @@ pub(super) struct Report {
     pub(super) doctor: String,
     /// Its runs, in order.
     pub(super) runs: Vec<RunReport>,
+    /// What was measured, as JSON.
+    pub(super) bench: Option<String>,
+    /// How the measuring ended, if it did.
+    pub(super) bench_code: Option<i32>,
     /// How init ended.
     pub(super) end: Option<End>,
     /// What made no sense.
@@ -138,6 +142,8 @@ impl Report {
                 run.again = failed.map(|(name, _)| name.clone()).collect();
                 self.part = Part::Tests(None, at);
             }
+            "figures" => self.bench = Some(rest.to_owned()),
+            "bench" => self.bench_code = rest.strip_prefix("ends with ")?.parse().ok(),
             "listed" => self.runs.last_mut()?.listed.push(rest.to_owned()),
             "absent" => self.runs.last_mut()?.absences.push(absence(rest)?),
             _ => return None,

@@ -32,6 +32,8 @@ pub(super) struct Run {
 pub(super) enum Task {
     /// To run tests.
     Tests(Vec<Run>),
+    /// To measure, with these arguments of `bench packets`.
+    Bench(String),
     /// To be looked around in.
     Shell,
 }
@@ -44,7 +46,7 @@ pub(super) fn build(kernel: &Kernel, programs: &Programs, task: &Task) -> Result
     }
     archive.program(Path::new("/init"), INIT);
     archive.file(Path::new("/etc/passwd"), USERS);
-    programs::put_tools(&mut archive)?;
+    programs::put_tools(&mut archive, matches!(task, Task::Bench(_)))?;
     programs.put(&mut archive)?;
     let mut order = String::new();
     for module in modules::of(kernel)? {
@@ -55,6 +57,7 @@ pub(super) fn build(kernel: &Kernel, programs: &Programs, task: &Task) -> Result
     archive.file(Path::new("/vm/modules/order"), order.as_bytes());
     match task {
         Task::Tests(runs) => archive.file(Path::new("/vm/runs"), list(runs).as_bytes()),
+        Task::Bench(arguments) => archive.file(Path::new("/vm/bench"), arguments.as_bytes()),
         Task::Shell => archive.file(Path::new("/vm/shell"), &[]),
     }
     Ok(archive.finish())

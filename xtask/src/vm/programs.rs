@@ -21,6 +21,8 @@ use crate::{
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The test program.
 const TESTS: &str = "kernel";
+/// The program that measures: this one.
+const BENCH: &str = "xtask";
 /// The program under test.
 const PROGRAM: &str = "tcp-trace";
 
@@ -30,7 +32,7 @@ const BUSYBOX: Tool = Tool { name: "busybox", install: "apt-get install busybox-
 const LDD: Tool = Tool { name: "ldd", install: "apt-get install libc-bin" };
 /// What init and tests start.
 const TOOLS: [Tool; 6] = [
-    Tool { name: "ip", install: "apt-get install iproute2" },
+    crate::tool::IP,
     Tool { name: "tc", install: "apt-get install iproute2" },
     Tool { name: "ss", install: "apt-get install iproute2" },
     Tool { name: "setpriv", install: "apt-get install util-linux" },
@@ -43,17 +45,34 @@ const LIBSTDBUF: &str = "/usr/libexec/coreutils/libstdbuf.so";
 /// The project's own programs.
 #[derive(Clone, Debug)]
 pub(super) struct Programs {
-    tests: PathBuf,
     program: PathBuf,
+    /// What works with it, and its name in the guest.
+    other: (PathBuf, &'static str),
 }
 
 impl Programs {
-    /// Builds them.
+    /// Builds it and its tests.
     pub(super) fn build(checkout: &Checkout, cache: &Path) -> Result<Self> {
+        let tests = ["test", "--no-run", "--package", PROGRAM, "--test", TESTS];
+        Self::build_as(checkout, cache, &tests, TESTS)
+    }
+
+    /// Builds it and this program, which measures it.
+    pub(super) fn build_for_bench(checkout: &Checkout, cache: &Path) -> Result<Self> {
+        let both = ["build", "--package", PROGRAM, "--package", BENCH, "--bins"];
+        Self::build_as(checkout, cache, &both, BENCH)
+    }
+
+    fn build_as(
+        checkout: &Checkout,
+        cache: &Path,
+        arguments: &[&str],
+        other: &'static str,
+    ) -> Result<Self> {
         let mut command = cargo(checkout);
         command
-            .args(["test", "--no-run", "--release", "--package", "tcp-trace", "--test", TESTS])
-            .args(["--target", TARGET, "--target-dir"])
+            .args(arguments)
+            .args(["--release", "--target", TARGET, "--target-dir"])
             .arg(cache.join("build"))
             .arg("--message-format=json-render-diagnostics")
             .env("RUSTFLAGS", flags())
@@ -72,7 +91,7 @@ impl Programs {
         let mut take = |name: &str| {
             built.remove(name).with_context(|| format!("{words} did not say where it put {name}"))
         };
-        Ok(Self { tests: take(TESTS)?, program: take(PROGRAM)? })
+        Ok(Self { program: take(PROGRAM)?, other: (take(other)?, other) })
     }
 
     /// Puts them into the guest. The tests know the program by the path it was built at.
@@ -80,7 +99,8 @@ impl Programs {
         let program = read(&self.program)?;
         archive.program(&self.program, &program);
         archive.program(Path::new("/vm/tcp-trace"), &program);
-        archive.program(Path::new("/vm/kernel"), &read(&self.tests)?);
+        let (path, name) = &self.other;
+        archive.program(&Path::new("/vm").join(name), &read(path)?);
         Ok(())
     }
 }
@@ -91,8 +111,8 @@ fn flags() -> String {
     format!("{given} -C target-feature=+crt-static").trim_start().to_owned()
 }
 
-/// Puts the host's programs into the guest, at the same paths.
-pub(super) fn put_tools(archive: &mut Archive) -> Result<()> {
+/// Puts the host's programs into the guest, at the same paths; those of a bench, too, if it is one.
+pub(super) fn put_tools(archive: &mut Archive, is_bench: bool) -> Result<()> {
     let busybox = BUSYBOX.required()?;
     if !libraries(&busybox)?.is_empty() {
         bail!(
@@ -103,7 +123,7 @@ pub(super) fn put_tools(archive: &mut Archive) -> Result<()> {
     }
     archive.program(Path::new("/bin/busybox"), &read(&busybox)?);
     let mut files = BTreeMap::new();
-    for tool in TOOLS {
+    for tool in TOOLS.into_iter().chain(is_bench.then_some(crate::tool::IPERF3)) {
         let path = tool.required()?;
         files.extend(libraries(&path)?.into_iter().map(|library| (library.clone(), library)));
         // Where the tests look for it, wherever it is linked to.

@@ -1,0 +1,91 @@
+//! `cargo xtask vm --bench packets`: what looking at segments costs on each kernel.
+//!
+//! The guest runs this very program, so that the measurement is the same as on a machine of one's
+//! own. Without KVM its processor is made of software: only ratios mean anything there.
+
+use std::{fs, path::Path, process::ExitCode};
+
+use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
+
+use super::{
+    boot::Machine,
+    initramfs::{self, Task},
+    line::Line,
+    programs::Programs,
+    unpack::Kernel,
+};
+use crate::bench::packets::{Figures, Targets, text};
+
+/// Less of everything than elsewhere: all of it is slow there.
+const ARGUMENTS: &str =
+    "--rounds 3 --seconds 3 --count 2000 --placement apart,together --repeat 20000";
+
+/// What to measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum What {
+    /// What looking at segments costs: a packet, a stream, a connection
+    Packets,
+}
+
+/// Measures on each kernel, alone on the machine; fails if it cannot be done on one of them.
+pub(super) fn run(
+    machine: &Machine,
+    cache: &Path,
+    kernels: Vec<(&'static Line, Result<Kernel>)>,
+    programs: &Programs,
+    json: Option<&Path>,
+) -> Result<ExitCode> {
+    let (mut measured, mut failed) = (serde_json::Map::new(), Vec::new());
+    for (line, kernel) in kernels {
+        let figures = kernel.and_then(|kernel| {
+            println!("\n{}: {} boots", line.name, kernel.release);
+            measure(machine, cache, &kernel, programs)
+        });
+        match figures {
+            Ok((figures, raw)) => {
+                print!("\n{}\n\n{}", figures.machine(), text(&figures, Targets::GUEST));
+                measured.insert(line.name.to_owned(), raw);
+            }
+            Err(error) => {
+                println!("{}: {error:#}", line.name);
+                failed.push(line.name);
+            }
+        }
+    }
+    if let Some(path) = json {
+        let text = serde_json::to_string_pretty(&measured).context("figures make no JSON")?;
+        fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if !failed.is_empty() {
+        bail!("nothing was measured on {}", failed.join(", "));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The figures, and all that the guest has said of them.
+fn measure(
+    machine: &Machine,
+    cache: &Path,
+    kernel: &Kernel,
+    programs: &Programs,
+) -> Result<(Figures, serde_json::Value)> {
+    let name = kernel.line.name;
+    let path = cache.join(format!("initramfs-bench-{name}"));
+    let task = Task::Bench(ARGUMENTS.to_owned());
+    fs::write(&path, initramfs::build(kernel, programs, &task)?)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    let booted = machine.boot(kernel, &path)?;
+    let log = machine.logs.join(format!("{name}.log"));
+    let told = || format!("its words are in {}", log.display());
+    if let Some(trouble) = booted.trouble {
+        return Err(anyhow::anyhow!(trouble).context(told()));
+    }
+    let report = booted.report;
+    let Some(json) = report.bench.filter(|_| report.bench_code == Some(0)) else {
+        bail!("the guest measured nothing; {}", told())
+    };
+    let figures = serde_json::from_str(&json).with_context(told)?;
+    let raw = serde_json::from_str(&json).with_context(told)?;
+    Ok((figures, raw))
+}
