@@ -8,9 +8,12 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 mod convert;
+mod diagnosis;
 mod owner;
 
 pub(crate) use convert::{closed_event, connection, lost_event, rfc3339, state_event};
+pub use diagnosis::{Advice, Diagnosis, Exhaustion, Finding, Growth, Line, Thresholds};
+pub(crate) use diagnosis::{Traced, diagnosis};
 pub(crate) use owner::locate;
 
 /// One end of a connection.

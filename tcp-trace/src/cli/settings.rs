@@ -117,6 +117,7 @@ impl FileSettings {
             },
             process_limit: process_series.or(self.process_series).unwrap_or(defaults.process_limit),
             log_level: defaults.log_level,
+            thresholds: defaults.thresholds,
         })
     }
 }

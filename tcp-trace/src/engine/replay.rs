@@ -110,6 +110,7 @@ fn identity(header: &Header, config: &Config) -> Identity {
         degradations: degradations.collect(),
         netns: header.netns.clone(),
         process_limit: config.process_limit,
+        thresholds: config.thresholds,
     }
 }
 

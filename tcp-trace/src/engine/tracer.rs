@@ -14,6 +14,7 @@ use super::{
     recorder::Recorder,
     residence::Residence,
     taken::Taken,
+    wall,
 };
 use crate::{
     api,
@@ -21,6 +22,7 @@ use crate::{
         clock::{Ts, WallOffset},
         connection::Connection,
         decode::{self, Record},
+        diagnosis::{Casebook, Thresholds},
         event::{Body, Event},
         merge::Merge,
         owner::{Owner, OwnerSource},
@@ -40,6 +42,8 @@ const REORDER_LIMIT: usize = 1 << 20;
 
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// How often the casebook looks over the table.
+pub(crate) const LOOK: Duration = Duration::from_secs(5);
 /// Connections without an owner that are told one by one.
 const UNOWNED: usize = 1 << 16;
 
@@ -53,6 +57,7 @@ pub(crate) struct Identity {
     pub(crate) degradations: Vec<crate::kernel::plan::Degradation>,
     pub(crate) netns: Vec<u32>,
     pub(crate) process_limit: usize,
+    pub(crate) thresholds: Thresholds,
 }
 
 /// Something on its way through the merge.
@@ -84,6 +89,8 @@ pub(crate) struct Tracer {
     perf_record_lost: u64,
     pub(crate) recorder: Option<Recorder>,
     pub(crate) residence: Residence,
+    pub(crate) casebook: Casebook,
+    pub(crate) looks: Looks,
 }
 
 impl Tracer {
@@ -96,6 +103,7 @@ impl Tracer {
         wall: WallOffset,
     ) -> Self {
         let (events, lagged) = inbox;
+        let casebook = Casebook::new(identity.thresholds);
         Self {
             table: Table::new(limits),
             merge: Merge::new(REORDER_WINDOW, REORDER_LIMIT),
@@ -111,6 +119,8 @@ impl Tracer {
             perf_record_lost: 0,
             recorder: None,
             residence: Residence::default(),
+            casebook,
+            looks: Looks::default(),
         }
     }
 
@@ -181,6 +191,10 @@ impl Tracer {
             self.table.tick(passed);
             self.publish_decided(passed);
         }
+        if self.looks.is_due(passed) {
+            let casebook = &mut self.casebook;
+            self.looks.timed(|| casebook.look(&self.table, passed));
+        }
     }
 
     /// Applies all that is left.
@@ -224,9 +238,18 @@ impl Tracer {
         self.residence.ask(&event.body);
         let outcome = self.table.apply(event);
         self.publish_decided(event.at);
-        let Body::State(change) = &event.body else { return };
+        let change = match &event.body {
+            Body::State(change) => change,
+            Body::Life(life) => return self.casebook.life(life, event.at),
+            Body::Lost { .. } => return,
+        };
         let live = change.origin == crate::core::event::Origin::Live;
         let Outcome::Stepped(stepped) = outcome else { return };
+        if stepped.judged
+            && let Some(known) = self.table.after(stepped)
+        {
+            self.casebook.ended(known, stepped.from, &self.table, event.at);
+        }
         if self.events.receiver_count() == 0 || !live {
             return;
         }
@@ -256,6 +279,36 @@ impl Tracer {
         if self.events.receiver_count() > 0 {
             let _ = self.events.send(Arc::new(event(self)));
         }
+    }
+}
+
+/// When the casebook looks over the table next: every few seconds, and so seldom that it costs no
+/// more than a fiftieth of the time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Looks {
+    /// How often at the most.
+    pub(crate) every: Duration,
+    looked: Ts,
+    rest: Duration,
+}
+
+impl Default for Looks {
+    fn default() -> Self {
+        Self { every: LOOK, looked: Ts(0), rest: Duration::ZERO }
+    }
+}
+
+impl Looks {
+    fn is_due(&mut self, now: Ts) -> bool {
+        let due = now.since(self.looked) >= self.every.max(self.rest);
+        self.looked = if due { now } else { self.looked };
+        due
+    }
+
+    fn timed(&mut self, look: impl FnOnce()) {
+        let begun = wall::now();
+        look();
+        self.rest = wall::now().since(begun) * 50;
     }
 }
 

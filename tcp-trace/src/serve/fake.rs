@@ -14,12 +14,13 @@ use super::Tracer;
 use crate::kernel::programs::ProgramRuns;
 use crate::{
     api::{
-        ClosedEvent, Connection, ConnectionList, Endpoint, Event, Hook, LostEvent, Owner,
-        StateEvent, Status, Step,
+        ClosedEvent, Connection, ConnectionList, Diagnosis, Endpoint, Event, Finding, Hook,
+        LostEvent, Owner, StateEvent, Status, Step, Thresholds,
     },
     core::{
         connection::ConnectionId,
         coverage::{Coverage, Hooked, Mib, Mibs, Ours},
+        diagnosis::Asked,
         half_open::HalfOpenCounts,
         population::Matrix,
         query::Query,
@@ -90,6 +91,16 @@ impl Tracer for Fake {
 
     async fn connection(&self, id: ConnectionId) -> Result<Option<Connection>, Gone> {
         self.in_its_mood((id.0 == 0x3f).then(|| connection("close_wait"))).await
+    }
+
+    /// One finding, about sockets as old as was asked for.
+    async fn diagnosis(&self, asked: Asked) -> Result<Diagnosis, Gone> {
+        let older_than = asked.older_than.unwrap_or(Duration::from_mins(1));
+        let found = Finding { kind: "close_wait_leak".to_owned(), count: 5, ..Finding::default() };
+        let thresholds =
+            Thresholds { older_than_seconds: older_than.as_secs_f64(), ..Thresholds::default() };
+        let told = Diagnosis { thresholds, findings: vec![found], ..Diagnosis::default() };
+        self.in_its_mood(told).await
     }
 
     async fn figures(&self) -> Result<Figures, Gone> {

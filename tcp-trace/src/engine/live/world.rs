@@ -162,7 +162,8 @@ impl World {
     }
 }
 
-fn interval() -> Duration {
+/// How often the host's sockets are compared with the table.
+pub(super) fn interval() -> Duration {
     let wanted = std::env::var(INTERVAL_VARIABLE).ok().and_then(|text| text.parse().ok());
     wanted.map_or(INTERVAL, Duration::from_millis)
 }
