@@ -256,7 +256,8 @@ impl Connection {
             let unread = |transfer: Transfer| transfer.unread_sequence().saturating_sub(1);
             let moved = unread(known) != unread(shown)
                 || known.unacknowledged() != shown.unacknowledged()
-                || known.bytes_acked < shown.bytes_acked;
+                || known.bytes_acked < shown.bytes_acked
+                || known.bytes_received < shown.bytes_received;
             self.moved_at = if moved { at } else { self.moved_at };
         }
         self.row_at = at;

@@ -7,11 +7,15 @@
 
 use std::time::Duration;
 
+mod backlog;
 pub mod casebook;
 mod close_wait;
+mod closed_descriptors;
+mod closing;
 pub mod evidence;
 mod failed;
 mod finding;
+mod orphans;
 mod ports;
 pub mod service;
 pub mod survey;

@@ -23,6 +23,7 @@ use crate::{
 };
 
 mod drain;
+mod evidence;
 mod known;
 mod prepare;
 mod reach;

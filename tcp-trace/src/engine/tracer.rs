@@ -22,7 +22,7 @@ use crate::{
         clock::{Ts, WallOffset},
         connection::Connection,
         decode::{self, Record},
-        diagnosis::{Casebook, Thresholds},
+        diagnosis::{Casebook, Thresholds, evidence::Suspects},
         event::{Body, Event},
         merge::Merge,
         owner::{Owner, OwnerSource},
@@ -194,6 +194,7 @@ impl Tracer {
         if self.looks.is_due(passed) {
             let casebook = &mut self.casebook;
             self.looks.timed(|| casebook.look(&self.table, passed));
+            self.looks.suspicion |= self.casebook.has_new_suspects(&self.table, passed);
         }
     }
 
@@ -243,6 +244,7 @@ impl Tracer {
             Body::Life(life) => return self.casebook.life(life, event.at),
             Body::Lost { .. } => return,
         };
+        self.casebook.state(change);
         let live = change.origin == crate::core::event::Origin::Live;
         let Outcome::Stepped(stepped) = outcome else { return };
         if stepped.judged
@@ -290,11 +292,13 @@ pub(crate) struct Looks {
     pub(crate) every: Duration,
     looked: Ts,
     rest: Duration,
+    /// Somebody is suspected whom nobody has looked into.
+    suspicion: bool,
 }
 
 impl Default for Looks {
     fn default() -> Self {
-        Self { every: LOOK, looked: Ts(0), rest: Duration::ZERO }
+        Self { every: LOOK, looked: Ts(0), rest: Duration::ZERO, suspicion: false }
     }
 }
 
@@ -303,6 +307,16 @@ impl Looks {
         let due = now.since(self.looked) >= self.every.max(self.rest);
         self.looked = if due { now } else { self.looked };
         due
+    }
+
+    /// Whether somebody new is suspected; it is said once.
+    pub(crate) fn take_suspicion(&mut self) -> bool {
+        std::mem::take(&mut self.suspicion)
+    }
+
+    /// Lets the next look be due.
+    pub(crate) fn at_once(&mut self) {
+        self.looked = Ts(0);
     }
 
     fn timed(&mut self, look: impl FnOnce()) {
@@ -321,6 +335,11 @@ pub(crate) enum Unowned {
 }
 
 impl Tracer {
+    /// Whom to look into for the diagnosis.
+    pub(crate) fn suspects(&self, now: Ts) -> Suspects {
+        self.casebook.suspects(&self.table, now)
+    }
+
     /// Full sockets' connections without an owner, or with one that is only their listener's.
     pub(crate) fn unowned(&self) -> Unowned {
         // Nobody holds a mini-socket. Who was seen to hold a descriptor may have passed it on.

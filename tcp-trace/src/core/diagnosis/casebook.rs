@@ -8,11 +8,13 @@ use std::{
 };
 
 use super::{
-    Report, Thresholds,
+    Report, Thresholds, backlog,
     close_wait::{self, Cause},
+    closed_descriptors::Lingering,
+    closing,
     evidence::{HostFacts, Suspects},
     failed::Failures,
-    ports,
+    orphans, ports,
     service::Key,
     survey::{GROUPS, Mark, PortUse, Route, Sight, Survey},
     trend::History,
@@ -21,7 +23,7 @@ use crate::core::{
     clock::Ts,
     connection::Connection,
     coverage::{Mib, Mibs},
-    event::{Comm, LifeEvent},
+    event::{Comm, LifeEvent, StateChange},
     table::Table,
     tcp_state::TcpState,
 };
@@ -98,6 +100,7 @@ pub struct Casebook {
     pub(super) close_wait: HashMap<Key, Course>,
     pub(super) routes: HashMap<Route, RouteCourse>,
     pub(super) failures: Failures,
+    pub(super) lingering: Lingering,
     pub(super) host: HostFacts,
     pub(super) mibs: BTreeMap<u32, MibCourse>,
     looked: Ts,
@@ -130,6 +133,7 @@ impl Casebook {
             close_wait: HashMap::new(),
             routes: HashMap::new(),
             failures: Failures::default(),
+            lingering: Lingering::default(),
             host: HostFacts::default(),
             mibs: BTreeMap::new(),
             looked: Ts(0),
@@ -155,14 +159,21 @@ impl Casebook {
         &self.leaks
     }
 
+    /// A socket changes its state.
+    pub fn state(&mut self, change: &StateChange) {
+        self.lingering.state(change);
+    }
+
     /// A connection's full socket has ended.
     pub fn ended(&mut self, known: &Connection, from: TcpState, table: &Table, at: Ts) {
+        self.lingering.ended(known, from, at);
         self.failures.ended(known, from, table.listeners(), at);
     }
 
     /// Something else has happened to a connection.
     pub fn life(&mut self, life: &LifeEvent, at: Ts) {
         self.failures.life(life, at);
+        self.lingering.life(life);
     }
 
     /// Takes what the host says.
@@ -258,8 +269,17 @@ impl Casebook {
                 suspects.sockets.insert(cookie);
             }
         }
-        suspects.processes.extend(self.failures.suspects(now));
+        suspects.closed = self.lingering.suspects(now, early);
         suspects
+    }
+
+    /// Whether a process is suspected that nobody has looked into yet.
+    #[must_use]
+    pub fn has_new_suspects(&self, table: &Table, now: Ts) -> bool {
+        let suspects = self.suspects(table, now);
+        // One that is gone by now will never be looked into: the host was asked after it came.
+        let known = |pid: &u32| self.host.processes.contains_key(pid);
+        suspects.processes.iter().chain(&suspects.closed).any(|pid| !known(pid))
     }
 
     /// Every finding, by these thresholds.
@@ -274,7 +294,10 @@ impl Casebook {
         close_wait::find(self, survey, thresholds, &mut report);
         ports::find(self, survey, thresholds, &mut report);
         self.failures.find(self, survey, thresholds, &mut report);
-        let _ = table;
+        self.lingering.find(self, survey.at, thresholds, &mut report);
+        closing::find(survey, thresholds, &mut report);
+        orphans::find(self, thresholds, &mut report);
+        backlog::find(self, table, survey, thresholds, &mut report);
         report.sort();
         report
     }

@@ -1,6 +1,10 @@
 //! What the host itself says, beside its sockets' states: gathered outside, judged here.
 
-use std::{collections::BTreeMap, num::NonZeroU64, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU64,
+    time::Duration,
+};
 
 use rustc_hash::FxHashMap;
 
@@ -138,13 +142,15 @@ pub struct Suspects {
     /// Sockets, by cookie.
     pub sockets: rustc_hash::FxHashSet<NonZeroU64>,
     /// Processes.
-    pub processes: std::collections::BTreeSet<u32>,
+    pub processes: BTreeSet<u32>,
+    /// Processes that may keep descriptors of sockets that are closed.
+    pub closed: BTreeSet<u32>,
 }
 
 impl Suspects {
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.sockets.is_empty() && self.processes.is_empty()
+        self.sockets.is_empty() && self.processes.is_empty() && self.closed.is_empty()
     }
 }

@@ -1,10 +1,7 @@
 //! What failed of late: connections refused, unanswered, reset, and segments sent again; by
 //! destination, within a window of time.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
 use super::{
     Casebook, Thresholds,
@@ -217,13 +214,6 @@ impl Failures {
         let count = self.counts.entry(key).or_insert_with(|| Count::new(at));
         count.add(at);
         Some(count)
-    }
-
-    /// Processes to be looked into.
-    pub(super) fn suspects(&self, now: Ts) -> BTreeSet<u32> {
-        let recent = |count: &Count| now.since(count.last) < BUCKET * 2;
-        let of = self.counts.iter().filter(|(key, count)| key.pid != 0 && recent(count));
-        of.map(|(key, _)| key.pid).collect()
     }
 
     /// Adds the findings about what failed.

@@ -37,6 +37,7 @@ pub(super) struct Scene {
     pub(super) facts: HostFacts,
     pub(super) sockets: BTreeMap<u64, Sock>,
     minis: BTreeMap<u64, Flow>,
+    requests: Vec<(Flow, u32)>,
     last: u64,
     looked: Ts,
     listed: Ts,
@@ -58,6 +59,7 @@ impl Scene {
             facts: HostFacts::default(),
             sockets: BTreeMap::new(),
             minis: BTreeMap::new(),
+            requests: Vec::new(),
             last: 0,
             looked: now,
             listed: now,
@@ -67,6 +69,35 @@ impl Scene {
         scene.book.take_host(scene.facts.clone());
         scene.list();
         scene
+    }
+
+    /// A listener of process `pid`.
+    pub(super) fn listens(&mut self, pid: u32, port: u16) -> u64 {
+        let unset = SocketAddr::from(([0, 0, 0, 0], 0));
+        let id = self.open(pid, (std::net::Ipv4Addr::new(10, 0, 0, 1), port).into(), unset, true);
+        self.to(id, S::Close, S::Listen);
+        id
+    }
+
+    /// A SYN comes to `port`.
+    pub(super) fn request(&mut self, port: u16) -> Flow {
+        let remote = self.peer();
+        self.last += 1;
+        let flow = Flow { local: (std::net::Ipv4Addr::new(10, 0, 0, 1), port).into(), remote };
+        self.of_request(flow, LifeStep::Request);
+        flow
+    }
+
+    /// Its SYN-ACK is sent again.
+    pub(super) fn retransmit(&mut self, flow: Flow, count: u32) {
+        self.requests.push((flow, count));
+        self.of_request(flow, LifeStep::SynAckRetransmit(count));
+    }
+
+    fn of_request(&mut self, flow: Flow, what: LifeStep) {
+        let (protocol, netns) = (Protocol::Tcp, Some(NETNS));
+        let socket = SocketId { cookie: None, sk: 0 };
+        self.apply(Body::Life(LifeEvent { socket, flow, protocol, netns, what }));
     }
 
     /// A connection of process `pid`, accepted on `port`.
@@ -174,7 +205,7 @@ impl Scene {
 
     fn change(&self, id: u64, old: S, new: S, origin: Origin) -> StateChange {
         let sock = &self.sockets[&id];
-        let connecting = (old, new) == (S::Close, S::SynSent);
+        let connecting = old == S::Close && [S::SynSent, S::Listen].contains(&new);
         let born = old == S::Listen;
         let closed = matches!(old, S::FinWait1 | S::FinWait2 | S::LastAck);
         StateChange {
@@ -214,6 +245,9 @@ impl Scene {
     pub(super) fn apply(&mut self, body: Body) {
         // Nothing happens at the very same moment.
         self.now = Ts(self.now.0 + 1_000);
+        if let Body::State(change) = &body {
+            self.book.state(change);
+        }
         let event = Event { at: self.now, body };
         if let Outcome::Stepped(stepped) = self.table.apply(&event)
             && stepped.judged
@@ -254,6 +288,9 @@ impl Scene {
             let what = LifeStep::FoundTimeWait { substate: S::TimeWait, left_ms: 30_000 };
             let (protocol, netns) = (Protocol::Tcp, Some(NETNS));
             self.apply(Body::Life(LifeEvent { socket, flow, protocol, netns, what }));
+        }
+        for (flow, retransmits) in self.requests.clone() {
+            self.of_request(flow, LifeStep::FoundRequest { retransmits });
         }
         self.apply(frame(LifeStep::SnapshotEnded { whole: true }));
         self.facts.at = self.now;
