@@ -24,6 +24,7 @@
 //! | `half_open` | requests: SYN-ACKs sent again, given up, cookies, full queues |
 //! | `reasons` | ends that no orderly program brings about, and a RST in every state |
 //! | `variants` | Fast Open, MPTCP, v4-mapped addresses, simultaneous open |
+//! | `diagnosis` | what goes wrong is found, attributed and foretold, and nothing else is |
 //! | `tcpstates` | the same rows as another tool |
 
 #![expect(
@@ -48,6 +49,8 @@ mod counters;
 mod daemon;
 #[path = "kernel/denied.rs"]
 mod denied;
+#[path = "kernel/diagnosis.rs"]
+mod diagnosis;
 #[path = "kernel/half_open.rs"]
 mod half_open;
 #[path = "kernel/keep.rs"]

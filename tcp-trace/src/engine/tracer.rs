@@ -43,7 +43,9 @@ const REORDER_LIMIT: usize = 1 << 20;
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_secs(1);
 /// How often the casebook looks over the table.
-pub(crate) const LOOK: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_secs(1);
+/// How many times as long as a look took it rests.
+const LOOK_REST: u32 = 200;
 /// Connections without an owner that are told one by one.
 const UNOWNED: usize = 1 << 16;
 
@@ -284,8 +286,8 @@ impl Tracer {
     }
 }
 
-/// When the casebook looks over the table next: every few seconds, and so seldom that it costs no
-/// more than a fiftieth of the time.
+/// When the casebook looks over the table next: every second, and on a host with very many
+/// connections so seldom that it costs next to nothing.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Looks {
     /// How often at the most.
@@ -322,7 +324,7 @@ impl Looks {
     fn timed(&mut self, look: impl FnOnce()) {
         let begun = wall::now();
         look();
-        self.rest = wall::now().since(begun) * 50;
+        self.rest = wall::now().since(begun) * LOOK_REST;
     }
 }
 

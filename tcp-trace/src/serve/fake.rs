@@ -1,6 +1,7 @@
 //! A tracer that answers what a test tells it to.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -20,7 +21,8 @@ use crate::{
     core::{
         connection::ConnectionId,
         coverage::{Coverage, Hooked, Mib, Mibs, Ours},
-        diagnosis::Asked,
+        diagnosis::{Asked, Leaks},
+        event::Comm,
         half_open::HalfOpenCounts,
         population::Matrix,
         query::Query,
@@ -228,12 +230,27 @@ pub(crate) fn figures() -> Figures {
         hooks: vec![hook("state_tp_btf", "tp_btf", true), hook("state_kprobe", "kprobe", false)],
         world: World { coverage: coverage(), namespaces: 1, whole: 4, ..World::default() },
         unplaced: 0,
+        leaks: leaks(),
         programs: vec![ProgramRuns {
             program: "state_tp_btf".to_owned(),
             runs: 11,
             run_time_ns: 5_500,
             misses: 0,
         }],
+    }
+}
+
+/// Java leaks two sockets, and a process that has no series of its own one.
+fn leaks() -> Leaks {
+    let (java, perl) = (Comm::from_text("java"), Comm::from_text("perl"));
+    let leaked = BTreeMap::from([((java, "not_closed"), 2), ((perl, "not_read"), 1)]);
+    Leaks {
+        total: leaked.clone(),
+        leaked,
+        exhaustion: BTreeMap::from([(java, 3600.0)]),
+        ports: vec![("10.0.0.9:8080".to_owned(), 0.86)],
+        findings: BTreeMap::from([("close_wait_leak", 2)]),
+        ..Leaks::default()
     }
 }
 

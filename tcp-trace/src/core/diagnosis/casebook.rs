@@ -38,6 +38,8 @@ const EARLY: u32 = 2;
 const MARK_STAYS: u32 = 20;
 /// Times as old as old, after which those that are still there have come to stay.
 const STAYING: u32 = 5;
+/// Between two snapshots that are taken because of sockets that none has shown.
+const UNLOOKED_REST: Duration = Duration::from_secs(5);
 /// Process names whose leaks are counted apart.
 const NAMES: usize = 256;
 
@@ -280,6 +282,19 @@ impl Casebook {
         // One that is gone by now will never be looked into: the host was asked after it came.
         let known = |pid: &u32| self.host.processes.contains_key(pid);
         suspects.processes.iter().chain(&suspects.closed).any(|pid| !known(pid))
+            || self.is_any_unlooked(table, now)
+    }
+
+    /// Whether one is old, and no snapshot has shown why.
+    fn is_any_unlooked(&self, table: &Table, now: Ts) -> bool {
+        let rested = now.since(self.host.at) >= UNLOOKED_REST;
+        rested
+            && table.live().any(|known| {
+                known.state == TcpState::CloseWait
+                    && known.is_full()
+                    && known.row_at < known.state_since
+                    && now.since(known.state_since) >= self.thresholds.older_than
+            })
     }
 
     /// Every finding, by these thresholds.
@@ -295,7 +310,7 @@ impl Casebook {
         ports::find(self, survey, thresholds, &mut report);
         self.failures.find(self, survey, thresholds, &mut report);
         self.lingering.find(self, survey.at, thresholds, &mut report);
-        closing::find(survey, thresholds, &mut report);
+        closing::find(table, survey, thresholds, &mut report);
         orphans::find(self, thresholds, &mut report);
         backlog::find(self, table, survey, thresholds, &mut report);
         report.sort();

@@ -271,7 +271,10 @@ fn finding(leak: &Leak<'_>, now: Ts, thresholds: &Thresholds) -> Finding {
 fn main(group: &Group) -> (Cause, &Pile) {
     let causes = Cause::ALL.into_iter().zip(&group.piles);
     let [first, ..] = &group.piles;
-    causes.max_by_key(|(_, pile)| pile.count).unwrap_or((Cause::NotClosed, first))
+    // What no snapshot has shown yet is a guess.
+    causes
+        .max_by_key(|(_, pile)| (pile.count.saturating_sub(pile.unlooked), pile.count))
+        .unwrap_or((Cause::NotClosed, first))
 }
 
 fn counts(group: &Group) -> Vec<(&'static str, u64)> {

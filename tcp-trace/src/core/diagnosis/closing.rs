@@ -6,19 +6,22 @@ use std::collections::HashMap;
 use super::{
     Thresholds,
     finding::{Advice, Finding, Kind, Line, Report, Severity, Who},
-    service::Key,
+    service::{Key, Service},
     survey::{Group, Survey},
     talk,
 };
-use crate::core::clock::Ts;
+use crate::core::{clock::Ts, table::Table};
+
+/// Mini-sockets in `FIN_WAIT2` that are worth a finding.
+const MINIS: u64 = 100;
 
 /// Adds the findings about closing connections.
-pub(super) fn find(survey: &Survey, thresholds: &Thresholds, report: &mut Report) {
+pub(super) fn find(table: &Table, survey: &Survey, thresholds: &Thresholds, report: &mut Report) {
     let before = report.findings.len();
     for (kind, groups) in
         [(Kind::FinWait2Held, &survey.fin_wait2), (Kind::LastAckStuck, &survey.last_ack)]
     {
-        find_among(kind, groups, survey.at, thresholds, report);
+        find_among(kind, groups, table, survey.at, thresholds, report);
     }
     if report.findings.len() == before {
         report.calm.push("no connection stuck while closing".to_owned());
@@ -28,13 +31,17 @@ pub(super) fn find(survey: &Survey, thresholds: &Thresholds, report: &mut Report
 fn find_among(
     kind: Kind,
     groups: &HashMap<Key, Group>,
+    table: &Table,
     now: Ts,
     thresholds: &Thresholds,
     report: &mut Report,
 ) {
     for (key, group) in groups {
         let [pile, ..] = &group.piles;
-        if pile.count < thresholds.at_least.max(1) {
+        // A mini-socket waits for a minute and is gone: it takes many to be worth a word.
+        let minis = pile.minis * 2 > pile.count;
+        let least = thresholds.at_least.max(1).max(if minis { MINIS } else { 0 });
+        if pile.count < least || is_told(key, table, report) {
             continue;
         }
         let held = kind == Kind::FinWait2Held;
@@ -64,6 +71,17 @@ fn find_among(
         found.see = vec![format!("tcp-trace list --state {state}{pid}")];
         report.findings.push(found);
     }
+}
+
+/// Whether the peer is a process of this host, and told of as the one that does not close.
+fn is_told(key: &Key, table: &Table, report: &Report) -> bool {
+    let Service::Of(remote) = key.service else { return false };
+    let ours = table.listeners().any_at(key.netns, remote);
+    let service = Service::Ours(remote.port()).to_string();
+    let told = |found: &Finding| {
+        found.kind == Kind::CloseWaitLeak && found.service.as_ref() == Some(&service)
+    };
+    ours && report.findings.iter().any(told)
 }
 
 fn because(held: bool, open: bool) -> &'static str {

@@ -2,7 +2,9 @@
 
 use std::{fmt, net::SocketAddr};
 
-use crate::core::{connection::Connection, direction::Direction, listeners::Listeners};
+use crate::core::{
+    connection::Connection, direction::Direction, listeners::Listeners, owner::Owner,
+};
 
 /// The service that a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,6 +60,13 @@ pub fn is_inbound(known: &Connection, listeners: &Listeners) -> bool {
     }
 }
 
+/// Whose it is: what nobody has accepted yet is its listener's.
+#[must_use]
+pub fn owner_of(known: &Connection, listeners: &Listeners) -> Option<Owner> {
+    let inbound = || is_inbound(known, listeners) && known.has_both_ends();
+    known.owner.or_else(|| listeners.owner_of(known.netns, known.flow.local).filter(|_| inbound()))
+}
+
 /// A process and a service, in a network namespace. Of a process the number alone: its threads go by
 /// names of their own, and a number that passes on takes none of the sockets along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,7 +83,7 @@ impl Key {
     /// That of `known`.
     #[must_use]
     pub fn of(known: &Connection, listeners: &Listeners) -> Self {
-        let pid = known.owner.map_or(0, |owner| owner.pid);
+        let pid = owner_of(known, listeners).map_or(0, |owner| owner.pid);
         Self { pid, netns: known.netns, service: Service::of(known, listeners) }
     }
 

@@ -77,6 +77,8 @@ pub struct Pile {
     pub unlooked: u64,
     /// The longest for which the kernel itself says that one of them has heard nothing.
     pub silent: Option<Duration>,
+    /// Those of which only a mini-socket is left, which ends by itself.
+    pub minis: u64,
     /// Those held by more than one descriptor.
     pub shared: u64,
     /// Those whose owner does not hold them, and others do.
@@ -217,7 +219,8 @@ impl Survey {
         };
         let key = bounded(groups, Key::of(known, listeners), GROUPS, Key::OTHER, &mut self.folded);
         let group = groups.entry(key).or_default();
-        group.add(known, (sight.marks)(&key), sight);
+        let owner = service::owner_of(known, listeners);
+        group.add(known, owner, (sight.marks)(&key), sight);
     }
 
     fn take_port(&mut self, known: &Connection, sight: &Sight<'_>) {
@@ -268,7 +271,7 @@ fn bounded<K: Copy + Eq + Hash, V>(
 }
 
 impl Group {
-    fn add(&mut self, known: &Connection, mark: Mark, sight: &Sight<'_>) {
+    fn add(&mut self, known: &Connection, owner: Option<Owner>, mark: Mark, sight: &Sight<'_>) {
         self.count += 1;
         self.arrived += u64::from(known.state_since > mark.looked);
         self.marked += u64::from(known.state_since <= mark.old);
@@ -276,7 +279,7 @@ impl Group {
         let (since, or_earlier) = still_since(known, facts, sight.host.at);
         let oldest = self.piles.iter().filter_map(|pile| pile.oldest).min();
         if self.owner.is_none() || oldest.is_none_or(|oldest| since < oldest) {
-            self.owner = known.owner.or(self.owner);
+            self.owner = owner.or(self.owner);
         }
         if sight.at.since(since) < sight.older_than {
             return;
@@ -325,6 +328,7 @@ impl Pile {
             self.moved.1 = self.moved.1.saturating_add(known.bytes_sent().unwrap_or(0));
         }
         self.unlooked += u64::from(known.row_at < known.state_since);
+        self.minis += u64::from(!known.is_full());
         keep_oldest(&mut self.examples, (since, known.id));
         let Some(facts) = facts else { return };
         self.silent = self.silent.max(facts.idle.map(|idle| idle.heard));

@@ -55,6 +55,7 @@ pub(super) fn about(span: Duration) -> String {
         600..3_600 | 36_000..86_400 | 864_000.. => {
             text.split(' ').take(2).collect::<Vec<_>>().join(" ")
         }
+        1..10 => text.replace(".0 s", " s"),
         _ => text
             .strip_suffix(" 0 min")
             .or(text.strip_suffix(" 0 s"))
@@ -123,6 +124,7 @@ mod tests {
     #[test]
     fn spans_have_no_figure_too_many() {
         let rows = [
+            (5, "5 s"),
             (42, "42 s"),
             (61, "1 min 1 s"),
             (120, "2 min"),

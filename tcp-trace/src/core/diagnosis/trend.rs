@@ -8,8 +8,10 @@ use crate::core::clock::Ts;
 
 /// Samples kept at each spacing.
 const KEPT: usize = 60;
-/// Spacings: five minutes in full, an hour by the minute, fifteen hours by the quarter.
-const SPACINGS: [Duration; 3] = [Duration::ZERO, Duration::from_mins(1), Duration::from_mins(15)];
+/// Spacings: a minute or more in full, ten by ten seconds, an hour by the minute, fifteen by the
+/// quarter.
+const SPACINGS: [Duration; 4] =
+    [Duration::ZERO, Duration::from_secs(10), Duration::from_mins(1), Duration::from_mins(15)];
 /// Samples without which nothing is said.
 const FEWEST: usize = 5;
 /// A rise that may be chance.

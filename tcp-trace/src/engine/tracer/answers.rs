@@ -171,6 +171,7 @@ impl Tracer {
             late_records: self.merge.late(),
             hooks: self.identity.hooks.clone(),
             world: World::default(),
+            leaks: self.casebook.leaks().clone(),
             programs: kernel.programs.clone(),
         }
     }
