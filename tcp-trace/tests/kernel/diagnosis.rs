@@ -219,7 +219,11 @@ fn a_pool_at_its_plateau_raises_nothing() {
     let told = ward.diagnosis();
     assert!(told.notes.iter().any(|note| note.contains("pool")), "{told:#?}");
     // The same sockets, once nobody comes back for them, are a leak.
-    let found = ward.finds("close_wait_leak", |found| found.count == POOL as u64);
+    let leak = |found: &Finding| found.kind == "close_wait_leak" && found.count == POOL as u64;
+    let found = until(
+        || format!("{:#?}", ward.diagnosis()),
+        || ward.diagnosis().findings.into_iter().find(leak),
+    );
     assert_eq!(pid(&found), Some(ward.client.pid()));
 }
 

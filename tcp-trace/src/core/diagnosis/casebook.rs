@@ -38,6 +38,8 @@ const EARLY: u32 = 2;
 const MARK_STAYS: u32 = 20;
 /// Times as old as old, after which those that are still there have come to stay.
 const STAYING: u32 = 5;
+/// Times as old as old, after which nobody comes back for the old ones.
+const ABANDONED: u32 = 10;
 /// Between two snapshots that are taken because of sockets that none has shown.
 const UNLOOKED_REST: Duration = Duration::from_secs(5);
 /// Process names whose leaks are counted apart.
@@ -52,8 +54,10 @@ pub struct Course {
     pub mark: Mark,
     /// How many the mark covers.
     pub marked: u64,
-    /// Old ones that have left since it was first seen.
+    /// Old ones that have left, while some do every now and then.
     pub old_left: u64,
+    /// When the last of those left.
+    last_left: Ts,
     /// All that have left.
     pub left: u64,
     /// When it was first seen.
@@ -369,7 +373,14 @@ impl Course {
             self.count = count.saturating_sub(arrived);
         }
         self.left += (self.count + arrived).saturating_sub(count);
-        self.old_left += self.marked.saturating_sub(marked);
+        let old_left = self.marked.saturating_sub(marked);
+        self.old_left += old_left;
+        if old_left > 0 {
+            self.last_left = now;
+        } else if now.since(self.last_left) >= older_than * ABANDONED {
+            // What was replaced once and is not any more is a pool no longer.
+            self.old_left = 0;
+        }
         self.history.push(now, count);
         self.count = count;
         if count > 0 {

@@ -9,12 +9,14 @@ use std::{
 use super::{
     Casebook, Thresholds,
     close_wait::left,
-    finding::{Advice, Confidence, Exhaustion, Finding, Kind, Line, Report, Severity, Who},
+    finding::{Advice, Exhaustion, Finding, Kind, Line, Report, Severity, Who},
     talk,
 };
 use crate::core::{
     clock::Ts,
-    connection::{Connection, ConnectionId},
+    close::{CloseReason, Verdict},
+    connection::{Closed, Connection, ConnectionId},
+    errno,
     event::{LifeEvent, LifeStep, SocketId, StateChange},
     owner::Owner,
     tcp_state::TcpState,
@@ -30,6 +32,7 @@ const EXAMPLES: usize = 8;
 struct Left {
     id: ConnectionId,
     owner: Option<Owner>,
+    netns: Option<u32>,
     since: Ts,
     from: TcpState,
 }
@@ -45,8 +48,6 @@ fn name(socket: SocketId) -> Name {
 #[derive(Debug, Default)]
 pub(super) struct Lingering {
     left: HashMap<Name, Left>,
-    /// Whether the end of a socket is told on this host.
-    told: bool,
     /// Those for which there was no room.
     folded: u64,
 }
@@ -54,16 +55,16 @@ pub(super) struct Lingering {
 impl Lingering {
     /// A connection's full socket has come to CLOSE, from `from`.
     pub(super) fn ended(&mut self, known: &Connection, from: TcpState, at: Ts) {
-        // On its way to be closed it is an orphan already, or its end follows at once.
         let open = known.flags.is_some_and(|flags| flags.attached);
-        if !open || known.is_listener() || !known.is_counted() {
+        if !open || known.is_listener() || !known.is_counted() || ended_by_close(known) {
             return;
         }
         if self.left.len() >= LIMIT {
             self.folded += 1;
             return;
         }
-        let left = Left { id: known.id, owner: known.owner, since: at, from };
+        let (id, owner, netns) = (known.id, known.owner, known.netns);
+        let left = Left { id, owner, netns, since: at, from };
         self.left.insert(name(known.socket), left);
     }
 
@@ -77,12 +78,8 @@ impl Lingering {
     /// Something else happens to a socket.
     pub(super) fn life(&mut self, life: &LifeEvent) {
         match life.what {
-            LifeStep::Destroyed => {
-                self.told = true;
-                self.forget(life.socket);
-            }
-            LifeStep::Close(..) => self.forget(life.socket),
-            LifeStep::NetnsGone => self.left.clear(),
+            LifeStep::Destroyed | LifeStep::Close(..) => self.forget(life.socket),
+            LifeStep::NetnsGone => self.left.retain(|_, left| left.netns != life.netns),
             _ => {}
         }
     }
@@ -108,9 +105,6 @@ impl Lingering {
         thresholds: &Thresholds,
         report: &mut Report,
     ) {
-        if !self.told {
-            return;
-        }
         let mut by_process = BTreeMap::<u32, Vec<&Left>>::new();
         for left in self.left.values() {
             if now.since(left.since) >= thresholds.older_than
@@ -128,6 +122,17 @@ impl Lingering {
     }
 }
 
+/// Whether `close()` itself has ended it, or its descriptor's end would not be told: the kernel
+/// forgets the ends of one that it aborts, or that found no port.
+fn ended_by_close(known: &Connection) -> bool {
+    let aborted = |judged: Closed| {
+        let Verdict { reason, error, .. } = judged.verdict;
+        let aborts = [CloseReason::AbortLinger, CloseReason::AbortUnreadData, CloseReason::Unknown];
+        aborts.contains(&reason) && [0, errno::EADDRNOTAVAIL].contains(&error)
+    };
+    known.close_told || known.judged.is_none_or(aborted)
+}
+
 fn finding(
     book: &Casebook,
     pid: u32,
@@ -135,11 +140,9 @@ fn finding(
     now: Ts,
     thresholds: &Thresholds,
 ) -> Option<Finding> {
-    let facts = book.host.processes.get(&pid);
-    let unlisted = facts.and_then(|facts| facts.unlisted_count);
-    // Its descriptors have the last word: the end of a socket may have been lost.
-    let seen = all.len() as u64;
-    let count = unlisted.map_or(seen, |unlisted| unlisted.min(seen));
+    // Its descriptors have the last word: that a socket was closed may not have been told.
+    let facts = book.host.processes.get(&pid)?;
+    let count = facts.unlisted_count?.min(all.len() as u64);
     let first = all.first()?;
     if count < thresholds.at_least.max(1) {
         return None;
@@ -148,12 +151,12 @@ fn finding(
     let mut found = Finding::new(Kind::ClosedDescriptors, Severity::Warning, count, says);
     found.who = first.owner.map(Who);
     found.since = Some(first.since);
-    found.exhaustion = facts.and_then(|facts| {
-        let (used, limit) = (facts.descriptors, facts.limit?);
+    found.exhaustion = facts.limit.map(|limit| {
+        let used = facts.descriptors;
         let span = now.since(first.since).as_secs_f64().max(1.0);
         #[expect(clippy::cast_precision_loss, reason = "descriptors: far below 2^53")]
         let left = left(used, limit, count as f64 / span);
-        Some(Exhaustion { of: "file descriptors", used, limit, left })
+        Exhaustion { of: "file descriptors", used, limit, left }
     });
     let oldest = talk::about(now.since(first.since));
     let summary = format!(
@@ -165,7 +168,7 @@ fn finding(
     let connections = all.iter().take(EXAMPLES).map(|left| left.id).collect();
     found.evidence.push(Line { label: "", text, connections });
     found.evidence.push(Line::new("cause", because(all)));
-    if let Some(facts) = facts.filter(|facts| !facts.unlisted.is_empty()) {
+    if !facts.unlisted.is_empty() {
         let more = facts.unlisted_count > Some(facts.unlisted.len() as u64);
         let fds = talk::numbers(facts.unlisted.iter().copied(), more);
         found.evidence.push(Line::new("held as", format!("fd {fds}: sockets that no list shows")));
@@ -179,10 +182,6 @@ fn finding(
     ];
     found.see =
         vec![format!("tcp-trace list --closed --pid {pid}"), format!("ls -l /proc/{pid}/fd")];
-    if unlisted.is_none() {
-        found.confidence = Confidence::Medium;
-        found.unseen.push("its descriptors".to_owned());
-    }
     Some(found)
 }
 
