@@ -35,6 +35,9 @@ fn head(page: &mut Page<'_>, told: &Diagnosis) {
         (0, _) => format!("nothing wrong on {}", told.host),
         (1, 1) => format!("1 finding on {}, and it is serious", told.host),
         (_, 0) => format!("{} on {}, none serious", words::counted(findings, "finding"), told.host),
+        (all, serious) if all == serious => {
+            format!("{} on {}, all serious", words::counted(findings, "finding"), told.host)
+        }
         _ => format!(
             "{} on {}, {serious} of them serious",
             words::counted(findings, "finding"),

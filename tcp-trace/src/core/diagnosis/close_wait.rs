@@ -149,8 +149,11 @@ fn nature(book: &Casebook, now: Ts, key: &Key, group: &Group, thresholds: &Thres
     }
     let course = book.close_wait.get(key);
     let old_left = course.map_or(0, |course| course.old_left);
+    // What comes and goes within the time that makes a socket old is no growth of old ones, unless
+    // none has ever left.
+    let least = thresholds.older_than / if old_left == 0 { 3 } else { 1 };
     if let Some(course) = course
-        && let Some(growth) = course.history.growth()
+        && let Some(growth) = course.history.growth_over(least)
     {
         // Where old ones leave as fast as they grow old, traffic grows, and no leak.
         let keeps = course.keeps(now, thresholds.older_than, thresholds.at_least);

@@ -66,11 +66,13 @@ pub(super) fn about(span: Duration) -> String {
 /// `runs out of file descriptors in about 12 h (1,215 of 4,096 in use)`.
 pub(super) fn exhaustion(exhaustion: &Exhaustion) -> String {
     let Exhaustion { of, used, limit, left } = exhaustion;
-    let use_ = format!("{} of {} {of}", number(*used), number(*limit));
+    let (part, whole) = (number(*used), number(*limit));
     match left {
-        _ if used >= limit => format!("all {} {of} are in use", number(*limit)),
-        Some(left) => format!("runs out of {of} in about {} ({use_} in use)", about(*left)),
-        None => format!("{use_} in use"),
+        _ if used >= limit => format!("all {whole} {of} are in use"),
+        Some(left) => {
+            format!("runs out of {of} in about {} ({part} of {whole} in use)", about(*left))
+        }
+        None => format!("{part} of {whole} {of} in use"),
     }
 }
 

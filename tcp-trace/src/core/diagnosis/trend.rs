@@ -57,7 +57,14 @@ impl History {
     /// too few samples to tell.
     #[must_use]
     pub fn growth(&self) -> Option<Growth> {
-        self.tiers.iter().rev().find_map(growth_of)
+        self.growth_over(Duration::ZERO)
+    }
+
+    /// Likewise, of growth that has gone on for `least`.
+    #[must_use]
+    pub fn growth_over(&self, least: Duration) -> Option<Growth> {
+        let long = |growth: &Growth| growth.over >= least;
+        self.tiers.iter().rev().find_map(|tier| growth_of(tier).filter(long))
     }
 
     /// The growth of late: of what comes and goes within minutes.
