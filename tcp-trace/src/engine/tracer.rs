@@ -195,8 +195,11 @@ impl Tracer {
         }
         if self.looks.is_due(passed) {
             let casebook = &mut self.casebook;
-            self.looks.timed(|| casebook.look(&self.table, passed));
-            self.looks.suspicion |= self.casebook.has_new_suspects(&self.table, passed);
+            let suspicion = self.looks.timed(|| {
+                casebook.look(&self.table, passed);
+                casebook.has_new_suspects(&self.table, passed)
+            });
+            self.looks.suspicion |= suspicion;
         }
     }
 
@@ -321,10 +324,11 @@ impl Looks {
         self.looked = Ts(0);
     }
 
-    fn timed(&mut self, look: impl FnOnce()) {
+    fn timed<T>(&mut self, look: impl FnOnce() -> T) -> T {
         let begun = wall::now();
-        look();
+        let seen = look();
         self.rest = wall::now().since(begun) * LOOK_REST;
+        seen
     }
 }
 

@@ -85,6 +85,9 @@ impl Lingering {
     }
 
     fn forget(&mut self, socket: SocketId) {
+        if self.left.is_empty() {
+            return;
+        }
         self.left.remove(&name(socket));
         if socket.cookie.is_some() && socket.sk != 0 {
             self.left.remove(&(0, socket.sk));
