@@ -8,12 +8,15 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 mod convert;
+mod diagnosis;
 mod owner;
 mod segment;
 
 pub(crate) use convert::{
     closed_event, connection, lost_event, packet_hooks, rfc3339, state_event,
 };
+pub use diagnosis::{Advice, Diagnosis, Exhaustion, Finding, Growth, Line, Thresholds};
+pub(crate) use diagnosis::{Traced, diagnosis};
 pub(crate) use owner::locate;
 pub use segment::{Segments, Wire};
 

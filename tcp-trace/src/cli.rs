@@ -6,6 +6,7 @@ use clap::Parser as _;
 
 mod args;
 pub(crate) mod client;
+mod diagnose;
 mod doctor;
 mod exit;
 mod list;
@@ -66,6 +67,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Watch(args) => watch::run(&context, &args).await,
             Command::List(args) => list::run(&context, &args).await,
             Command::Show(args) => show::run(&context, &args).await,
+            Command::Diagnose(args) => diagnose::run(&context, &args).await,
             Command::Status(args) => status::run(&context, &args).await,
             Command::Doctor(args) => doctor::run(&context, &args),
             Command::Record(args) => record::run(&context, &args).await,

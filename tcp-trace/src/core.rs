@@ -13,6 +13,7 @@ pub mod connection;
 pub mod coverage;
 pub mod deadlines;
 pub mod decode;
+pub mod diagnosis;
 pub mod direction;
 pub mod errno;
 pub mod event;

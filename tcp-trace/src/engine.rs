@@ -17,7 +17,7 @@ use tokio::sync::{broadcast, oneshot};
 
 use crate::{
     api,
-    core::{connection::ConnectionId, query::Query},
+    core::{connection::ConnectionId, diagnosis::Asked, query::Query},
 };
 
 pub mod figures;
@@ -57,6 +57,8 @@ pub(crate) enum Request {
     },
     /// One connection with its timeline.
     Connection { id: ConnectionId, reply: oneshot::Sender<Option<api::Connection>> },
+    /// What is wrong, by these thresholds, else by the tracer's own.
+    Diagnosis { asked: Asked, reply: oneshot::Sender<api::Diagnosis> },
     /// Everything the metrics show.
     Figures(oneshot::Sender<Box<Figures>>),
     /// Detach and end.
@@ -101,6 +103,14 @@ impl Handle {
     /// Where the tracer has stopped.
     pub async fn connection(&self, id: ConnectionId) -> Result<Option<api::Connection>, Gone> {
         self.ask(|reply| Request::Connection { id, reply }).await
+    }
+
+    /// What is wrong, by these thresholds, else by the tracer's own.
+    ///
+    /// # Errors
+    /// Where the tracer has stopped.
+    pub async fn diagnosis(&self, asked: Asked) -> Result<api::Diagnosis, Gone> {
+        self.ask(|reply| Request::Diagnosis { asked, reply }).await
     }
 
     /// Everything the metrics show.

@@ -15,6 +15,7 @@ mod routes;
 mod shutdown;
 mod socket_file;
 pub(crate) mod span;
+pub(crate) mod thresholds;
 mod tracer;
 
 pub(crate) use tracer::Tracer;

@@ -26,6 +26,7 @@
 //! | `half_open` | requests: SYN-ACKs sent again, given up, cookies, full queues |
 //! | `reasons` | ends that no orderly program brings about, and a RST in every state |
 //! | `variants` | Fast Open, MPTCP, v4-mapped addresses, simultaneous open |
+//! | `diagnosis` | what goes wrong is found, attributed and foretold, and nothing else is |
 //! | `tcpstates` | the same rows as another tool |
 
 #![expect(
@@ -50,6 +51,8 @@ mod counters;
 mod daemon;
 #[path = "kernel/denied.rs"]
 mod denied;
+#[path = "kernel/diagnosis.rs"]
+mod diagnosis;
 #[path = "kernel/flood.rs"]
 mod flood;
 #[path = "kernel/frames.rs"]

@@ -24,7 +24,8 @@ use crate::{
     arg_required_else_help = true
 )]
 #[command(
-    after_help = "Exit codes: 0 fine, 1 failed, 2 wrong usage, 4 missing privilege or kernel support."
+    after_help = "Exit codes: 0 fine, 1 failed, 2 wrong usage, 3 diagnose has findings, 4 missing privilege or \
+                  kernel support."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -78,6 +79,8 @@ pub(crate) enum Command {
     List(List),
     /// Show one connection's timeline
     Show(Show),
+    /// Say what is wrong, worst first, on what evidence, and the way out (exits with 3 if anything is)
+    Diagnose(Diagnose),
     /// Say how the tracer stands: hooks, losses, what is reduced
     Status(Status),
     /// Say what this host allows, hook by hook, and what is lost without it
@@ -240,6 +243,9 @@ pub(crate) struct Serve {
         value_delimiter = ','
     )]
     pub(crate) listen: Vec<String>,
+    /// How long a socket must stand still in CLOSE_WAIT and the like to be stuck [default: 60s]
+    #[arg(long, env = "TCP_TRACE_OLDER_THAN", value_name = "AGE", value_parser = parse_span)]
+    pub(crate) older_than: Option<Duration>,
     /// Process names with metrics of their own; the rest is one series, 'other' [default: 50]
     #[arg(long, env = "TCP_TRACE_PROCESS_SERIES", value_name = "N")]
     pub(crate) process_series: Option<usize>,
@@ -339,6 +345,51 @@ pub(crate) struct Show {
     pub(crate) tracing: Tracing,
 }
 
+/// What `diagnose` goes by.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Judge {
+    /// How long a socket must have stood still to be stuck, e.g. 60s, 5m [default: the daemon's, 60s]
+    #[arg(long, value_name = "AGE", value_parser = parse_span)]
+    pub(crate) older_than: Option<Duration>,
+    /// How many stuck sockets of one process and service make a finding [default: 3]
+    #[arg(long, value_name = "N")]
+    pub(crate) at_least: Option<u64>,
+    /// Percentage of the ports to a destination, or of another bound, that is too much [default: 70]
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub(crate) share: Option<u8>,
+    /// How far back failed connections, resets and the like are counted, up to 5m [default: 5m]
+    #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+    pub(crate) window: Option<Duration>,
+    /// How many failed connects in that time make a finding [default: 10]
+    #[arg(long, value_name = "N")]
+    pub(crate) failures: Option<u64>,
+    /// Print the API's object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `diagnose`.
+#[derive(Debug, Args)]
+pub(crate) struct Diagnose {
+    #[command(flatten)]
+    pub(crate) judge: Judge,
+    /// Diagnose again and again, every so often, until Ctrl-C
+    #[arg(
+        long,
+        value_name = "EVERY",
+        value_parser = parse_span,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "5s"
+    )]
+    pub(crate) watch: Option<Duration>,
+    /// Look on for this long first, e.g. 30s: growth needs time. Without a daemon at least 5s
+    #[arg(long = "for", value_name = "SPAN", value_parser = parse_span)]
+    pub(crate) span: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) tracing: Tracing,
+}
+
 /// `status`.
 #[derive(Debug, Args)]
 pub(crate) struct Status {
@@ -404,6 +455,8 @@ pub(crate) enum ReplayCommand {
     List(Rows),
     /// Show one connection's timeline
     Show(One),
+    /// Say what was wrong at the recording's last moment, as far as its events tell
+    Diagnose(Judge),
     /// Say how the tracer stood
     Status(Status),
 }

@@ -21,7 +21,10 @@ use tokio::net::UnixStream;
 
 use crate::{
     api,
-    serve::filter::{FilterArgs, encode},
+    serve::{
+        filter::{FilterArgs, encode},
+        thresholds::ThresholdArgs,
+    },
 };
 
 /// How long the daemon may take to answer; longer than it gives its own tracer.
@@ -143,6 +146,17 @@ impl Client {
     /// As [`status`](Self::status); [`ClientError::Refused`] with 404 where it is not known.
     pub(crate) async fn connection(&self, id: &str) -> Result<api::Connection, ClientError> {
         self.ask(format!("/api/v1/connections/{}", encode(id))).await
+    }
+
+    /// What is wrong.
+    ///
+    /// # Errors
+    /// As [`status`](Self::status); [`ClientError::Refused`] with 400 where a threshold is none.
+    pub(crate) async fn diagnosis(
+        &self,
+        args: &ThresholdArgs,
+    ) -> Result<api::Diagnosis, ClientError> {
+        self.ask(format!("/api/v1/diagnosis?{}", args.to_query_string())).await
     }
 
     /// Events from now on that pass `filter`, until the daemon ends. After an error the stream is

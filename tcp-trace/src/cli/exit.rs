@@ -9,6 +9,8 @@ use crate::kernel::{load::LoadError, plan::PlanError, selfcheck::CheckError};
 const FAILED: u8 = 1;
 /// The command line makes no sense.
 const MISUSED: u8 = 2;
+/// `diagnose` has found something.
+pub(super) const FOUND: u8 = 3;
 /// Privileges or kernel support are missing.
 const UNSUPPORTED: u8 = 4;
 

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use super::{
     Context,
     args::{Output, Replay, ReplayCommand, Tracing},
-    list, print,
+    diagnose, list, print,
     settings::Stay,
     show,
     source::{Events, Source},
@@ -40,6 +40,9 @@ pub(super) async fn run(context: &Context, args: &Replay) -> anyhow::Result<Exit
             let code = match command {
                 ReplayCommand::List(rows) => list::from(&source, rows, &context.style).await?,
                 ReplayCommand::Show(one) => show::from(&source, one, &context.style).await?,
+                ReplayCommand::Diagnose(judge) => {
+                    diagnose::from(&source, judge, &context.style).await?
+                }
                 ReplayCommand::Status(args) => status::from(&source, args, &context.style).await?,
                 ReplayCommand::Watch { .. } => ExitCode::SUCCESS,
             };

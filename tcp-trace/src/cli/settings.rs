@@ -158,6 +158,7 @@ impl FileSettings {
             segments: self.segments(&flags.segments, stay),
             process_limit: process_series.or(self.process_series).unwrap_or(defaults.process_limit),
             log_level: defaults.log_level,
+            thresholds: defaults.thresholds,
         })
     }
 }

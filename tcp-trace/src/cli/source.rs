@@ -8,7 +8,7 @@ use tokio::sync::broadcast;
 
 use super::{
     Context,
-    args::{Filter, Output, Tracing},
+    args::{Filter, Judge, Output, Tracing},
     client::{Client, ClientError},
     exit::{Misuse, NeedsRoot},
     print,
@@ -16,9 +16,9 @@ use super::{
 };
 use crate::{
     api,
-    core::query::Query,
+    core::{diagnosis::Asked, query::Query},
     engine::{Engine, live},
-    serve::{event_filter, filter::FilterArgs},
+    serve::{event_filter, filter::FilterArgs, thresholds::ThresholdArgs},
 };
 
 /// A place to ask.
@@ -36,6 +36,16 @@ impl Source {
         tracing: &Tracing,
         stay: Stay,
     ) -> anyhow::Result<Self> {
+        Self::open_with(context, tracing, stay, Asked::default()).await
+    }
+
+    /// Likewise; a tracer of one's own goes by these thresholds.
+    pub(super) async fn open_with(
+        context: &Context,
+        tracing: &Tracing,
+        stay: Stay,
+        asked: Asked,
+    ) -> anyhow::Result<Self> {
         let socket = context.settings.socket(&context.global);
         match Client::connect(&socket).await {
             Ok(_) if tracing.is_given() => Err(Misuse(format!(
@@ -49,7 +59,8 @@ impl Source {
                 Err(NeedsRoot(socket.display().to_string()).into())
             }
             Err(ClientError::NoDaemon { .. }) => {
-                let config = context.settings.tracing(tracing, stay, None)?;
+                let mut config = context.settings.tracing(tracing, stay, None)?;
+                config.thresholds = config.thresholds.with(asked);
                 let engine = live::start(&config).with_context(|| {
                     format!(
                         "no daemon answers on {}, and tracing from here is not possible",
@@ -98,6 +109,19 @@ impl Source {
                 let limit = filter.limit.unwrap_or(0);
                 Ok(engine.handle().connections(filter.to_query()?, limit, filter.closed).await?)
             }
+        }
+    }
+
+    /// Whether it is a tracer within this process, which has just begun.
+    pub(super) fn is_new(&self) -> bool {
+        matches!(self, Self::Local(_))
+    }
+
+    /// What is wrong.
+    pub(super) async fn diagnosis(&self, args: &ThresholdArgs) -> anyhow::Result<api::Diagnosis> {
+        match self {
+            Self::Daemon(client) => Ok(client.diagnosis(args).await?),
+            Self::Local(engine) => Ok(engine.handle().diagnosis(args.to_asked()?).await?),
         }
     }
 
@@ -187,6 +211,21 @@ impl Filter {
             netns: self.in_netns.map(|inode| inode.to_string()),
             closed: false,
             limit: None,
+        }
+    }
+}
+
+impl Judge {
+    /// As the API takes it.
+    pub(super) fn to_args(&self) -> ThresholdArgs {
+        let seconds =
+            |span: Option<std::time::Duration>| span.map(|span| span.as_secs_f64().to_string());
+        ThresholdArgs {
+            older_than: seconds(self.older_than),
+            at_least: self.at_least.map(|count| count.to_string()),
+            share: self.share.map(|share| share.to_string()),
+            window: seconds(self.window),
+            failures: self.failures.map(|count| count.to_string()),
         }
     }
 }

@@ -7,6 +7,7 @@
 //! remote one, so every string on its way out passes [`sanitize`]: through [`page::Page`], which
 //! alone writes control sequences, or by hand in the two renderers that mimic other tools.
 
+pub(crate) mod diagnosis;
 pub(crate) mod doctor;
 mod ending;
 mod ladder;

@@ -83,6 +83,10 @@ pub struct Connection {
     pub last_event: Ts,
     /// The cookie as snapshots tell it, where its events carry none.
     pub row_cookie: Option<NonZeroU64>,
+    /// When a snapshot last showed its queues.
+    pub row_at: Ts,
+    /// When a snapshot last showed that something had moved in it.
+    pub moved_at: Ts,
     /// Whether figures took a birth into account that was lost.
     pub made_up: bool,
     /// Number of the last snapshot that showed it.
@@ -138,6 +142,8 @@ impl Connection {
             mini: None,
             last_event: if snapshot { Ts(0) } else { at },
             row_cookie: None,
+            row_at: if snapshot { at } else { Ts(0) },
+            moved_at: Ts(0),
             made_up: false,
             round: 0,
             close_told: false,
@@ -240,8 +246,24 @@ impl Connection {
         }
     }
 
-    /// Takes figures and flags from a row of a snapshot, which is no event.
-    pub fn refresh(&mut self, row: &StateChange) {
+    /// Takes figures and flags from a row of a snapshot taken at `at`, which is no event.
+    pub fn refresh(&mut self, at: Ts, row: &StateChange) {
+        // What moved between its change of state and the first row may have done so at once.
+        if let (Some(known), Some(shown)) = (self.transfer, row.transfer)
+            && self.row_at >= self.state_since
+        {
+            // To take notice of a FIN alone is no progress.
+            let unread = |transfer: Transfer| transfer.unread_sequence().saturating_sub(1);
+            let moved = unread(known) != unread(shown)
+                || known.unacknowledged() != shown.unacknowledged()
+                || known.bytes_acked < shown.bytes_acked
+                || known.bytes_received < shown.bytes_received;
+            self.moved_at = if moved { at } else { self.moved_at };
+        }
+        self.row_at = at;
+        if let (Some(flags), Some(shown)) = (&mut self.flags, row.flags) {
+            flags.attached = shown.attached;
+        }
         self.transfer = match (self.transfer, row.transfer) {
             // A row knows the queues; of the rest only what is not 0.
             (Some(known), Some(row)) => Some(Transfer {

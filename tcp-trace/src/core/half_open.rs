@@ -88,6 +88,11 @@ impl HalfOpens {
         self.entries.insert(key, entry);
     }
 
+    /// Each, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&FlowKey, &HalfOpen)> {
+        self.entries.iter()
+    }
+
     /// Its handshake is complete: the child takes its story over.
     pub fn take(&mut self, key: &FlowKey) -> Option<HalfOpen> {
         let entry = self.entries.remove(key)?;

@@ -5,8 +5,9 @@ use std::time::Duration;
 use crate::{
     api,
     core::{
-        coverage::Coverage, event::Comm, half_open::HalfOpenCounts, population::Matrix,
-        sources::Sources, statistics::Statistics, tcp_state::TcpState, time_wait::TimeWaitCounters,
+        coverage::Coverage, diagnosis::Leaks, event::Comm, half_open::HalfOpenCounts,
+        population::Matrix, sources::Sources, statistics::Statistics, tcp_state::TcpState,
+        time_wait::TimeWaitCounters,
     },
     kernel::{
         counters::{Counters, SegmentCounters},
@@ -60,6 +61,8 @@ pub struct Figures {
     pub unplaced: u64,
     /// The comparison with the host.
     pub world: World,
+    /// What the diagnosis says, in figures.
+    pub leaks: Leaks,
     /// What the kernel keeps about each attached program.
     pub programs: Vec<ProgramRuns>,
 }

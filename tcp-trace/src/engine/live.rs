@@ -13,7 +13,9 @@ use super::{
 };
 use crate::{
     api,
-    core::{coverage::Hooked, recording::Header, sources::Sources, table::Limits},
+    core::{
+        coverage::Hooked, diagnosis::Thresholds, recording::Header, sources::Sources, table::Limits,
+    },
     kernel::{
         load::Attached,
         plan::{Backend, BackendChoice},
@@ -22,6 +24,7 @@ use crate::{
 };
 
 mod drain;
+mod evidence;
 mod known;
 mod prepare;
 mod reach;
@@ -53,6 +56,8 @@ pub(crate) struct Config {
     pub(crate) segments: segments::Config,
     /// Level of the kernel programs' log lines (0: none, 1: error … 5: trace).
     pub(crate) log_level: u8,
+    /// From when on something is worth a finding.
+    pub(crate) thresholds: Thresholds,
 }
 
 impl Default for Config {
@@ -66,6 +71,7 @@ impl Default for Config {
             process_limit: 50,
             segments: segments::Config::default(),
             log_level: 2,
+            thresholds: Thresholds::default(),
         }
     }
 }
@@ -136,11 +142,13 @@ fn launch(
         netns: prepared.netns.iter().map(|netns| netns.inode).collect(),
         process_limit: config.process_limit,
         passed_over: Vec::new(),
+        thresholds: config.thresholds,
     };
     let channels = (inbox.events.clone(), std::sync::Arc::clone(&inbox.lagged));
     let mut tracer = Tracer::new(identity, config.limits, channels, wall::now(), wall::offset());
     tracer.set_sources(Sources::from_programs(&attached_programs(&prepared.attached)));
     tracer.residence = Residence::of_host();
+    tracer.looks.every = tracer.looks.every.min(world::interval());
     let mut done = None;
     if let Some((recorder, sender)) = recording {
         tracer.recorder = Some(recorder);

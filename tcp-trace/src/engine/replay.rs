@@ -144,6 +144,7 @@ fn identity(header: &Header, config: &Config) -> Identity {
         netns: header.netns.clone(),
         process_limit: config.process_limit,
         passed_over: Vec::new(),
+        thresholds: config.thresholds,
     }
 }
 

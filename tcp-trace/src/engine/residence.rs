@@ -52,7 +52,14 @@ impl Residence {
 
     /// Adds what is known of the owner.
     pub(super) fn tell(&self, connection: &mut api::Connection) {
-        let (Some(places), Some(owner)) = (&self.0, &mut connection.owner) else { return };
+        if let Some(owner) = &mut connection.owner {
+            self.tell_owner(owner);
+        }
+    }
+
+    /// Adds what is known of an owner.
+    pub(super) fn tell_owner(&self, owner: &mut api::Owner) {
+        let Some(places) = &self.0 else { return };
         let id = |number: Option<u64>| number.and_then(std::num::NonZeroU64::new);
         let (started_ns, cgroup) = (id(owner.started_ns), id(owner.cgroup_id));
         let answer = places.borrow_mut().of(owner.pid, started_ns, cgroup);

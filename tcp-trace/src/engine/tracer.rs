@@ -14,6 +14,7 @@ use super::{
     recorder::Recorder,
     residence::Residence,
     taken::Taken,
+    wall,
 };
 use crate::{
     api,
@@ -21,6 +22,7 @@ use crate::{
         clock::{Ts, WallOffset},
         connection::Connection,
         decode::{self, Record},
+        diagnosis::{Casebook, Thresholds, evidence::Suspects},
         event::{Body, Event},
         merge::Merge,
         owner::{Owner, OwnerSource},
@@ -44,6 +46,10 @@ const REORDER_LIMIT: usize = 1 << 20;
 
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// How often the casebook looks over the table.
+const LOOK: Duration = Duration::from_secs(1);
+/// How many times as long as a look took it rests.
+const LOOK_REST: u32 = 200;
 /// Connections without an owner that are told one by one.
 const UNOWNED: usize = 1 << 16;
 
@@ -59,6 +65,7 @@ pub(crate) struct Identity {
     pub(crate) process_limit: usize,
     /// Packets of a capture that told of no connection, by reason.
     pub(crate) passed_over: Vec<(&'static str, u64)>,
+    pub(crate) thresholds: Thresholds,
 }
 
 /// Something on its way through the merge.
@@ -92,6 +99,8 @@ pub(crate) struct Tracer {
     perf_record_lost: u64,
     pub(crate) recorder: Option<Recorder>,
     pub(crate) residence: Residence,
+    pub(crate) casebook: Casebook,
+    pub(crate) looks: Looks,
 }
 
 impl Tracer {
@@ -104,6 +113,7 @@ impl Tracer {
         wall: WallOffset,
     ) -> Self {
         let (events, lagged) = inbox;
+        let casebook = Casebook::new(identity.thresholds);
         Self {
             table: Table::new(limits),
             merge: Merge::new(REORDER_WINDOW, REORDER_LIMIT),
@@ -119,6 +129,8 @@ impl Tracer {
             perf_record_lost: 0,
             recorder: None,
             residence: Residence::default(),
+            casebook,
+            looks: Looks::default(),
         }
     }
 
@@ -203,6 +215,14 @@ impl Tracer {
             self.table.tick(passed);
             self.publish_decided(passed);
         }
+        if self.looks.is_due(passed) {
+            let casebook = &mut self.casebook;
+            let suspicion = self.looks.timed(|| {
+                casebook.look(&self.table, passed);
+                casebook.has_new_suspects(&self.table, passed)
+            });
+            self.looks.suspicion |= suspicion;
+        }
     }
 
     /// Says what of a capture told of no connection.
@@ -256,9 +276,19 @@ impl Tracer {
         self.residence.ask(&event.body);
         let outcome = self.table.apply(event);
         self.publish_decided(event.at);
-        let Body::State(change) = &event.body else { return };
+        let change = match &event.body {
+            Body::State(change) => change,
+            Body::Life(life) => return self.casebook.life(life, event.at),
+            Body::Segment(_) | Body::Lost { .. } => return,
+        };
+        self.casebook.state(change);
         let live = change.origin == crate::core::event::Origin::Live;
         let Outcome::Stepped(stepped) = outcome else { return };
+        if stepped.judged
+            && let Some(known) = self.table.after(stepped)
+        {
+            self.casebook.ended(known, stepped.from, &self.table, event.at);
+        }
         if self.events.receiver_count() == 0 || !live {
             return;
         }
@@ -291,6 +321,49 @@ impl Tracer {
     }
 }
 
+/// When the casebook looks over the table next: every second, and on a host with very many
+/// connections so seldom that it costs next to nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Looks {
+    /// How often at the most.
+    pub(crate) every: Duration,
+    looked: Ts,
+    rest: Duration,
+    /// Somebody is suspected whom nobody has looked into.
+    suspicion: bool,
+}
+
+impl Default for Looks {
+    fn default() -> Self {
+        Self { every: LOOK, looked: Ts(0), rest: Duration::ZERO, suspicion: false }
+    }
+}
+
+impl Looks {
+    fn is_due(&mut self, now: Ts) -> bool {
+        let due = now.since(self.looked) >= self.every.max(self.rest);
+        self.looked = if due { now } else { self.looked };
+        due
+    }
+
+    /// Whether somebody new is suspected; it is said once.
+    pub(crate) fn take_suspicion(&mut self) -> bool {
+        std::mem::take(&mut self.suspicion)
+    }
+
+    /// Lets the next look be due.
+    pub(crate) fn at_once(&mut self) {
+        self.looked = Ts(0);
+    }
+
+    fn timed<T>(&mut self, look: impl FnOnce() -> T) -> T {
+        let begun = wall::now();
+        let seen = look();
+        self.rest = wall::now().since(begun) * LOOK_REST;
+        seen
+    }
+}
+
 /// Connections whose owner is worth looking for.
 pub(crate) enum Unowned {
     /// Those with these cookies.
@@ -300,6 +373,11 @@ pub(crate) enum Unowned {
 }
 
 impl Tracer {
+    /// Whom to look into for the diagnosis.
+    pub(crate) fn suspects(&self, now: Ts) -> Suspects {
+        self.casebook.suspects(&self.table, now)
+    }
+
     /// Full sockets' connections without an owner, or with one that is only their listener's.
     pub(crate) fn unowned(&self) -> Unowned {
         // Nobody holds a mini-socket. Who was seen to hold a descriptor may have passed it on.

@@ -132,12 +132,12 @@ fn add(holders: &mut HashMap<u32, Holder>, inode: u32, found: Holder) {
 }
 
 /// The number in `socket:[123]`.
-fn socket_inode(target: &str) -> Option<u32> {
+pub(super) fn socket_inode(target: &str) -> Option<u32> {
     target.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
 /// A process's name: 15 bytes and a newline from the kernel, more for its own threads.
-fn read_comm(directory: &Path) -> Option<[u8; 16]> {
+pub(super) fn read_comm(directory: &Path) -> Option<[u8; 16]> {
     let text = fs::read(directory.join("comm")).ok()?;
     let name = text.strip_suffix(b"\n").unwrap_or(&text);
     let mut comm = [0; 16];
@@ -249,7 +249,12 @@ mod tests {
 
     #[test]
     fn owners_are_named_only_where_one_is_known() {
-        let row = |inode| Row { record: wire::StateRecord::new_zeroed(), inode };
+        let row = |inode| Row {
+            record: wire::StateRecord::new_zeroed(),
+            inode,
+            queues: (0, 0),
+            idle: None,
+        };
         let mut rows = [row(1), row(2), row(0)];
         let holders = HashMap::from([(1, Holder { pid: 7, comm: name("x"), fd: 3, others: 0 })]);
         name_owners(&mut rows, &holders);

@@ -158,6 +158,11 @@ fn cpu_list(text: &str) -> Vec<u32> {
         .collect()
 }
 
+/// What the host calls itself.
+pub(crate) fn name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,6 +18,8 @@ use super::netlink::Malformed;
 use dump::Channel;
 pub(crate) use row::Stamp;
 
+use crate::core::diagnosis::evidence::Idle;
+
 /// One socket of a [`Snapshot`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
@@ -25,6 +27,10 @@ pub(crate) struct Row {
     pub(crate) record: wire::StateRecord,
     /// Inode of its file, by which `/proc/PID/fd` names it; 0 where no file refers to it.
     pub(crate) inode: u32,
+    /// `Recv-Q` and `Send-Q`: of a listener, connections that wait for `accept()` and how many may.
+    pub(crate) queues: (u32, u32),
+    /// For how long it has done nothing, where the kernel tells.
+    pub(crate) idle: Option<Idle>,
 }
 
 /// The TCP sockets of one network namespace.
@@ -60,7 +66,7 @@ impl Snapshot {
 }
 
 /// Sockets that one dump keeps at most: what a host has that runs out of everything else first.
-/// 160 bytes each.
+/// 240 bytes each.
 const LIMIT: usize = 1 << 20;
 
 /// Why there is no snapshot.

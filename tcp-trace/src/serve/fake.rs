@@ -1,6 +1,7 @@
 //! A tracer that answers what a test tells it to.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -14,12 +15,14 @@ use super::Tracer;
 use crate::kernel::programs::ProgramRuns;
 use crate::{
     api::{
-        ClosedEvent, Connection, ConnectionList, Endpoint, Event, Hook, LostEvent, Owner,
-        StateEvent, Status, Step,
+        ClosedEvent, Connection, ConnectionList, Diagnosis, Endpoint, Event, Finding, Hook,
+        LostEvent, Owner, StateEvent, Status, Step, Thresholds,
     },
     core::{
         connection::ConnectionId,
         coverage::{Coverage, Hooked, Mib, Mibs, Ours},
+        diagnosis::{Asked, Leaks},
+        event::Comm,
         half_open::HalfOpenCounts,
         population::Matrix,
         query::Query,
@@ -93,6 +96,16 @@ impl Tracer for Fake {
 
     async fn connection(&self, id: ConnectionId) -> Result<Option<Connection>, Gone> {
         self.in_its_mood((id.0 == 0x3f).then(|| connection("close_wait"))).await
+    }
+
+    /// One finding, about sockets as old as was asked for.
+    async fn diagnosis(&self, asked: Asked) -> Result<Diagnosis, Gone> {
+        let older_than = asked.older_than.unwrap_or(Duration::from_mins(1));
+        let found = Finding { kind: "close_wait_leak".to_owned(), count: 5, ..Finding::default() };
+        let thresholds =
+            Thresholds { older_than_seconds: older_than.as_secs_f64(), ..Thresholds::default() };
+        let told = Diagnosis { thresholds, findings: vec![found], ..Diagnosis::default() };
+        self.in_its_mood(told).await
     }
 
     async fn figures(&self) -> Result<Figures, Gone> {
@@ -232,12 +245,27 @@ pub(crate) fn figures() -> Figures {
         hooks: vec![hook("state_tp_btf", "tp_btf", true), hook("state_kprobe", "kprobe", false)],
         world: World { coverage: coverage(), namespaces: 1, whole: 4, ..World::default() },
         unplaced: 0,
+        leaks: leaks(),
         programs: vec![ProgramRuns {
             program: "state_tp_btf".to_owned(),
             runs: 11,
             run_time_ns: 5_500,
             misses: 0,
         }],
+    }
+}
+
+/// Java leaks two sockets, and a process that has no series of its own one.
+fn leaks() -> Leaks {
+    let (java, perl) = (Comm::from_text("java"), Comm::from_text("perl"));
+    let leaked = BTreeMap::from([((java, "not_closed"), 2), ((perl, "not_read"), 1)]);
+    Leaks {
+        total: leaked.clone(),
+        leaked,
+        exhaustion: BTreeMap::from([(java, 3600.0)]),
+        ports: vec![("10.0.0.9:8080".to_owned(), 0.86)],
+        findings: BTreeMap::from([("close_wait_leak", 2)]),
+        ..Leaks::default()
     }
 }
 

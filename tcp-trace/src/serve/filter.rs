@@ -65,6 +65,9 @@ pub(crate) enum FilterError {
         "'{0}' is no parameter; the parameters are: state (may be repeated) older_than pid process local remote port netns closed limit"
     )]
     Unknown(String),
+    /// There is no such threshold.
+    #[error("'{0}' is no parameter; the parameters are: older_than at_least share window failures")]
+    UnknownThreshold(String),
     /// A parameter that can be given once was given again.
     #[error("{0} is given twice; only state may be repeated")]
     Twice(&'static str),
@@ -207,7 +210,7 @@ pub(crate) fn encode(text: &str) -> String {
     utf8_percent_encode(text, PLAIN).to_string()
 }
 
-fn decode(text: &str) -> Result<String, FilterError> {
+pub(super) fn decode(text: &str) -> Result<String, FilterError> {
     let spaced = text.replace('+', " ");
     let is_escape = |rest: &str| {
         rest.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
@@ -243,7 +246,7 @@ fn process(name: &str) -> Result<String, FilterError> {
     Ok(Comm::from_text(name).text().into_owned())
 }
 
-fn bad(name: &'static str, given: &str, accepted: &'static str) -> FilterError {
+pub(super) fn bad(name: &'static str, given: &str, accepted: &'static str) -> FilterError {
     FilterError::Value { name, given: printable(given), accepted }
 }
 

@@ -7,6 +7,8 @@ pub(super) fn local() -> String {
         "<li><a href=\"/api/v1/connections\">/api/v1/connections</a> connections now; filters: ",
         "state, older_than, pid, process, local, remote, port, netns, closed, limit</li>\n",
         "<li>/api/v1/connections/ID one connection with its timeline</li>\n",
+        "<li><a href=\"/api/v1/diagnosis\">/api/v1/diagnosis</a> what is wrong, worst first; ",
+        "thresholds: older_than, at_least, share, window, failures</li>\n",
         "<li>/api/v1/events events as they happen, a line of JSON each</li>\n",
     ))
 }

@@ -3,6 +3,7 @@
 
 mod connections;
 mod coverage;
+mod leaks;
 mod lives;
 mod own_process;
 mod process_facts;
@@ -43,6 +44,7 @@ pub(crate) fn table() -> impl Iterator<Item = &'static Metric> {
         lives::METRICS,
         processes::METRICS,
         segments::METRICS,
+        leaks::METRICS,
         tracer::METRICS,
         coverage::METRICS,
         own_process::METRICS,
@@ -71,7 +73,9 @@ pub(crate) fn render(
         .map(|metric| metric.family(&scrape))
         .filter(|family| !family.get_metric().is_empty())
         .collect();
-    TextEncoder::new().encode_to_string(&families)
+    let text = TextEncoder::new().encode_to_string(&families)?;
+    // The encoder writes infinity as Rust does; no other line ends so.
+    Ok(text.replace(" inf\n", " +Inf\n"))
 }
 
 impl Metric {

@@ -18,6 +18,7 @@ use super::{
     filter::{FilterArgs, printable},
     landing,
     metrics::{self, ProcessReader},
+    thresholds::ThresholdArgs,
 };
 use crate::core::connection::ConnectionId;
 
@@ -45,6 +46,7 @@ pub(super) fn local<T: Tracer>(app: App<T>) -> Router {
         .route("/api/v1/status", get(status::<T>))
         .route("/api/v1/connections", get(connections::<T>))
         .route("/api/v1/connections/{id}", get(connection::<T>))
+        .route("/api/v1/diagnosis", get(diagnosis::<T>))
         .route("/api/v1/events", get(events::<T>))
         .method_not_allowed_fallback(wrong_method)
         .fallback(no_route)
@@ -109,6 +111,11 @@ async fn connection<T: Tracer>(
         Some(connection) => json(&connection),
         None => Err(Failure::NoConnection(id.to_string())),
     }
+}
+
+async fn diagnosis<T: Tracer>(State(app): State<App<T>>, RawQuery(query): RawQuery) -> Answer {
+    let args = ThresholdArgs::from_query_string(&query.unwrap_or_default())?;
+    long_json(asked(PATIENCE, app.tracer.diagnosis(args.to_asked()?)).await?).await
 }
 
 async fn events<T: Tracer>(

@@ -84,6 +84,8 @@ async fn the_unix_socket_serves_everything() {
         "/api/v1/status",
         "/api/v1/connections",
         "/api/v1/connections/3f",
+        "/api/v1/diagnosis",
+        "/api/v1/diagnosis?older_than=5m&at_least=1",
     ] {
         let (status, head, body) = server.get(target).await;
         assert_eq!(status, 200, "{target}: {body}");
@@ -101,9 +103,13 @@ async fn tcp_serves_figures_but_no_connections() {
     for target in ["/", "/healthz", "/readyz", "/metrics"] {
         assert_eq!(server.get_tcp(target).await.0, 200, "{target}");
     }
-    for target in
-        ["/api/v1/status", "/api/v1/connections", "/api/v1/connections/3f", "/api/v1/events"]
-    {
+    for target in [
+        "/api/v1/status",
+        "/api/v1/connections",
+        "/api/v1/connections/3f",
+        "/api/v1/diagnosis",
+        "/api/v1/events",
+    ] {
         let (status, _, body) = server.get_tcp(target).await;
         assert_eq!(status, 404, "{target}");
         assert!(error(&body).contains("Unix socket only"), "{body}");
@@ -126,6 +132,8 @@ async fn errors_are_json_and_help() {
         ("/api/v1/connections/%ff", 400, "'/api/v1/connections/%ff' is no connection id"),
         ("/api/v1/connections/fffffffffffffffff", 400, "'fffffffffffffffff' is no"),
         ("/api/v1/connections/", 404, "there is nothing at"),
+        ("/api/v1/diagnosis?state=close_wait", 400, "'state' is no parameter"),
+        ("/api/v1/diagnosis?share=0", 400, "share: '0' does not fit"),
         ("/api/v1/events?limit=3", 400, "limit does not apply to a stream of events"),
     ];
     for (target, expected, text) in rows {
@@ -174,7 +182,9 @@ async fn the_default_limit_is_a_thousand() {
 #[tokio::test]
 async fn a_tracer_that_has_stopped_is_unavailable() {
     let server = server(Mood::Gone).await;
-    for target in ["/readyz", "/metrics", "/api/v1/status", "/api/v1/connections/3f"] {
+    for target in
+        ["/readyz", "/metrics", "/api/v1/status", "/api/v1/connections/3f", "/api/v1/diagnosis"]
+    {
         let (status, _, body) = server.get(target).await;
         assert_eq!((status, error(&body).as_str()), (503, "the tracer has stopped"), "{target}");
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::sync::broadcast;
 
 use crate::{
-    api::{Connection, ConnectionList, Event, Status},
-    core::{connection::ConnectionId, query::Query},
+    api::{Connection, ConnectionList, Diagnosis, Event, Status},
+    core::{connection::ConnectionId, diagnosis::Asked, query::Query},
     engine::{Gone, Handle, figures::Figures},
 };
 
@@ -28,6 +28,9 @@ pub(crate) trait Tracer: Clone + Send + Sync + 'static {
         &self,
         id: ConnectionId,
     ) -> impl Future<Output = Result<Option<Connection>, Gone>> + Send;
+
+    /// What is wrong.
+    fn diagnosis(&self, asked: Asked) -> impl Future<Output = Result<Diagnosis, Gone>> + Send;
 
     /// What the metrics are made of.
     fn figures(&self) -> impl Future<Output = Result<Figures, Gone>> + Send;
@@ -55,6 +58,10 @@ impl Tracer for Handle {
 
     async fn connection(&self, id: ConnectionId) -> Result<Option<Connection>, Gone> {
         Self::connection(self, id).await
+    }
+
+    async fn diagnosis(&self, asked: Asked) -> Result<Diagnosis, Gone> {
+        Self::diagnosis(self, asked).await
     }
 
     async fn figures(&self) -> Result<Figures, Gone> {

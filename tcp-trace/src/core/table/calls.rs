@@ -108,6 +108,9 @@ impl Table {
         };
         let by = caller.map(|caller| caller.task);
         connection.timeline.push(at, StepKind::Call { call, by, state });
+        if let Some(flags) = connection.flags.as_mut().filter(|_| call == Call::Accept) {
+            flags.attached = true;
+        }
         self.touch(slot, at);
         Some(slot)
     }

@@ -3,7 +3,8 @@
 use super::{Limits, Place, Stepped, Table};
 use crate::core::{
     connection::{Connection, ConnectionId},
-    half_open::HalfOpenCounts,
+    half_open::{FlowKey, HalfOpen, HalfOpenCounts},
+    listeners::Listeners,
     population::{Matrix, Population},
     processes::Processes,
     sources::Sources,
@@ -99,6 +100,17 @@ impl Table {
     #[must_use]
     pub fn processes(&self) -> &Processes {
         &self.census.processes
+    }
+
+    /// Who listens where.
+    #[must_use]
+    pub fn listeners(&self) -> &Listeners {
+        &self.census.listeners
+    }
+
+    /// Requests that wait for the handshake's last ACK, in no order.
+    pub fn requests(&self) -> impl Iterator<Item = (&FlowKey, &HalfOpen)> {
+        self.half_open.iter()
     }
 
     /// Counters and histograms.

@@ -78,7 +78,7 @@ impl Table {
             self.correct_state(slot, at, state);
         }
         if sure || differs {
-            self.alter(slot, |connection| connection.refresh(change));
+            self.alter(slot, |connection| connection.refresh(at, change));
         }
         Outcome::Nothing
     }

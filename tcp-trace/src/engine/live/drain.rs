@@ -104,6 +104,7 @@ impl Loop {
             self.pass();
         }
         std::thread::sleep(REORDER_WINDOW);
+        self.tracer.looks.at_once();
         self.pass();
         // Questions may have come meanwhile, whose ringing is over.
         self.inbox.waker.wake();

@@ -9,7 +9,11 @@ use std::{
 
 use super::round::Rounds;
 use crate::{
-    core::{coverage::Mibs, decode::Record},
+    core::{
+        coverage::Mibs,
+        decode::Record,
+        diagnosis::evidence::{HostFacts, Suspects},
+    },
     engine::waker::Waker,
     kernel::sys,
 };
@@ -21,7 +25,12 @@ const WAITING: usize = 1;
 #[derive(Debug)]
 pub(super) enum Order {
     /// Every namespace's sockets and figures.
-    Everything(Owners),
+    Everything {
+        /// Whose owners to look for.
+        owners: Owners,
+        /// Whom to look into for the diagnosis.
+        suspects: Suspects,
+    },
     /// The figures of the namespaces met last.
     Figures,
 }
@@ -54,6 +63,8 @@ pub(super) enum Finding {
         /// Whether a namespace may not be read.
         partial: bool,
     },
+    /// What the host says beside its sockets' states.
+    Host(Box<HostFacts>),
     /// A namespace is no more.
     Gone {
         /// Its inode.

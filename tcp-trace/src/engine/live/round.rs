@@ -11,6 +11,7 @@ use std::{
 use tcp_trace_common as wire;
 
 use super::{
+    evidence::Gathering,
     known::Known,
     reconciler::{Finding, Order, Owners},
 };
@@ -21,7 +22,7 @@ use crate::{
         holders::{self, Seen, Wanted},
         host, mibs,
         namespaces::{Namespace, Scan},
-        netns,
+        netns, settings,
         sock_diag::{self, Row, Snapshot, Stamp},
     },
 };
@@ -48,6 +49,7 @@ pub(super) struct Rounds {
 struct Look {
     owners: Owners,
     seen: Option<Seen>,
+    gathering: Gathering,
 }
 
 impl Rounds {
@@ -61,12 +63,15 @@ impl Rounds {
     pub(super) fn carry_out(&mut self, order: Order, tell: &mut Tell<'_>) -> bool {
         match order {
             Order::Figures => tell(self.figures()),
-            Order::Everything(owners) => self.everything(owners, tell),
+            Order::Everything { owners, suspects } => {
+                self.everything(owners, Gathering::about(suspects), tell)
+            }
         }
     }
 
-    fn everything(&mut self, owners: Owners, tell: &mut Tell<'_>) -> bool {
-        let mut look = Look { owners, seen: None };
+    fn everything(&mut self, owners: Owners, gathering: Gathering, tell: &mut Tell<'_>) -> bool {
+        let mut look = Look { owners, seen: None, gathering };
+        let begun = wall::now();
         let gone = self.find(&mut look);
         let gone = gone.into_iter().all(|netns| {
             let record = Stamp { time_ns: 0, netns: Some(netns) }.record();
@@ -90,6 +95,10 @@ impl Rounds {
             }
         }
         self.began = true;
+        let facts = look.gathering.finish(begun);
+        if !tell(Finding::Host(Box::new(facts))) {
+            return false;
+        }
         tell(Finding::Done { namespaces })
     }
 
@@ -154,11 +163,13 @@ impl Rounds {
         let known = self.known.get_mut(&netns)?;
         let since = wall::now();
         let listed = inside(self.own, netns, known.namespace.as_ref(), || {
-            sock_diag::snapshot(since.0, Some(netns))
+            (sock_diag::snapshot(since.0, Some(netns)), settings::read())
         });
         match listed {
-            Ok(Ok(mut snapshot)) => {
+            Ok((Ok(mut snapshot), settings)) => {
                 look.name_owners(&mut snapshot.rows);
+                look.gathering.take_rows(&snapshot.rows);
+                look.gathering.take_settings(netns, settings);
                 known.remember(&snapshot.rows);
                 if snapshot.beyond_limit > 0 {
                     let left = snapshot.beyond_limit;
@@ -168,7 +179,7 @@ impl Rounds {
                 let whole = snapshot.is_whole();
                 Some(Finding::Sockets { records: records(stamp, &snapshot), whole })
             }
-            Ok(Err(error)) => {
+            Ok((Err(error), _)) => {
                 tracing::warn!(netns, %error, "the sockets that are there are not known");
                 Some(Finding::Failed)
             }

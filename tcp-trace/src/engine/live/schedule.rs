@@ -17,6 +17,8 @@ pub(super) struct Schedule {
     under_way: bool,
     /// A loss that no comparison has followed yet.
     lost: bool,
+    /// A suspicion that no comparison has followed yet.
+    suspected: bool,
     /// The last loss, until a comparison has followed it after a rest.
     series: Option<Ts>,
 }
@@ -24,7 +26,14 @@ pub(super) struct Schedule {
 impl Schedule {
     /// Due at once, and then every `interval`.
     pub(super) fn new(interval: Duration) -> Self {
-        Self { interval, asked: None, under_way: false, lost: false, series: None }
+        Self {
+            interval,
+            asked: None,
+            under_way: false,
+            lost: false,
+            suspected: false,
+            series: None,
+        }
     }
 
     /// Notes a loss.
@@ -33,18 +42,24 @@ impl Schedule {
         self.series = Some(now);
     }
 
+    /// Notes that somebody is to be looked into.
+    pub(super) fn suspect(&mut self) {
+        self.suspected = true;
+    }
+
     /// Whether one is to be asked for now; if so, it counts as asked for.
     pub(super) fn is_due(&mut self, now: Ts) -> bool {
         let due = !self.under_way
             && self.asked.is_none_or(|asked| {
                 let rested = now.since(asked) >= REST;
                 let over = self.series.is_some_and(|last| now.since(last) >= REST);
-                now.since(asked) >= self.interval || rested && (self.lost || over)
+                now.since(asked) >= self.interval || rested && (self.lost || self.suspected || over)
             });
         if due {
             self.asked = Some(now);
             self.under_way = true;
             self.lost = false;
+            self.suspected = false;
             self.series = self.series.filter(|last| now.since(*last) < REST);
         }
         due

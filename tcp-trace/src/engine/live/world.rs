@@ -75,13 +75,16 @@ impl World {
     /// Asks for what is due, and takes what has come: at most a bounded number of records.
     pub(super) fn pass(&mut self, tracer: &mut Tracer, counters: impl Fn() -> Counters) {
         let now = wall::now();
+        if tracer.looks.take_suspicion() {
+            self.schedule.suspect();
+        }
         if self.schedule.is_due(now) {
             let owners = match tracer.unowned() {
                 Unowned::Some(cookies) if self.settled => Owners::Of(cookies),
                 _ => Owners::Every,
             };
             self.figures_asked = now;
-            self.order(Order::Everything(owners));
+            self.order(Order::Everything { owners, suspects: tracer.suspects(now) });
         }
         let mut room = PASS;
         while room > 0 {
@@ -102,7 +105,7 @@ impl World {
     }
 
     /// Takes one finding; false where there is none.
-    fn take_finding(&mut self, tracer: &Tracer, counters: impl Fn() -> Counters) -> bool {
+    fn take_finding(&mut self, tracer: &mut Tracer, counters: impl Fn() -> Counters) -> bool {
         let finding = match self.reconciler.finding() {
             Ok(Some(finding)) => finding,
             Ok(None) => return false,
@@ -121,7 +124,9 @@ impl World {
                 let counters = tracer.without_own(counters());
                 let ours = Ours::new(&counters.0, &counters.matrix(), self.hooked);
                 self.figures.coverage.take(&readings, partial, ours);
+                tracer.casebook.take_mibs(&readings, wall::now());
             }
+            Finding::Host(facts) => tracer.casebook.take_host(*facts),
             Finding::Gone { netns, record } => {
                 tracing::info!(netns, "a network namespace is no more");
                 self.figures.gone += 1;
@@ -163,7 +168,8 @@ impl World {
     }
 }
 
-fn interval() -> Duration {
+/// How often the host's sockets are compared with the table.
+pub(super) fn interval() -> Duration {
     let wanted = std::env::var(INTERVAL_VARIABLE).ok().and_then(|text| text.parse().ok());
     wanted.map_or(INTERVAL, Duration::from_millis)
 }

@@ -74,6 +74,7 @@ fn identity(config: &Config) -> Identity {
         backend: "captured segments".to_owned(),
         degradations: lacks.into(),
         process_limit: config.process_limit,
+        thresholds: config.thresholds,
         ..Identity::default()
     }
 }

@@ -6,7 +6,7 @@ use super::{KernelFigures, Tracer};
 use crate::{
     api,
     core::{
-        clock::Ts, connection::Connection, query::Query, reconcile::Reconciled,
+        clock::Ts, connection::Connection, diagnosis::Asked, query::Query, reconcile::Reconciled,
         statistics::Statistics, time_wait::TimeWaitCounters,
     },
     engine::{
@@ -14,6 +14,7 @@ use crate::{
         figures::{Figures, ProcessFigures, World},
         losses,
     },
+    kernel::host,
 };
 
 impl Tracer {
@@ -27,6 +28,9 @@ impl Tracer {
             Request::Connection { id, reply } => {
                 let found = self.table.get(id).map(|known| self.view(known, now, true));
                 drop(reply.send(found));
+            }
+            Request::Diagnosis { asked, reply } => {
+                drop(reply.send(self.diagnosis(asked, now, kernel)));
             }
             Request::Figures(reply) => drop(reply.send(Box::new(self.figures(now, kernel)))),
             Request::Stop => {}
@@ -61,6 +65,23 @@ impl Tracer {
         }
         let connections = found.into_iter().map(|known| self.view(known, now, false)).collect();
         api::ConnectionList { connections, total }
+    }
+
+    fn diagnosis(&self, asked: Asked, now: Ts, kernel: &KernelFigures) -> api::Diagnosis {
+        let thresholds = self.casebook.thresholds().with(asked);
+        let report = self.casebook.diagnose(&self.table, now, &thresholds);
+        let traced = api::Traced {
+            host: host::name(),
+            source: self.identity.source.to_owned(),
+            since: api::rfc3339(self.wall, self.started),
+            seconds: now.since(self.started).as_secs_f64(),
+            lost: self.losses(kernel).iter().map(|(_, count)| count).sum(),
+        };
+        let mut told = api::diagnosis(&report, &thresholds, traced, self.wall);
+        for owner in told.findings.iter_mut().filter_map(|found| found.process.as_mut()) {
+            self.residence.tell_owner(owner);
+        }
+        told
     }
 
     fn status(&self, now: Ts, kernel: &KernelFigures) -> api::Status {
@@ -174,6 +195,7 @@ impl Tracer {
             segments: kernel.segments.clone(),
             segment_counters: kernel.segment_counters.clone(),
             world: World::default(),
+            leaks: self.casebook.leaks().clone(),
             programs: kernel.programs.clone(),
         }
     }

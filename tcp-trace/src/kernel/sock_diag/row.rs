@@ -1,12 +1,15 @@
 //! One `struct inet_diag_msg` with its attributes to a record. Pure and total.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, time::Duration};
 
 use tcp_trace_common as wire;
 use zerocopy::{FromBytes, FromZeros as _, Immutable, KnownLayout, big_endian};
 
 use super::Row;
-use crate::kernel::netlink::{self, Malformed};
+use crate::{
+    core::diagnosis::evidence::Idle,
+    kernel::netlink::{self, Malformed},
+};
 
 /// Address family of IPv4 sockets.
 pub(super) const AF_INET: u8 = 2;
@@ -148,7 +151,12 @@ pub(super) fn parse(payload: &[u8], stamp: Stamp) -> Result<Found, Malformed> {
             Found::Mini(request(&row, stamp))
         }
         (state, _) if 1_u32.checked_shl(state.into()).unwrap_or(0) & STATES == 0 => Found::Other,
-        _ => Found::Socket(Row { record: record(&row, attributes, stamp), inode: row.inode }),
+        _ => Found::Socket(Row {
+            record: record(&row, attributes, stamp),
+            inode: row.inode,
+            queues: (row.rqueue, row.wqueue),
+            idle: attributes.tcp_info.and_then(idle),
+        }),
     })
 }
 
@@ -277,6 +285,13 @@ fn tcp_info(info: &[u8], record: &mut wire::StateRecord) {
     record.retransmits = field(info, 100);
     record.bytes_acked = field(info, 120);
     record.bytes_received = field(info, 128);
+}
+
+/// How long ago data was sent, data came, and anything at all came; `None` of a kernel that does not
+/// fill these in.
+fn idle(info: &[u8]) -> Option<Idle> {
+    let ms = |offset| Duration::from_millis(field::<u32>(info, offset).into());
+    (info.len() >= 60).then(|| Idle { sent: ms(44), received: ms(52), heard: ms(56) })
 }
 
 /// The number at an offset, 0 where the bytes end before its end.

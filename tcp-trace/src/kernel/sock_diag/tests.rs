@@ -122,7 +122,7 @@ fn every_state_but_close_is_asked_for() {
 
 #[test]
 fn an_ipv4_row_is_a_seed() {
-    let Row { record, inode } = SAMPLE.row(0);
+    let Row { record, inode, .. } = SAMPLE.row(0);
     assert_eq!(inode, 4711);
     assert_eq!((record.kind, usize::from(record.len)), (wire::KIND_SEED, wire::STATE_RECORD_LEN));
     let valid = wire::VALID_COOKIE | wire::VALID_TCP | wire::VALID_FLAGS | wire::VALID_NETNS;

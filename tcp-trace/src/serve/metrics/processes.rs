@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Value of `process` for all names beyond the limit.
-const OTHER: &str = "other";
+pub(super) const OTHER: &str = "other";
 
 /// Metrics of this group.
 pub(super) const METRICS: &[Metric] = &[

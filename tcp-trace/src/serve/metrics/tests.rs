@@ -72,6 +72,10 @@ fn every_metric_says_what_it_is_and_is_there_from_the_start() {
         statistics: crate::core::statistics::Statistics::default(),
         processes: Vec::new(),
         other_processes: ProcessFigures::default(),
+        leaks: crate::core::diagnosis::Leaks {
+            ports: vec![("10.0.0.9:8080".to_owned(), 0.0)],
+            ..Default::default()
+        },
         ..fake::figures()
     };
     let text = text(&nothing);
@@ -112,6 +116,12 @@ fn every_metric_says_what_it_is_and_is_there_from_the_start() {
         "tcp_trace_resets_total{direction=\"sent\"} 0",
         "tcp_trace_segments_retransmitted_total 0",
         "tcp_trace_reconciled_total{kind=\"gone\"} 0",
+        "tcp_trace_close_wait_leaked{process=\"other\",cause=\"not_closed\"} 0",
+        "tcp_trace_close_wait_leaks_total{process=\"other\",cause=\"send_blocked\"} 0",
+        "tcp_trace_fd_exhaustion_seconds{process=\"other\"} +Inf",
+        "tcp_trace_diagnosis_findings{kind=\"close_wait_leak\"} 0",
+        "tcp_trace_diagnosis_findings{kind=\"retransmits\"} 0",
+        "tcp_trace_diagnosis_folded 0",
     ] {
         assert!(samples(&text).contains(&series), "{series}");
     }
@@ -137,6 +147,14 @@ fn figures_arrive_where_they_belong() {
         "tcp_trace_process_connections{process=\"java\",state=\"close_wait\"} 2",
         "tcp_trace_close_wait_oldest_seconds{process=\"java\"} 75",
         "tcp_trace_process_names_folded 2",
+        "tcp_trace_close_wait_leaked{process=\"java\",cause=\"not_closed\"} 2",
+        "tcp_trace_close_wait_leaked{process=\"java\",cause=\"not_read\"} 0",
+        "tcp_trace_close_wait_leaked{process=\"other\",cause=\"not_read\"} 1",
+        "tcp_trace_close_wait_leaks_total{process=\"perl\",cause=\"not_read\"} 1",
+        "tcp_trace_fd_exhaustion_seconds{process=\"java\"} 3600",
+        "tcp_trace_fd_exhaustion_seconds{process=\"nginx\"} +Inf",
+        "tcp_trace_time_wait_port_usage_ratio{destination=\"10.0.0.9:8080\"} 0.86",
+        "tcp_trace_diagnosis_findings{kind=\"close_wait_leak\"} 2",
         "tcp_trace_events_total{kind=\"state\"} 11",
         "tcp_trace_probe_attached{program=\"state_tp_btf\",hook=\"inet_sock_set_state\",backend=\"tp_btf\"} 1",
         "tcp_trace_probe_attached{program=\"state_kprobe\",hook=\"inet_sock_set_state\",backend=\"kprobe\"} 0",

@@ -1,0 +1,419 @@
+//! What is remembered between two looks: the course of each group, what failed of late, what the
+//! host last said. All of it is bounded.
+
+use std::{
+    collections::{BTreeMap, HashMap, hash_map::Entry},
+    hash::Hash,
+    time::Duration,
+};
+
+use super::{
+    Report, Thresholds, backlog,
+    close_wait::{self, Cause},
+    closed_descriptors::Lingering,
+    closing,
+    evidence::{HostFacts, Suspects},
+    failed::Failures,
+    orphans, ports,
+    service::Key,
+    survey::{GROUPS, Mark, PortUse, Route, Sight, Survey},
+    trend::History,
+};
+use crate::core::{
+    clock::Ts,
+    connection::Connection,
+    coverage::{Mib, Mibs},
+    event::{Comm, LifeEvent, StateChange},
+    table::Table,
+    tcp_state::TcpState,
+};
+
+/// A course without members is remembered this long.
+const REMEMBERED: Duration = Duration::from_mins(10);
+/// Sockets looked into at once.
+const SUSPECTS: usize = 1 << 17;
+/// How soon before it is old a socket is looked into.
+const EARLY: u32 = 2;
+/// Times as old as old, after which the old are marked anew.
+const MARK_STAYS: u32 = 20;
+/// Times as old as old, after which those that are still there have come to stay.
+const STAYING: u32 = 5;
+/// Times as old as old, after which nobody comes back for the old ones.
+const ABANDONED: u32 = 10;
+/// Between two snapshots that are taken because of sockets that none has shown.
+const UNLOOKED_REST: Duration = Duration::from_secs(5);
+/// Process names whose leaks are counted apart.
+const NAMES: usize = 256;
+
+/// How a group has gone.
+#[derive(Clone, Debug, Default)]
+pub struct Course {
+    /// Its count at each look.
+    pub history: History,
+    /// What the next look goes by.
+    pub mark: Mark,
+    /// How many the mark covers.
+    pub marked: u64,
+    /// Old ones that have left, while some do every now and then.
+    pub old_left: u64,
+    /// When the last of those left.
+    last_left: Ts,
+    /// All that have left.
+    pub left: u64,
+    /// When it was first seen.
+    pub first: Ts,
+    count: u64,
+    /// When it last had a member.
+    seen: Ts,
+}
+
+/// How the ports of a route have gone.
+#[derive(Clone, Debug, Default)]
+pub struct RouteCourse {
+    /// Ports taken at each look.
+    pub taken: History,
+    /// Mini-sockets born at each look, added up.
+    pub born: History,
+    total: u64,
+    seen: Ts,
+}
+
+/// What metrics say of leaks.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Leaks {
+    /// Sockets in `CLOSE_WAIT` that are leaked now, by process name and cause.
+    pub leaked: BTreeMap<(Comm, &'static str), u64>,
+    /// Those that came to be, likewise.
+    pub total: BTreeMap<(Comm, &'static str), u64>,
+    /// Until descriptors run out, by process name; infinite where none is in sight.
+    pub exhaustion: BTreeMap<Comm, f64>,
+    /// The share of the ports in use, of the destinations with the largest, as text.
+    pub ports: Vec<(String, f64)>,
+    /// Destinations beyond those.
+    pub ports_folded: u64,
+    /// Process names beyond those that are counted apart.
+    pub names_folded: u64,
+    /// Groups and routes that were folded into others at the last look.
+    pub folded: u64,
+    /// Findings at the last look, by kind.
+    pub findings: BTreeMap<&'static str, u64>,
+}
+
+/// Everything that findings rest on.
+#[derive(Debug)]
+pub struct Casebook {
+    thresholds: Thresholds,
+    pub(super) close_wait: HashMap<Key, Course>,
+    pub(super) routes: HashMap<Route, RouteCourse>,
+    pub(super) failures: Failures,
+    pub(super) lingering: Lingering,
+    pub(super) host: HostFacts,
+    pub(super) mibs: BTreeMap<u32, MibCourse>,
+    looked: Ts,
+    leaks: Leaks,
+}
+
+/// A namespace's figures, over the window.
+#[derive(Clone, Debug, Default)]
+pub struct MibCourse {
+    readings: std::collections::VecDeque<(Ts, Mibs)>,
+}
+
+impl MibCourse {
+    /// What has come to a figure within `window` before `now`.
+    #[must_use]
+    pub fn since(&self, mib: Mib, now: Ts, window: Duration) -> Option<u64> {
+        let (_, last) = self.readings.back()?;
+        let within = |(at, _): &&(Ts, Mibs)| now.since(*at) <= window;
+        let (_, first) = self.readings.iter().find(within)?;
+        Some(last.get(mib)?.saturating_sub(first.get(mib).unwrap_or(0)))
+    }
+}
+
+impl Casebook {
+    /// An empty one, which looks by `thresholds`.
+    #[must_use]
+    pub fn new(thresholds: Thresholds) -> Self {
+        Self {
+            thresholds,
+            close_wait: HashMap::new(),
+            routes: HashMap::new(),
+            failures: Failures::default(),
+            lingering: Lingering::default(),
+            host: HostFacts::default(),
+            mibs: BTreeMap::new(),
+            looked: Ts(0),
+            leaks: Leaks::default(),
+        }
+    }
+
+    /// What it looks by, where nobody asks for anything else.
+    #[must_use]
+    pub fn thresholds(&self) -> &Thresholds {
+        &self.thresholds
+    }
+
+    /// When it last looked.
+    #[must_use]
+    pub fn looked(&self) -> Ts {
+        self.looked
+    }
+
+    /// What the metrics say.
+    #[must_use]
+    pub fn leaks(&self) -> &Leaks {
+        &self.leaks
+    }
+
+    /// A socket changes its state.
+    pub fn state(&mut self, change: &StateChange) {
+        self.lingering.state(change);
+    }
+
+    /// A connection's full socket has ended.
+    pub fn ended(&mut self, known: &Connection, from: TcpState, table: &Table, at: Ts) {
+        self.lingering.ended(known, from, at);
+        self.failures.ended(known, from, table.listeners(), at);
+    }
+
+    /// Something else has happened to a connection.
+    pub fn life(&mut self, life: &LifeEvent, at: Ts) {
+        self.failures.life(life, at);
+        self.lingering.life(life);
+    }
+
+    /// Takes what the host says.
+    pub fn take_host(&mut self, facts: HostFacts) {
+        self.host = facts;
+    }
+
+    /// Takes what the kernel counts in each namespace.
+    pub fn take_mibs(&mut self, readings: &[(u32, Mibs)], at: Ts) {
+        self.mibs.retain(|netns, _| readings.iter().any(|(known, _)| known == netns));
+        for (netns, mibs) in readings {
+            let course = self.mibs.entry(*netns).or_default();
+            if course.readings.back().is_some_and(|(_, last)| mibs.is_before(last)) {
+                course.readings.clear();
+            }
+            course.readings.push_back((at, *mibs));
+            while course.readings.len() > 64 {
+                course.readings.pop_front();
+            }
+        }
+    }
+
+    /// Looks over the table by these thresholds; nothing is remembered of it.
+    #[must_use]
+    pub fn survey(&self, table: &Table, now: Ts, older_than: Duration) -> Survey {
+        let marks = |key: &Key| self.close_wait.get(key).map_or_else(Mark::default, |c| c.mark);
+        let sight =
+            Sight { at: now, older_than, host: &self.host, looked: self.looked, marks: &marks };
+        Survey::take(table, &sight)
+    }
+
+    /// Looks over the table, and remembers. To be called every few seconds.
+    pub fn look(&mut self, table: &Table, now: Ts) {
+        let survey = self.survey(table, now, self.thresholds.older_than);
+        self.remember_groups(&survey);
+        self.remember_routes(&survey);
+        self.looked = now;
+        self.tally(table, &survey);
+    }
+
+    fn remember_groups(&mut self, survey: &Survey) {
+        let (now, older_than) = (survey.at, self.thresholds.older_than);
+        for (key, group) in &survey.close_wait {
+            if let Some(course) = place(&mut self.close_wait, *key, GROUPS) {
+                course.follow(now, older_than, group.count, group.arrived, group.marked);
+            }
+        }
+        self.close_wait.retain(|key, course| {
+            if !survey.close_wait.contains_key(key) {
+                course.follow(now, older_than, 0, 0, 0);
+            }
+            now.since(course.seen) < REMEMBERED
+        });
+    }
+
+    fn remember_routes(&mut self, survey: &Survey) {
+        let now = survey.at;
+        // One that takes a port or two is no danger, and there may be very many.
+        let worth = |ports: &PortUse| ports.taken >= 16;
+        for (route, ports) in survey.routes.iter().filter(|(_, ports)| worth(ports)) {
+            if let Some(course) = place(&mut self.routes, *route, GROUPS) {
+                course.total += ports.born;
+                let facts = route.netns.and_then(|netns| self.host.namespaces.get(&netns));
+                course.taken.push(now, ports::occupied(route, ports, facts));
+                course.born.push(now, course.total);
+                course.seen = now;
+            }
+        }
+        self.routes.retain(|_, course| now.since(course.seen) < REMEMBERED);
+    }
+
+    /// Which sockets and processes are to be looked into.
+    #[must_use]
+    pub fn suspects(&self, table: &Table, now: Ts) -> Suspects {
+        let mut suspects = Suspects::default();
+        let early = self.thresholds.older_than / EARLY;
+        for known in table.live().filter(|known| known.is_full() && known.is_counted()) {
+            let waits = matches!(
+                known.state,
+                TcpState::CloseWait | TcpState::LastAck | TcpState::FinWait1 | TcpState::FinWait2
+            );
+            // Of those that were there before, the kernel may know that they are old.
+            let soon = known.found || now.since(known.state_since) >= early;
+            if !waits || !soon {
+                continue;
+            }
+            if let Some(owner) = known.owner {
+                suspects.processes.insert(owner.pid);
+            }
+            if suspects.sockets.len() < SUSPECTS
+                && let Some(cookie) = super::survey::cookie(known)
+            {
+                suspects.sockets.insert(cookie);
+            }
+        }
+        suspects.closed = self.lingering.suspects(now, early);
+        suspects
+    }
+
+    /// Whether a process is suspected that nobody has looked into yet.
+    #[must_use]
+    pub fn has_new_suspects(&self, table: &Table, now: Ts) -> bool {
+        let suspects = self.suspects(table, now);
+        // One that is gone by now will never be looked into: the host was asked after it came.
+        let known = |pid: &u32| self.host.processes.contains_key(pid);
+        suspects.processes.iter().chain(&suspects.closed).any(|pid| !known(pid))
+            || self.is_any_unlooked(table, now)
+    }
+
+    /// Whether one is old, and no snapshot has shown why.
+    fn is_any_unlooked(&self, table: &Table, now: Ts) -> bool {
+        let rested = now.since(self.host.at) >= UNLOOKED_REST;
+        rested
+            && table.live().any(|known| {
+                known.state == TcpState::CloseWait
+                    && known.is_full()
+                    && known.row_at < known.state_since
+                    && now.since(known.state_since) >= self.thresholds.older_than
+            })
+    }
+
+    /// Every finding, by these thresholds.
+    #[must_use]
+    pub fn diagnose(&self, table: &Table, now: Ts, thresholds: &Thresholds) -> Report {
+        let survey = self.survey(table, now, thresholds.older_than);
+        self.report(table, &survey, thresholds)
+    }
+
+    fn report(&self, table: &Table, survey: &Survey, thresholds: &Thresholds) -> Report {
+        let mut report = Report { at: survey.at, ..Report::default() };
+        close_wait::find(self, survey, thresholds, &mut report);
+        ports::find(self, survey, thresholds, &mut report);
+        self.failures.find(self, survey, thresholds, &mut report);
+        self.lingering.find(self, survey.at, thresholds, &mut report);
+        closing::find(table, survey, thresholds, &mut report);
+        orphans::find(self, thresholds, &mut report);
+        backlog::find(self, table, survey, thresholds, &mut report);
+        report.sort();
+        report
+    }
+
+    /// What the metrics are to say, by the thresholds that always hold.
+    fn tally(&mut self, table: &Table, survey: &Survey) {
+        let report = self.report(table, survey, &self.thresholds);
+        let before = std::mem::take(&mut self.leaks);
+        let mut leaks = Leaks { total: before.total, folded: survey.folded, ..Leaks::default() };
+        for finding in &report.findings {
+            *leaks.findings.entry(finding.kind.name()).or_default() += 1;
+        }
+        for leak in close_wait::leaks(self, survey, &self.thresholds) {
+            let name = leak.owner.map_or(Comm::from_text("unknown"), |owner| owner.comm);
+            for (cause, pile) in Cause::ALL.into_iter().zip(&leak.group.piles) {
+                *leaks.leaked.entry((name, cause.name())).or_default() += pile.count;
+            }
+            let left = leak.exhaustion.and_then(|exhaustion| exhaustion.left);
+            let left = left.map_or(f64::INFINITY, |left| left.as_secs_f64());
+            let known = leaks.exhaustion.entry(name).or_insert(f64::INFINITY);
+            *known = known.min(left);
+        }
+        for (key, now) in &leaks.leaked {
+            let known = before.leaked.get(key).copied().unwrap_or(0);
+            if leaks.total.len() < NAMES * Cause::ALL.len() || leaks.total.contains_key(key) {
+                *leaks.total.entry(*key).or_default() += now.saturating_sub(known);
+            } else {
+                leaks.names_folded += 1;
+            }
+        }
+        (leaks.ports, leaks.ports_folded) = ports::shares(self, survey);
+        self.leaks = leaks;
+    }
+}
+
+/// The entry of `key`, where it is known or there is room.
+fn place<K: Copy + Eq + Hash, V: Default>(
+    map: &mut HashMap<K, V>,
+    key: K,
+    limit: usize,
+) -> Option<&mut V> {
+    let room = map.len() < limit;
+    match map.entry(key) {
+        Entry::Occupied(known) => Some(known.into_mut()),
+        Entry::Vacant(free) if room => Some(free.insert(V::default())),
+        Entry::Vacant(_) => None,
+    }
+}
+
+impl Course {
+    fn follow(&mut self, now: Ts, older_than: Duration, count: u64, arrived: u64, marked: u64) {
+        if self.first == Ts(0) {
+            self.first = now;
+            self.count = count.saturating_sub(arrived);
+        }
+        self.left += (self.count + arrived).saturating_sub(count);
+        let old_left = self.marked.saturating_sub(marked);
+        self.old_left += old_left;
+        if old_left > 0 {
+            self.last_left = now;
+        } else if now.since(self.last_left) >= older_than * ABANDONED {
+            // What was replaced once and is not any more is a pool no longer.
+            self.old_left = 0;
+        }
+        self.history.push(now, count);
+        self.count = count;
+        if count > 0 {
+            self.seen = now;
+        }
+        self.marked = marked;
+        // The mark moves on once all that it covered are gone, or it covers too few of the old.
+        let old = now.back(older_than);
+        if marked == 0 || old.since(self.mark.old) >= older_than * MARK_STAYS {
+            self.mark.old = old;
+            // The next look counts them; until then none has left.
+            self.marked = 0;
+        }
+        self.mark.looked = now;
+    }
+
+    /// Whether some have stayed for many times as long as it takes to be old.
+    #[must_use]
+    pub fn keeps(&self, now: Ts, older_than: Duration, at_least: u64) -> bool {
+        self.marked >= at_least && now.since(self.mark.old) >= older_than * STAYING
+    }
+
+    /// For how long it has been looked at.
+    #[must_use]
+    pub fn watched(&self, now: Ts) -> Duration {
+        now.since(self.first)
+    }
+}
+
+impl RouteCourse {
+    /// Mini-sockets born a second, of late.
+    #[must_use]
+    pub fn rate(&self) -> Option<f64> {
+        self.born.recent().map(|growth| growth.per_second)
+    }
+}

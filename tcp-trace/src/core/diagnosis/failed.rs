@@ -1,0 +1,388 @@
+//! What failed of late: connections refused, unanswered, reset, and segments sent again; by
+//! destination, within a window of time.
+
+use std::{collections::HashMap, time::Duration};
+
+use super::{
+    Casebook, Thresholds,
+    finding::{Advice, Finding, Kind, Line, Report, Severity, Who},
+    service::Service,
+    survey::Survey,
+    talk,
+};
+use crate::core::{
+    clock::Ts,
+    close::CloseReason,
+    connection::{Connection, ConnectionId},
+    errno,
+    event::{LifeEvent, LifeStep},
+    listeners::Listeners,
+    owner::Owner,
+    tcp_state::TcpState,
+};
+
+/// Destinations followed at most.
+const LIMIT: usize = 2048;
+/// Of so many buckets is the window.
+const BUCKETS: usize = 60;
+/// The span of one.
+const BUCKET: Duration = Duration::from_secs(5);
+/// Connections named as examples.
+const EXAMPLES: usize = 8;
+/// What a process that gives a connection up has waited for at least; less is a change of mind.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// What failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum What {
+    /// `connect()`: a RST came.
+    Refused,
+    /// `connect()`: nothing came, or the process did not wait any longer.
+    Unanswered,
+    /// `connect()`: there is no way.
+    Unreachable,
+    /// `connect()`: no local port.
+    NoPort,
+    /// An open connection ended by a RST, for this reason.
+    Reset(CloseReason),
+    /// Our SYN was sent again.
+    Syn,
+    /// Our FIN was sent again.
+    Fin,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Key {
+    what: What,
+    pid: u32,
+    netns: Option<u32>,
+    service: Service,
+}
+
+/// How often, in the window and altogether.
+#[derive(Clone, Debug)]
+struct Count {
+    buckets: [u32; BUCKETS],
+    newest: u64,
+    total: u64,
+    first: Ts,
+    last: Ts,
+    owner: Option<Owner>,
+    /// The latest.
+    examples: Vec<ConnectionId>,
+}
+
+impl Count {
+    fn new(at: Ts) -> Self {
+        Self {
+            buckets: [0; BUCKETS],
+            newest: number(at),
+            total: 0,
+            first: at,
+            last: at,
+            owner: None,
+            examples: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, at: Ts) {
+        let bucket = number(at);
+        for old in (self.newest + 1..=bucket).take(BUCKETS) {
+            self.set(old, 0);
+        }
+        self.newest = self.newest.max(bucket);
+        if self.newest - bucket < BUCKETS as u64 {
+            self.set(bucket, self.get(bucket).saturating_add(1));
+        }
+        self.total += 1;
+        self.last = self.last.max(at);
+    }
+
+    fn get(&self, bucket: u64) -> u32 {
+        self.buckets.get(place(bucket)).copied().unwrap_or(0)
+    }
+
+    fn set(&mut self, bucket: u64, value: u32) {
+        if let Some(slot) = self.buckets.get_mut(place(bucket)) {
+            *slot = value;
+        }
+    }
+
+    /// Within `window` before `now`.
+    fn within(&self, now: Ts, window: Duration) -> u64 {
+        let spans = u64::try_from(window.as_nanos() / BUCKET.as_nanos()).unwrap_or(u64::MAX);
+        let from = number(now).saturating_sub(spans.min(BUCKETS as u64 - 1));
+        let oldest = self.newest.saturating_sub(BUCKETS as u64 - 1);
+        (from.max(oldest)..=self.newest).map(|bucket| u64::from(self.get(bucket))).sum()
+    }
+}
+
+fn number(at: Ts) -> u64 {
+    at.0 / u64::try_from(BUCKET.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn place(bucket: u64) -> usize {
+    usize::try_from(bucket % BUCKETS as u64).unwrap_or(0)
+}
+
+/// All that failed of late.
+#[derive(Debug, Default)]
+pub(super) struct Failures {
+    counts: HashMap<Key, Count>,
+    /// Those for which there was no room.
+    folded: u64,
+}
+
+impl Failures {
+    /// A connection's full socket has ended, from `from`.
+    pub(super) fn ended(
+        &mut self,
+        known: &Connection,
+        from: TcpState,
+        listeners: &Listeners,
+        at: Ts,
+    ) {
+        let Some(judged) = known.judged.filter(|_| known.is_counted() && !known.is_listener())
+        else {
+            return;
+        };
+        let waited = at.since(known.opened_at) >= PATIENCE;
+        let what = match (from, judged.verdict.error, judged.verdict.reason) {
+            (TcpState::SynSent, errno::ECONNREFUSED, _) => What::Refused,
+            (TcpState::SynSent, errno::EADDRNOTAVAIL, _) => What::NoPort,
+            (TcpState::SynSent, errno::ETIMEDOUT, _) => What::Unanswered,
+            (TcpState::SynSent, 0, _) if waited => What::Unanswered,
+            (TcpState::SynSent, 0 | errno::ECONNABORTED, _) => return,
+            (TcpState::SynSent, ..) => What::Unreachable,
+            (
+                _,
+                _,
+                reason @ (CloseReason::RstReceived
+                | CloseReason::RstSent
+                | CloseReason::AbortUnreadData
+                | CloseReason::AbortLinger
+                | CloseReason::ListenerClosed
+                | CloseReason::ResetAfterFin),
+            ) => What::Reset(reason),
+            _ => return,
+        };
+        let service = if from == TcpState::SynSent {
+            Service::Of(known.flow.remote)
+        } else {
+            Service::of(known, listeners)
+        };
+        let pid = known.owner.map_or(0, |owner| owner.pid);
+        let key = Key { what, pid, netns: known.netns, service };
+        if let Some(count) = self.count(key, at) {
+            count.owner = known.owner.or(count.owner);
+            if count.examples.len() >= EXAMPLES {
+                count.examples.remove(0);
+            }
+            count.examples.push(known.id);
+        }
+    }
+
+    /// A SYN or a FIN is sent again.
+    pub(super) fn life(&mut self, life: &LifeEvent, at: Ts) {
+        let what = match life.what {
+            LifeStep::Retransmit(TcpState::SynSent) => What::Syn,
+            LifeStep::Retransmit(TcpState::FinWait1 | TcpState::LastAck | TcpState::Closing) => {
+                What::Fin
+            }
+            _ => return,
+        };
+        // Of which side the service is, is not told here: its port is the lower one.
+        let (local, remote) = (life.flow.local, life.flow.remote);
+        let service = if what == What::Syn || remote.port() < local.port() {
+            Service::Of(remote)
+        } else {
+            Service::Ours(local.port())
+        };
+        self.count(Key { what, pid: 0, netns: life.netns, service }, at);
+    }
+
+    fn count(&mut self, key: Key, at: Ts) -> Option<&mut Count> {
+        if self.counts.len() >= LIMIT && !self.counts.contains_key(&key) {
+            // Room comes from those that are past; a scan makes many, and they pass.
+            let window = BUCKET * u32::try_from(BUCKETS).unwrap_or(u32::MAX);
+            self.counts.retain(|_, count| at.since(count.last) < window);
+            if self.counts.len() >= LIMIT {
+                self.folded += 1;
+                return None;
+            }
+        }
+        let count = self.counts.entry(key).or_insert_with(|| Count::new(at));
+        count.add(at);
+        Some(count)
+    }
+
+    /// Adds the findings about what failed.
+    pub(super) fn find(
+        &self,
+        book: &Casebook,
+        survey: &Survey,
+        thresholds: &Thresholds,
+        report: &mut Report,
+    ) {
+        let before = report.findings.len();
+        for (key, count) in &self.counts {
+            let recent = count.within(survey.at, thresholds.window);
+            if recent >= least(key.what, thresholds) {
+                report.findings.push(finding(book, *key, count, recent, thresholds));
+            }
+        }
+        let of = |kinds: &[Kind]| {
+            report.findings.iter().skip(before).any(|found| kinds.contains(&found.kind))
+        };
+        let connects = of(&[Kind::ConnectRefused, Kind::ConnectTimeout, Kind::NoPortLeft]);
+        let others =
+            [(Kind::ResetStorm, "no reset storm"), (Kind::Retransmits, "no lost SYNs or FINs")];
+        let calm: Vec<_> =
+            others.into_iter().filter(|(kind, _)| !of(&[*kind])).map(|(_, text)| text).collect();
+        let calm_connects = (!connects).then_some("no connect failures");
+        report.calm.extend(calm_connects.into_iter().chain(calm).map(str::to_owned));
+        if self.folded > 0 {
+            let folded = talk::counted(self.folded, "failure");
+            report.unseen.push(format!("{folded} to destinations beyond the {LIMIT} followed"));
+        }
+    }
+}
+
+/// How many of these make a finding.
+fn least(what: What, thresholds: &Thresholds) -> u64 {
+    match what {
+        What::NoPort => 1,
+        What::Refused | What::Unanswered | What::Unreachable => thresholds.failures.max(1),
+        What::Syn | What::Fin => thresholds.failures.max(1) * 2,
+        // Health checks and impatient clients reset all day.
+        What::Reset(_) => thresholds.failures.max(1) * 10,
+    }
+}
+
+fn kind(what: What) -> Kind {
+    match what {
+        What::Refused => Kind::ConnectRefused,
+        What::Unanswered | What::Unreachable => Kind::ConnectTimeout,
+        What::NoPort => Kind::NoPortLeft,
+        What::Reset(_) => Kind::ResetStorm,
+        What::Syn | What::Fin => Kind::Retransmits,
+    }
+}
+
+fn finding(
+    book: &Casebook,
+    key: Key,
+    count: &Count,
+    recent: u64,
+    thresholds: &Thresholds,
+) -> Finding {
+    let severity = if key.what == What::NoPort { Severity::Serious } else { Severity::Warning };
+    let mut found = Finding::new(kind(key.what), severity, recent, says(key));
+    found.who = count.owner.map(Who);
+    found.service = Some(key.service.to_string());
+    found.cause = match key.what {
+        What::Reset(reason) => Some(reason.name()),
+        What::Unreachable => Some("unreachable"),
+        What::Syn => Some("syn"),
+        What::Fin => Some("fin"),
+        _ => None,
+    };
+    found.counts = vec![("total", count.total)];
+    found.since = Some(count.first);
+    let window = talk::about(thresholds.window);
+    let text = format!(
+        "{} in the last {window}, {} since tracing began",
+        talk::number(recent),
+        talk::number(count.total)
+    );
+    found.evidence.push(Line { label: "", text, connections: count.examples.clone() });
+    found.evidence.push(Line::new("cause", because(key.what).to_owned()));
+    let open = key.service.is_outbound().then(|| routes_of(book, key)).flatten();
+    found.evidence.extend(open);
+    found.advice = advice(key.what);
+    found.see = vec![match key.service {
+        Service::Of(remote) => format!("tcp-trace list --closed --remote {remote}"),
+        Service::Ours(port) => format!("tcp-trace list --closed --port {port}"),
+        Service::Other => "tcp-trace list --closed".to_owned(),
+    }];
+    found
+}
+
+/// The ports that the route takes, where that explains a lack of them.
+fn routes_of(book: &Casebook, key: Key) -> Option<Line> {
+    let Service::Of(remote) = key.service else { return None };
+    if key.what != What::NoPort {
+        return None;
+    }
+    let of = |route: &&super::survey::Route| route.remote == remote && route.netns == key.netns;
+    let route = book.routes.keys().find(of)?;
+    let (_, taken) = book.routes.get(route)?.taken.last()?;
+    Some(Line::new("where", format!("{} ports of {} are taken", talk::number(taken), route.local)))
+}
+
+fn says(key: Key) -> String {
+    let service = key.service;
+    match key.what {
+        What::Refused => format!("is refused by {service}"),
+        What::Unanswered => format!("gets no answer from {service}"),
+        What::Unreachable => format!("cannot reach {service}"),
+        What::NoPort => format!("has no local port left to connect to {service}"),
+        What::Reset(reason) => match service {
+            Service::Ours(port) => format!("on port {port}: {}", reset(reason)),
+            other => format!("to {other}: {}", reset(reason)),
+        },
+        What::Syn => format!("SYNs to {service} are sent again"),
+        What::Fin => format!("FINs of connections with {service} are sent again"),
+    }
+}
+
+fn reset(reason: CloseReason) -> &'static str {
+    match reason {
+        CloseReason::RstReceived => "the peers reset open connections",
+        CloseReason::RstSent => "this host resets open connections",
+        CloseReason::AbortUnreadData => "closes with data unread, which resets the connection",
+        CloseReason::AbortLinger => "aborts connections (SO_LINGER 0)",
+        CloseReason::ListenerClosed => "the listener went away with connections in its queue",
+        _ => "connections are reset after one side's FIN",
+    }
+}
+
+fn because(what: What) -> &'static str {
+    match what {
+        What::Refused => "a RST answered the SYN: nobody listens there, or a firewall says no",
+        What::Unanswered => {
+            "no SYN-ACK came before the time-out, the system's or the program's own"
+        }
+        What::Unreachable => "a router or this host's own routes say that there is no way",
+        What::NoPort => "EADDRNOTAVAIL: every local port to this destination is taken",
+        What::Reset(CloseReason::RstReceived) => {
+            "the peer's process ended, closed with data unread, or something between gave up"
+        }
+        What::Reset(CloseReason::AbortUnreadData) => {
+            "what the peer had sent was not read to its end before close()"
+        }
+        What::Reset(CloseReason::AbortLinger) => "the program asks for it, and data may be lost",
+        What::Reset(_) => "see the timelines of the connections",
+        What::Syn => "the SYN or its answer was lost, or the peer's queue is full",
+        What::Fin => "the FIN or its ACK was lost, or the peer is gone",
+    }
+}
+
+fn advice(what: What) -> Vec<Advice> {
+    let text = match what {
+        What::Refused => "see whether the service runs there and listens on this address",
+        What::Unanswered => "see whether the host is up, and whether a firewall drops the SYNs",
+        What::Unreachable => "see the routes to that network (ip route get)",
+        What::NoPort => {
+            "keep connections alive; net.ipv4.tcp_tw_reuse=1 where TIME_WAIT takes the ports; more \
+             addresses; see the finding about local ports"
+        }
+        What::Reset(CloseReason::AbortUnreadData) => {
+            "read the request or the answer to its end before closing"
+        }
+        What::Reset(_) => "look at one of them: who reset it, and in which state",
+        What::Syn => "look for drops between the hosts, and for a full accept queue at the other",
+        What::Fin => "look for drops between the hosts; peers that vanish leave these behind",
+    };
+    vec![Advice::Do(text.to_owned())]
+}
