@@ -8,8 +8,7 @@ use std::{
 };
 
 use super::{
-    Report, Thresholds, backlog,
-    close_wait::{self, Cause},
+    Report, Thresholds, backlog, close_wait,
     closed_descriptors::Lingering,
     closing,
     evidence::{HostFacts, Suspects},
@@ -17,16 +16,21 @@ use super::{
     orphans, ports,
     service::Key,
     survey::{GROUPS, Mark, PortUse, Route, Sight, Survey},
-    trend::History,
 };
 use crate::core::{
     clock::Ts,
     connection::Connection,
     coverage::{Mib, Mibs},
-    event::{Comm, LifeEvent, StateChange},
+    event::{LifeEvent, StateChange},
     table::Table,
     tcp_state::TcpState,
 };
+
+mod course;
+mod leaks;
+
+pub use course::{Course, RouteCourse};
+pub use leaks::Leaks;
 
 /// A course without members is remembered this long.
 const REMEMBERED: Duration = Duration::from_mins(10);
@@ -34,71 +38,8 @@ const REMEMBERED: Duration = Duration::from_mins(10);
 const SUSPECTS: usize = 1 << 17;
 /// How soon before it is old a socket is looked into.
 const EARLY: u32 = 2;
-/// Times as old as old, after which the old are marked anew.
-const MARK_STAYS: u32 = 20;
-/// Times as old as old, after which those that are still there have come to stay.
-const STAYING: u32 = 5;
-/// Times as old as old, after which nobody comes back for the old ones.
-const ABANDONED: u32 = 10;
 /// Between two snapshots that are taken because of sockets that none has shown.
 const UNLOOKED_REST: Duration = Duration::from_secs(5);
-/// Process names whose leaks are counted apart.
-const NAMES: usize = 256;
-
-/// How a group has gone.
-#[derive(Clone, Debug, Default)]
-pub struct Course {
-    /// Its count at each look.
-    pub history: History,
-    /// What the next look goes by.
-    pub mark: Mark,
-    /// How many the mark covers.
-    pub marked: u64,
-    /// Old ones that have left, while some do every now and then.
-    pub old_left: u64,
-    /// When the last of those left.
-    last_left: Ts,
-    /// All that have left.
-    pub left: u64,
-    /// When it was first seen.
-    pub first: Ts,
-    count: u64,
-    /// When it last had a member.
-    seen: Ts,
-}
-
-/// How the ports of a route have gone.
-#[derive(Clone, Debug, Default)]
-pub struct RouteCourse {
-    /// Ports taken at each look.
-    pub taken: History,
-    /// Mini-sockets born at each look, added up.
-    pub born: History,
-    total: u64,
-    seen: Ts,
-}
-
-/// What metrics say of leaks.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Leaks {
-    /// Sockets in `CLOSE_WAIT` that are leaked now, by process name and cause.
-    pub leaked: BTreeMap<(Comm, &'static str), u64>,
-    /// Those that came to be, likewise.
-    pub total: BTreeMap<(Comm, &'static str), u64>,
-    /// Until descriptors run out, by process name; infinite where none is in sight.
-    pub exhaustion: BTreeMap<Comm, f64>,
-    /// The share of the ports in use, of the destinations with the largest, as text.
-    pub ports: Vec<(String, f64)>,
-    /// Destinations beyond those.
-    pub ports_folded: u64,
-    /// Process names beyond those that are counted apart.
-    pub names_folded: u64,
-    /// Groups and routes that were folded into others at the last look.
-    pub folded: u64,
-    /// Findings at the last look, by kind.
-    pub findings: BTreeMap<&'static str, u64>,
-}
-
 /// Everything that findings rest on.
 #[derive(Debug)]
 pub struct Casebook {
@@ -320,36 +261,6 @@ impl Casebook {
         report.sort();
         report
     }
-
-    /// What the metrics are to say, by the thresholds that always hold.
-    fn tally(&mut self, table: &Table, survey: &Survey) {
-        let report = self.report(table, survey, &self.thresholds);
-        let before = std::mem::take(&mut self.leaks);
-        let mut leaks = Leaks { total: before.total, folded: survey.folded, ..Leaks::default() };
-        for finding in &report.findings {
-            *leaks.findings.entry(finding.kind.name()).or_default() += 1;
-        }
-        for leak in close_wait::leaks(self, survey, &self.thresholds) {
-            let name = leak.owner.map_or(Comm::from_text("unknown"), |owner| owner.comm);
-            for (cause, pile) in Cause::ALL.into_iter().zip(&leak.group.piles) {
-                *leaks.leaked.entry((name, cause.name())).or_default() += pile.count;
-            }
-            let left = leak.exhaustion.and_then(|exhaustion| exhaustion.left);
-            let left = left.map_or(f64::INFINITY, |left| left.as_secs_f64());
-            let known = leaks.exhaustion.entry(name).or_insert(f64::INFINITY);
-            *known = known.min(left);
-        }
-        for (key, now) in &leaks.leaked {
-            let known = before.leaked.get(key).copied().unwrap_or(0);
-            if leaks.total.len() < NAMES * Cause::ALL.len() || leaks.total.contains_key(key) {
-                *leaks.total.entry(*key).or_default() += now.saturating_sub(known);
-            } else {
-                leaks.names_folded += 1;
-            }
-        }
-        (leaks.ports, leaks.ports_folded) = ports::shares(self, survey);
-        self.leaks = leaks;
-    }
 }
 
 /// The entry of `key`, where it is known or there is room.
@@ -363,57 +274,5 @@ fn place<K: Copy + Eq + Hash, V: Default>(
         Entry::Occupied(known) => Some(known.into_mut()),
         Entry::Vacant(free) if room => Some(free.insert(V::default())),
         Entry::Vacant(_) => None,
-    }
-}
-
-impl Course {
-    fn follow(&mut self, now: Ts, older_than: Duration, count: u64, arrived: u64, marked: u64) {
-        if self.first == Ts(0) {
-            self.first = now;
-            self.count = count.saturating_sub(arrived);
-        }
-        self.left += (self.count + arrived).saturating_sub(count);
-        let old_left = self.marked.saturating_sub(marked);
-        self.old_left += old_left;
-        if old_left > 0 {
-            self.last_left = now;
-        } else if now.since(self.last_left) >= older_than * ABANDONED {
-            // What was replaced once and is not any more is a pool no longer.
-            self.old_left = 0;
-        }
-        self.history.push(now, count);
-        self.count = count;
-        if count > 0 {
-            self.seen = now;
-        }
-        self.marked = marked;
-        // The mark moves on once all that it covered are gone, or it covers too few of the old.
-        let old = now.back(older_than);
-        if marked == 0 || old.since(self.mark.old) >= older_than * MARK_STAYS {
-            self.mark.old = old;
-            // The next look counts them; until then none has left.
-            self.marked = 0;
-        }
-        self.mark.looked = now;
-    }
-
-    /// Whether some have stayed for many times as long as it takes to be old.
-    #[must_use]
-    pub fn keeps(&self, now: Ts, older_than: Duration, at_least: u64) -> bool {
-        self.marked >= at_least && now.since(self.mark.old) >= older_than * STAYING
-    }
-
-    /// For how long it has been looked at.
-    #[must_use]
-    pub fn watched(&self, now: Ts) -> Duration {
-        now.since(self.first)
-    }
-}
-
-impl RouteCourse {
-    /// Mini-sockets born a second, of late.
-    #[must_use]
-    pub fn rate(&self) -> Option<f64> {
-        self.born.recent().map(|growth| growth.per_second)
     }
 }
