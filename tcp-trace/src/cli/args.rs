@@ -6,13 +6,18 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 
 use crate::{
-    core::{address::AddressFilter, tcp_state::TcpState},
     kernel::{
         plan::BackendChoice,
         segments::{InterfaceName, XdpWish},
     },
     serve::span,
 };
+
+mod diagnose;
+mod filter;
+
+pub(crate) use diagnose::{Diagnose, Judge};
+pub(crate) use filter::Filter;
 
 /// Tells why a server is stuck in `CLOSE_WAIT`, drowning in `TIME_WAIT` or losing connections.
 #[derive(Debug, Parser)]
@@ -183,51 +188,6 @@ impl Tracing {
     }
 }
 
-/// Which connections.
-#[derive(Clone, Debug, Default, Args)]
-pub(crate) struct Filter {
-    /// In this state, e.g. `close_wait` (repeatable, or separated by commas)
-    #[arg(long, value_name = "STATE", value_delimiter = ',')]
-    pub(crate) state: Vec<TcpState>,
-    /// In its state for at least this long, e.g. 60s, 5m, 1h30m
-    #[arg(long, value_name = "AGE", value_parser = parse_span)]
-    pub(crate) older_than: Option<Duration>,
-    /// Owned by this process
-    #[arg(long, value_name = "PID")]
-    pub(crate) pid: Option<u32>,
-    /// Owned by a process of this very name (as `ps -o comm` shows it)
-    #[arg(long, value_name = "NAME")]
-    pub(crate) process: Option<String>,
-    /// This host's end: 10.0.0.1, 10.0.0.0/8, 10.0.0.0/8:443, `[::1]:443`, :443 or 443
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) local: Option<AddressText>,
-    /// The other end, written likewise
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) remote: Option<AddressText>,
-    /// Either end has this port
-    #[arg(long, value_name = "PORT")]
-    pub(crate) port: Option<u16>,
-    /// In this network namespace: a name, a path, an inode number or 'self'
-    #[arg(long = "in-netns", value_name = "NAMESPACE", value_parser = parse_netns)]
-    pub(crate) in_netns: Option<u32>,
-}
-
-/// An address filter, checked here and sent on as it was written.
-#[derive(Clone, Debug)]
-pub(crate) struct AddressText(pub(crate) String);
-
-impl std::str::FromStr for AddressText {
-    type Err = crate::core::address::BadFilter;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse::<AddressFilter>().map(|_| Self(text.to_owned()))
-    }
-}
-
-fn parse_netns(text: &str) -> Result<u32, String> {
-    crate::kernel::netns::find(text).map(|netns| netns.inode).map_err(|error| error.to_string())
-}
-
 fn parse_span(text: &str) -> Result<Duration, String> {
     span::parse(text).ok_or_else(|| format!("it takes {}", span::ACCEPTED))
 }
@@ -341,51 +301,6 @@ pub(crate) struct One {
 pub(crate) struct Show {
     #[command(flatten)]
     pub(crate) one: One,
-    #[command(flatten)]
-    pub(crate) tracing: Tracing,
-}
-
-/// What `diagnose` goes by.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct Judge {
-    /// How long a socket must have stood still to be stuck, e.g. 60s, 5m [default: the daemon's, 60s]
-    #[arg(long, value_name = "AGE", value_parser = parse_span)]
-    pub(crate) older_than: Option<Duration>,
-    /// How many stuck sockets of one process and service make a finding [default: 3]
-    #[arg(long, value_name = "N")]
-    pub(crate) at_least: Option<u64>,
-    /// Percentage of the ports to a destination, or of another bound, that is too much [default: 70]
-    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
-    pub(crate) share: Option<u8>,
-    /// How far back failed connections, resets and the like are counted, up to 5m [default: 5m]
-    #[arg(long, value_name = "SPAN", value_parser = parse_span)]
-    pub(crate) window: Option<Duration>,
-    /// How many failed connects in that time make a finding [default: 10]
-    #[arg(long, value_name = "N")]
-    pub(crate) failures: Option<u64>,
-    /// Print the API's object
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// `diagnose`.
-#[derive(Debug, Args)]
-pub(crate) struct Diagnose {
-    #[command(flatten)]
-    pub(crate) judge: Judge,
-    /// Diagnose again and again, every so often, until Ctrl-C
-    #[arg(
-        long,
-        value_name = "EVERY",
-        value_parser = parse_span,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "5s"
-    )]
-    pub(crate) watch: Option<Duration>,
-    /// Look on for this long first, e.g. 30s: growth needs time. Without a daemon at least 5s
-    #[arg(long = "for", value_name = "SPAN", value_parser = parse_span)]
-    pub(crate) span: Option<Duration>,
     #[command(flatten)]
     pub(crate) tracing: Tracing,
 }
