@@ -341,7 +341,10 @@ impl Passing<'_, '_> {
         }
         self.to.segment(Travel::In, self.header, self.out);
         if receiver {
+            self.fin_came_before();
             match self.to.state {
+                // By that FIN it is a mini-socket now, which heeds no number but the next.
+                S::TimeWait if self.header.seq != self.to.got.next => {}
                 S::TimeWait => {
                     let (substate, why) = (S::TimeWait, TimeWaitEnd::Reset);
                     self.to.life(LifeStep::TimeWaitEnded { substate, why }, self.out);
@@ -349,10 +352,7 @@ impl Passing<'_, '_> {
                 }
                 // Only a request goes, which is no socket yet.
                 S::NewSynRecv => self.to.state = S::Close,
-                _ => {
-                    self.fin_came_before();
-                    self.to.was_reset(self.out);
-                }
+                _ => self.to.was_reset(self.out),
             }
         }
         true
