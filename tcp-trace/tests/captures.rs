@@ -19,7 +19,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use tcp_trace::api::{ConnectionList, Event, Status};
+use tcp_trace::api::{ConnectionList, Diagnosis, Event, Status};
 
 #[expect(dead_code, reason = "some of it is for other tests")]
 #[path = "support/program.rs"]
@@ -122,6 +122,51 @@ fn a_capture_is_watched_and_says_how_it_stands() {
     let status: Status = serde_json::from_str(&replay(&bytes, &["status", "--json"]).out).unwrap();
     assert_eq!((status.source.as_str(), status.passed_over.len()), ("capture", 0));
     assert!(status.events > 10 && status.connections == 1, "{status:#?}");
+}
+
+/// The packets of a capture, each with the header of its own, `seconds` later than they passed.
+fn packets(capture: &[u8], seconds: u32) -> Vec<Vec<u8>> {
+    let mut packets = Vec::new();
+    let mut rest = &capture[24..];
+    while !rest.is_empty() {
+        let word = |at: usize| u32::from_le_bytes(rest[at..at + 4].try_into().unwrap());
+        let (packet, behind) = rest.split_at(16 + word(8) as usize);
+        let at = (word(0) + seconds).to_le_bytes();
+        packets.push([&at, &packet[4..]].concat());
+        rest = behind;
+    }
+    packets
+}
+
+#[test]
+fn a_capture_is_diagnosed_as_far_as_segments_tell() {
+    let ran = replay(&server_first(), &["diagnose"]);
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{ran:#?}");
+    assert!(ran.out.starts_with("nothing wrong in this capture"), "{ran:#?}");
+    assert!(ran.out.contains("not seen: what the host itself says"), "{ran:#?}");
+    assert!(!ran.out.contains("accept queue"), "{ran:#?}");
+    // A server that never answers the FIN of its client, while others come and go.
+    let half_close = fs::read(directory().join("half_close.pcap")).unwrap();
+    let mut open = packets(&half_close, 0);
+    open.truncate(open.len() - 2);
+    let mut bytes = half_close[..24].to_vec();
+    bytes.extend(open.concat());
+    let first = |packets: &[Vec<u8>]| u32::from_le_bytes(packets[0][..4].try_into().unwrap());
+    let gap = first(&open).abs_diff(first(&packets(&server_first(), 0)));
+    for round in 1..=4 {
+        bytes.extend(packets(&server_first(), gap + round * 70).concat());
+    }
+    let ran = replay(&bytes, &["diagnose", "--at-least", "1", "--json"]);
+    assert_eq!(ran.code, 3, "{ran:#?}");
+    let told: Diagnosis = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((told.source.as_str(), told.host.as_str()), ("capture", ""));
+    let [found] = told.findings.as_slice() else { panic!("{told:#?}") };
+    assert_eq!((found.kind.as_str(), found.count), ("close_wait_leak", 1));
+    assert_eq!(found.service.as_deref(), Some("port 8080"));
+    assert!(found.process.is_none() && found.confidence != "high", "{found:#?}");
+    let cause = found.evidence.iter().find(|line| line.label == "cause").unwrap();
+    assert!(cause.text.contains("no FIN has followed"), "{cause:?}");
+    assert!(found.unseen.iter().any(|line| line.contains("segments do not tell")), "{found:#?}");
 }
 
 #[test]

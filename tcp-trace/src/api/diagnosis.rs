@@ -18,9 +18,9 @@ use crate::core::{
 pub struct Diagnosis {
     /// When (RFC 3339).
     pub at: String,
-    /// What the host calls itself.
+    /// What the host calls itself; empty in a replay.
     pub host: String,
-    /// Where events come from: `live` or `recording`.
+    /// Where events come from: `live`, `recording` or `capture`.
     pub source: String,
     /// Since when it is traced (RFC 3339).
     pub tracing_since: String,

@@ -31,18 +31,21 @@ pub(crate) fn diagnosis(told: &Diagnosis, style: &Style) -> String {
 fn head(page: &mut Page<'_>, told: &Diagnosis) {
     let serious = told.findings.iter().filter(|found| found.severity == "serious").count() as u64;
     let findings = told.findings.len() as u64;
+    let place = match told.source.as_str() {
+        "recording" | "capture" => format!("in this {}", told.source),
+        _ => format!("on {}", told.host),
+    };
     let says = match (findings, serious) {
-        (0, _) => format!("nothing wrong on {}", told.host),
-        (1, 1) => format!("1 finding on {}, and it is serious", told.host),
-        (_, 0) => format!("{} on {}, none serious", words::counted(findings, "finding"), told.host),
+        (0, _) => format!("nothing wrong {place}"),
+        (1, 1) => format!("1 finding {place}, and it is serious"),
+        (_, 0) => format!("{} {place}, none serious", words::counted(findings, "finding")),
         (all, serious) if all == serious => {
-            format!("{} on {}, all serious", words::counted(findings, "finding"), told.host)
+            format!("{} {place}, all serious", words::counted(findings, "finding"))
         }
-        _ => format!(
-            "{} on {}, {serious} of them serious",
-            words::counted(findings, "finding"),
-            told.host
-        ),
+        _ => {
+            let findings = words::counted(findings, "finding");
+            format!("{findings} {place}, {serious} of them serious")
+        }
     };
     let lost = match told.lost {
         0 => "nothing lost".to_owned(),

@@ -37,7 +37,8 @@ pub(super) fn find(
     }
     let before = report.findings.len();
     accept_queues(book, survey, thresholds, report);
-    if report.findings.len() == before {
+    // Without the kernel's own figures nobody knows.
+    if report.findings.len() == before && !book.mibs.is_empty() {
         report.calm.push("no accept queue overflows".to_owned());
     }
 }

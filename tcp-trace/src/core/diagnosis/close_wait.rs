@@ -277,8 +277,8 @@ fn confidence(leak: &Leak<'_>, pile: &Pile) -> Confidence {
     let told = leak.course.is_some_and(|course| course.history.tells());
     match (leak.growth, told) {
         _ if pile.unlooked * 2 > pile.count => Confidence::Low,
-        (Some(_), _) => Confidence::High,
-        (None, true) => Confidence::Medium,
+        (Some(_), _) if pile.outside == 0 => Confidence::High,
+        (Some(_), _) | (None, true) => Confidence::Medium,
         (None, false) => Confidence::Low,
     }
 }

@@ -7,7 +7,7 @@ use super::{
     Thresholds,
     finding::{Advice, Finding, Kind, Line, Report, Severity, Who},
     service::{Key, Service},
-    survey::{Group, Survey},
+    survey::{Group, Pile, Survey},
     talk,
 };
 use crate::core::{clock::Ts, table::Table};
@@ -41,7 +41,7 @@ fn find_among(
         // A mini-socket waits for a minute and is gone: it takes many to be worth a word.
         let minis = pile.minis * 2 > pile.count;
         let least = thresholds.at_least.max(1).max(if minis { MINIS } else { 0 });
-        if pile.count < least || is_told(key, table, report) {
+        if pile.count < least || is_told(key, pile, table, report) {
             continue;
         }
         let held = kind == Kind::FinWait2Held;
@@ -73,10 +73,11 @@ fn find_among(
     }
 }
 
-/// Whether the peer is a process of this host, and told of as the one that does not close.
-fn is_told(key: &Key, table: &Table, report: &Report) -> bool {
+/// Whether the peer is seen from here too, and told of as the one that does not close: a process of
+/// this host, or in a capture, which tells of both ends.
+fn is_told(key: &Key, pile: &Pile, table: &Table, report: &Report) -> bool {
     let Service::Of(remote) = key.service else { return false };
-    let ours = table.listeners().any_at(key.netns, remote);
+    let ours = pile.outside > 0 || table.listeners().any_at(key.netns, remote);
     let service = Service::Ours(remote.port()).to_string();
     let told = |found: &Finding| {
         found.kind == Kind::CloseWaitLeak && found.service.as_ref() == Some(&service)

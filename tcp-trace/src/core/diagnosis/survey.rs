@@ -75,6 +75,8 @@ pub struct Pile {
     pub moved: (u64, u64),
     /// Those whose queues no snapshot has shown since they came to this state.
     pub unlooked: u64,
+    /// Those that a capture tells of: nobody knows what of them was read.
+    pub outside: u64,
     /// The longest for which the kernel itself says that one of them has heard nothing.
     pub silent: Option<Duration>,
     /// Those of which only a mini-socket is left, which ends by itself.
@@ -324,6 +326,7 @@ impl Pile {
             self.unread_bytes += unread;
             self.fin_only += u64::from(unread == 0 && transfer.unread_sequence() > 0);
             self.unsent_bytes += u64::from(transfer.unacknowledged());
+            self.outside += u64::from(transfer.outside);
             self.moved.0 = self.moved.0.saturating_add(known.bytes_received().unwrap_or(0));
             self.moved.1 = self.moved.1.saturating_add(known.bytes_sent().unwrap_or(0));
         }

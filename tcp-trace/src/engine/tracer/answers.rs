@@ -71,13 +71,18 @@ impl Tracer {
         let thresholds = self.casebook.thresholds().with(asked);
         let report = self.casebook.diagnose(&self.table, now, &thresholds);
         let traced = api::Traced {
-            host: host::name(),
+            // Where a file was made, it does not say.
+            host: if self.identity.source == "live" { host::name() } else { String::new() },
             source: self.identity.source.to_owned(),
             since: api::rfc3339(self.wall, self.started),
             seconds: now.since(self.started).as_secs_f64(),
             lost: self.losses(kernel).iter().map(|(_, count)| count).sum(),
         };
         let mut told = api::diagnosis(&report, &thresholds, traced, self.wall);
+        if self.identity.source != "live" {
+            let facts = "what the host itself says: descriptors, queues, limits and settings";
+            told.unseen.push(facts.to_owned());
+        }
         for owner in told.findings.iter_mut().filter_map(|found| found.process.as_mut()) {
             self.residence.tell_owner(owner);
         }

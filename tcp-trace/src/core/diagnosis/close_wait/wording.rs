@@ -114,6 +114,9 @@ fn because(cause: Cause, pile: &Pile, group: &Group) -> String {
     let others =
         if others.is_empty() { String::new() } else { format!(" ({})", others.join(", ")) };
     let says = match cause {
+        Cause::NotClosed if pile.outside > 0 => {
+            format!("no FIN has followed the peer's on {of_them}")
+        }
         Cause::NotClosed => {
             format!("the end of file was read on {of_them}, close() was never called")
         }
@@ -262,6 +265,9 @@ pub(super) fn unseen(leak: &Leak<'_>, pile: &Pile) -> Vec<String> {
     }
     if !pile.holders_known && main(leak.group).0 != Cause::NotAccepted {
         unseen.push("which descriptors refer to them".to_owned());
+    }
+    if pile.outside > 0 {
+        unseen.push("what was read: segments do not tell".to_owned());
     }
     if leak.owner.is_none() {
         unseen.push("whose they are".to_owned());
