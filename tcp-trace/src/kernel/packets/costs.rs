@@ -140,7 +140,9 @@ pub fn measure(repeat: u32, runs: u32) -> Result<Vec<Cost>, String> {
     let mut costs = empty(repeat, runs)?;
     for program in PROGRAMS {
         let mut trial = Trial::load(settings)?;
-        trial.hold(program)?;
+        if program.starts_with("segments_xdp") {
+            trial.attach(program)?;
+        }
         for frame in Frame::ALL {
             for ip in [IpVersion::V4, IpVersion::V6] {
                 let bytes = frame.bytes(ip, !program.ends_with("_ip"));
