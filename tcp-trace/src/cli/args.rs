@@ -143,7 +143,7 @@ pub(crate) struct Segments {
     )]
     pub(crate) interfaces: Vec<InterfaceName>,
     /// Use XDP on this interface, too (repeatable); without a mode: native where the driver can,
-    /// else generic [default: generic on lo and virtual interfaces from Linux 6.9 on]
+    /// else generic [default: generic on lo and tun devices from Linux 6.9 on]
     #[arg(
         long,
         env = "TCP_TRACE_XDP",
