@@ -52,7 +52,7 @@ pub struct Config {
 
 impl Config {
     /// [`Config::rate`], unless said otherwise.
-    pub const RATE: u32 = 20_000;
+    pub const RATE: u32 = 10_000;
 }
 
 impl Default for Config {

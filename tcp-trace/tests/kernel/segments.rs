@@ -19,7 +19,7 @@ fn tc() -> Way {
     if needs::is_at_least((6, 6)) { Way::Tcx } else { Way::Clsact }
 }
 
-/// What sees segments come in on `lo` and virtual interfaces here.
+/// What sees segments come in on `lo` and tun devices here.
 fn ingress() -> Way {
     if needs::is_at_least((6, 9)) { Way::XdpGeneric } else { tc() }
 }
@@ -171,7 +171,7 @@ fn a_veth_pair_shows_each_direction_once() {
         accepted.close();
     }
     until_counted(&daemon, OUT, &[("syn", 4), ("fin", 4)]);
-    until_counted(&daemon, hook(ingress()), &[("syn_ack", 4), ("fin", 4)]);
+    until_counted(&daemon, hook(tc()), &[("syn_ack", 4), ("fin", 4)]);
 }
 
 #[test]

@@ -28,8 +28,11 @@ pub(crate) fn report(doctor: &Doctor, style: &Style) -> String {
     };
     let means = 2 + widest(|check| &check.feature) + 2;
     let outcome = means + widest(|check| &check.means) + 2;
-    for check in &doctor.checks {
-        feature(&mut page, check, means, outcome);
+    for (number, check) in doctor.checks.iter().enumerate() {
+        let before = &doctor.checks[..number];
+        // A long reason that has been read once is only pointed at.
+        let said = before.iter().find(|one| one.outcome == check.outcome && one.is_like(check));
+        feature(&mut page, check, said, (means, outcome));
     }
     let (paint, verdict) = verdict(doctor);
     page.wrap(paint, &verdict, 0).newline();
@@ -37,6 +40,13 @@ pub(crate) fn report(doctor: &Doctor, style: &Style) -> String {
         page.wrap(Paint::Dim, "Judged from facts alone: no hook was attached.", 0);
     }
     page.finish()
+}
+
+impl Check {
+    /// Whether the same reason stands against another, and is too long to be read twice.
+    fn is_like(&self, other: &Self) -> bool {
+        self.reason == other.reason && self.reason.as_ref().is_some_and(|why| why.len() > 40)
+    }
 }
 
 fn facts(facts: &HostFacts) -> Vec<(Paint, String)> {
@@ -64,7 +74,12 @@ fn facts(facts: &HostFacts) -> Vec<(Paint, String)> {
     .to_vec()
 }
 
-fn feature(page: &mut Page<'_>, check: &Check, means: usize, outcome: usize) {
+fn feature(
+    page: &mut Page<'_>,
+    check: &Check,
+    said: Option<&Check>,
+    (means, outcome): (usize, usize),
+) {
     let (paint, word) = match check.outcome {
         CheckOutcome::Ok => (Paint::Green, "ok"),
         CheckOutcome::Unused => (Paint::Dim, "unused"),
@@ -74,6 +89,8 @@ fn feature(page: &mut Page<'_>, check: &Check, means: usize, outcome: usize) {
     page.at(2).put(Paint::Plain, &check.feature).at(means).put(Paint::Plain, &check.means);
     page.at(outcome).put(paint, word);
     if let Some(reason) = &check.reason {
+        let likewise = said.map(|one| format!("as {}", one.feature));
+        let reason = likewise.as_deref().unwrap_or(reason);
         page.put(paint, ": ").wrap(Paint::Plain, reason, means + 2);
     }
     page.newline();
@@ -250,6 +267,18 @@ Judged from facts alone: no hook was attached.";
         assert!(no_types.contains("--btf FILE"), "{no_types}");
         let refused = verdict_of(|doctor| doctor.works = false);
         assert!(refused.contains("MISSING above"), "{refused}");
+    }
+
+    #[test]
+    fn a_long_reason_is_said_once() {
+        let mut doctor = sketch();
+        let why = "fentry: BPF_PROG_LOAD answered: Operation not permitted (os error 1)";
+        for feature in ["connect()", "accept()"] {
+            doctor.checks.push(check(feature, "x", CheckOutcome::Reduced, Some(why)));
+        }
+        let shown = report(&doctor, &plain(140));
+        assert_eq!(shown.matches(why).count(), 1, "{shown}");
+        assert!(shown.contains("reduced: as connect()"), "{shown}");
     }
 
     #[test]
