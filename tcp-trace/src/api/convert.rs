@@ -54,6 +54,8 @@ pub(crate) fn connection(
     timeline: bool,
 ) -> Connection {
     let end = known.closed.map_or(now, |closed| closed.at);
+    // A mini-socket ends where its connection does, whatever it stood in before.
+    let since = known.closed.map_or(known.state_since, |closed| closed.at);
     let transfer = known.transfer.filter(|_| !known.is_listener());
     Connection {
         id: known.id.to_string(),
@@ -65,8 +67,8 @@ pub(crate) fn connection(
         state: state(known).name().to_owned(),
         mini: !known.is_full() && known.closed.is_none(),
         mptcp: mptcp(known),
-        state_since: rfc3339(wall, known.state_since),
-        state_age_seconds: end.max(now).since(known.state_since).as_secs_f64(),
+        state_since: rfc3339(wall, since),
+        state_age_seconds: end.max(now).since(since).as_secs_f64(),
         age_is_lower_bound: known.found && known.state_since == known.opened_at,
         opened_at: Some(rfc3339(wall, known.opened_at)),
         closed_at: known.closed.map(|closed| rfc3339(wall, closed.at)),

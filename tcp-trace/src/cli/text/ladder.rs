@@ -68,10 +68,11 @@ pub(super) fn draw(page: &mut Page<'_>, connection: &Connection, steps: &[Step],
     page.wrap(Paint::Dim, &numbers(steps), 0).newline();
     heading(page, connection, &grid, style);
     let mut before: Option<u64> = None;
-    for (rung, offset) in rungs.iter().zip(&offsets) {
+    let data = data_before(&rungs);
+    for ((rung, offset), data) in rungs.iter().zip(&offsets).zip(data) {
         let at = rung.step.offset_us;
         let pause = at.saturating_sub(before.unwrap_or(at));
-        if let Some(text) = between(rung.step, pause) {
+        if let Some(text) = between(rung.step, data, pause) {
             show::aside(page, Paint::Dim, &text, grid.state);
         }
         draw_rung(page, rung, offset, &grid, style);
@@ -120,10 +121,29 @@ fn heading(page: &mut Page<'_>, connection: &Connection, grid: &Grid, style: &St
     page.at(middle).put(Paint::Bold, &remote).newline();
 }
 
+/// The data that passed before each rung, in and out. It is counted where a segment tells of it; what
+/// our own FIN tells of had passed when the process closed.
+fn data_before(rungs: &[Rung<'_>]) -> Vec<[u64; 2]> {
+    let mut data = vec![[0; 2]; rungs.len()];
+    for (place, rung) in rungs.iter().enumerate() {
+        let Some(wire) = &rung.step.wire else { continue };
+        let ours = wire.dir == "out" && wire.flags.split(',').any(|flag| flag == "FIN");
+        let closes = |rung: &&Rung<'_>| ours && rung.step.wire.is_none() && is_our_close(rung.step);
+        let calls = rungs[..place].iter().rev().take_while(closes).count();
+        data[place - calls] = [wire.data_in, wire.data_out];
+    }
+    data
+}
+
+/// Whether it is what sends our FIN.
+fn is_our_close(step: &Step) -> bool {
+    step.call.as_deref() == Some("close")
+        || matches!(step.to.as_deref(), Some("fin_wait1" | "last_ack"))
+}
+
 /// What went on since the line before: data, and time.
-fn between(step: &Step, pause_us: u64) -> Option<String> {
+fn between(step: &Step, data: [u64; 2], pause_us: u64) -> Option<String> {
     let wire = step.wire.as_ref();
-    let data = wire.map_or([0; 2], |wire| [wire.data_in, wire.data_out]);
     let mut parts: Vec<_> = data
         .into_iter()
         .zip(["in", "out"])

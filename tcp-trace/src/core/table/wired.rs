@@ -333,24 +333,43 @@ fn one_connection_keeps_a_bounded_number() {
     assert_eq!(scene.table.segments().joined, 1_003);
 }
 
+/// A client's orphan in `FIN_WAIT2`, whose mini-socket is told or inferred.
+fn orphan(hooked: bool) -> Scene {
+    let mut scene = Scene::client();
+    scene.table.set_sources(Sources { time_wait: hooked, calls: true, resets: true });
+    connected(&mut scene)
+        .state(100, S::Established, S::FinWait1)
+        .pass(101, Out, FIN | ACK, (1, 1))
+        .pass(150, In, ACK, (1, 2))
+        .state(151, S::FinWait1, S::FinWait2);
+    let mut end = scene.change(S::FinWait2, S::Close);
+    let rcv_nxt = super::scene::ITS.wrapping_add(1);
+    end.transfer = Some(crate::core::event::Transfer { rcv_nxt, ..Default::default() });
+    end.flags = Some(crate::core::event::SockFlags { dead: true, ..Default::default() });
+    scene.put(152, Body::State(end));
+    scene
+}
+
+/// Likewise, a RST is all that tells of an early end.
+#[test]
+fn a_reset_ends_an_inferred_mini_socket() {
+    for (travel, seq) in [(Out, 2), (In, 1)] {
+        let mut scene = orphan(false);
+        // One out of place ends nothing.
+        scene.pass(200, In, RST, (900_000, 0));
+        assert_eq!(scene.table.live.len(), 1);
+        scene.pass(300, travel, RST, (seq, 0));
+        assert_eq!(scene.table.live.len(), 0, "{travel:?}");
+        let closed = scene.table.closed.back().unwrap();
+        assert_eq!(told(closed).last().map(String::as_str), Some("mini over"), "{closed:#?}");
+        assert_consistent(&scene.table);
+    }
+}
+
 /// Without hooks for mini-sockets, the wire tells when the peer's FIN came, and nothing else does.
 #[test]
 fn a_fin_turns_an_inferred_mini_socket_to_time_wait() {
-    let closed = |hooked: bool| {
-        let mut scene = Scene::client();
-        scene.table.set_sources(Sources { time_wait: hooked, calls: true, resets: true });
-        connected(&mut scene)
-            .state(100, S::Established, S::FinWait1)
-            .pass(101, Out, FIN | ACK, (1, 1))
-            .pass(150, In, ACK, (1, 2))
-            .state(151, S::FinWait1, S::FinWait2);
-        let mut end = scene.change(S::FinWait2, S::Close);
-        let rcv_nxt = super::scene::ITS.wrapping_add(1);
-        end.transfer = Some(crate::core::event::Transfer { rcv_nxt, ..Default::default() });
-        end.flags = Some(crate::core::event::SockFlags { dead: true, ..Default::default() });
-        scene.put(152, Body::State(end));
-        scene
-    };
+    let closed = orphan;
     let state = |scene: &Scene| scene.table.live.iter().next().map(|(_, known)| known.state);
     let mut scene = closed(false);
     assert_eq!(state(&scene), Some(S::FinWait2));

@@ -8,6 +8,7 @@ use super::{Outcome, Table, ends::Ends, index::Names};
 use crate::core::{
     clock::Ts,
     connection::Connection,
+    event::TimeWaitEnd,
     exchange::Passed,
     half_open::FlowKey,
     segment::{SegmentEvent, Travel},
@@ -29,6 +30,7 @@ impl Table {
         if let Some(slot) = owner.filter(|slot| !self.may_be_anothers(*slot, &key, &segment)) {
             self.join(slot, segment);
             self.fin_seen(slot, at, &segment);
+            self.rst_seen(slot, at, &segment);
         } else if is_beginning(&segment) || self.pending.has(&key) {
             let gone = self.pending.hold(key, segment, owner.is_some());
             self.statistics.segments.refused += gone.refused;
@@ -80,6 +82,22 @@ impl Table {
             self.change_mini(slot, at, TcpState::TimeWait);
             self.watch(slot);
             self.touch(slot, at);
+        }
+    }
+
+    /// Likewise, a RST ends one in `FIN_WAIT2`: ours, which answers data that nobody can read, or the
+    /// peer's that is the very next thing.
+    fn rst_seen(&mut self, slot: usize, at: Ts, segment: &Passed) {
+        let ends = |known: &Connection| {
+            let next = known.transfer.map(|transfer| transfer.rcv_nxt);
+            !known.is_full()
+                && known.mini_substate() == Some(TcpState::FinWait2)
+                && (segment.travel == Travel::Out || next == Some(segment.header.seq))
+        };
+        let is_rst = segment.header.flags.has(wire::TCP_RST);
+        if is_rst && !self.sources.time_wait && self.holds(slot, ends) {
+            // Told behind what ends it.
+            self.end_mini(slot, Ts(at.0 + 1), Some(TimeWaitEnd::Reset));
         }
     }
 

@@ -129,10 +129,9 @@ impl Role {
             Self::TimeWaitRefused => {
                 ("the kernel's TCPTimeWaitOverflow", "which connection got no TIME_WAIT")
             }
-            Self::Request => (
-                "snapshots",
-                "when a SYN came: handshakes of inbound connections are timed from their last ACK",
-            ),
+            Self::Request => {
+                ("snapshots", "when a SYN came: handshakes of inbound connections are not timed")
+            }
             Self::SynAck => ("none", "SYN-ACKs sent again"),
             Self::ResetSent => ("none", "RSTs that this host sends, and their reasons"),
             Self::ResetReceived => ("none", "the count of RSTs that ended a socket"),

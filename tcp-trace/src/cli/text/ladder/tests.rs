@@ -180,10 +180,9 @@ fn numbers_are_as_sent_where_no_syn_was_seen() {
      +100 µs  CLOSE_WAIT   │ ◀───────────── FIN,ACK ───────────── │  FIN_WAIT1
                            │       seq=12758 ack=3735930460       │
      +102 µs               │ ── ACK  seq=3735930460 ack=12759 ──▶ │
-              ··· 59 min 59 s ···
+              ··· 3.4 kB out, 59 min 59 s ···
   +1 h 0 min               │ close() or shutdown(SHUT_WR) by java 2207: our FIN
                            │ follows the peer's
-              ··· 3.4 kB out ···
    … +400 µs  LAST_ACK     │ ───────────── FIN,ACK ─────────────▶ │
                            │       seq=3735933860 ack=12759       │
    … +300 µs  CLOSE        │ ◀── ACK  seq=12759 ack=3735933861 ── │  TIME_WAIT";
