@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     clock::Ts,
-    close::{self, ClosedBy, Verdict},
+    close::{ClosedBy, Verdict},
     direction::Direction,
     event::{Flow, Origin, Protocol, SockFlags, SocketId, StateChange, Transfer},
     owner::Owner,
@@ -19,7 +19,10 @@ use super::{
     timeline::{Call, Detail, Mark, StepKind, Timeline},
 };
 
+mod detail;
 mod moved;
+
+use detail::detail;
 
 /// Number of a connection: in the order in which the table met them, written in hex.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -375,29 +378,4 @@ fn direction(change: &StateChange) -> Direction {
         (TcpState::Close, TcpState::SynSent) | (TcpState::SynSent, _) => Direction::Outbound,
         _ => Direction::Unknown,
     }
-}
-
-fn detail(change: &StateChange) -> Detail {
-    Detail {
-        error: change.error,
-        unread_bytes: close::unread_bytes(change),
-        shutdown: change.flags.map(|flags| flags.shutdown),
-        attached: change.flags.map(|flags| flags.attached),
-        fin_received: change.flags.map(|flags| flags.fin_received),
-        caller: change.current.filter(|_| runs_in_caller(change)),
-    }
-}
-
-/// Whether the kernel makes this change only in the context of the calling process.
-///
-/// CLOSE to `SYN_SENT` and to LISTEN run inside `connect()` and `listen()`, and the changes that
-/// send our FIN inside `close()`, `shutdown()` or the exit of the process.
-fn runs_in_caller(change: &StateChange) -> bool {
-    matches!(
-        (change.old, change.new),
-        (TcpState::Close, TcpState::SynSent | TcpState::Listen)
-            | (TcpState::Listen, TcpState::Close)
-            | (TcpState::Established | TcpState::SynRecv, TcpState::FinWait1)
-            | (TcpState::CloseWait, TcpState::LastAck)
-    )
 }

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use looks::Looks;
 use tokio::sync::broadcast;
 
 use super::{
@@ -14,7 +15,6 @@ use super::{
     recorder::Recorder,
     residence::Residence,
     taken::Taken,
-    wall,
 };
 use crate::{
     api,
@@ -46,10 +46,6 @@ const REORDER_LIMIT: usize = 1 << 20;
 
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_secs(1);
-/// How often the casebook looks over the table.
-const LOOK: Duration = Duration::from_secs(1);
-/// How many times as long as a look took it rests.
-const LOOK_REST: u32 = 200;
 /// Connections without an owner that are told one by one.
 const UNOWNED: usize = 1 << 16;
 
@@ -321,49 +317,6 @@ impl Tracer {
     }
 }
 
-/// When the casebook looks over the table next: every second, and on a host with very many
-/// connections so seldom that it costs next to nothing.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Looks {
-    /// How often at the most.
-    pub(crate) every: Duration,
-    looked: Ts,
-    rest: Duration,
-    /// Somebody is suspected whom nobody has looked into.
-    suspicion: bool,
-}
-
-impl Default for Looks {
-    fn default() -> Self {
-        Self { every: LOOK, looked: Ts(0), rest: Duration::ZERO, suspicion: false }
-    }
-}
-
-impl Looks {
-    fn is_due(&mut self, now: Ts) -> bool {
-        let due = now.since(self.looked) >= self.every.max(self.rest);
-        self.looked = if due { now } else { self.looked };
-        due
-    }
-
-    /// Whether somebody new is suspected; it is said once.
-    pub(crate) fn take_suspicion(&mut self) -> bool {
-        std::mem::take(&mut self.suspicion)
-    }
-
-    /// Lets the next look be due.
-    pub(crate) fn at_once(&mut self) {
-        self.looked = Ts(0);
-    }
-
-    fn timed<T>(&mut self, look: impl FnOnce() -> T) -> T {
-        let begun = wall::now();
-        let seen = look();
-        self.rest = wall::now().since(begun) * LOOK_REST;
-        seen
-    }
-}
-
 /// Connections whose owner is worth looking for.
 pub(crate) enum Unowned {
     /// Those with these cookies.
@@ -406,3 +359,4 @@ impl Tracer {
 }
 
 mod answers;
+mod looks;
