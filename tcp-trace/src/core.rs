@@ -22,6 +22,7 @@ pub mod half_open;
 pub mod histogram;
 pub mod listeners;
 pub mod merge;
+pub mod numbers;
 pub mod owner;
 pub mod pending;
 pub mod population;

@@ -1,5 +1,6 @@
 //! Words that several screens share.
 
+pub(super) use crate::core::numbers::{count, counted};
 use std::{net::SocketAddr, time::Duration};
 
 use jiff::Timestamp;
@@ -46,24 +47,6 @@ pub(super) fn moment(at: &str, format: &str, style: &Style) -> String {
 /// `HH:MM:SS.mmm`.
 pub(super) fn clock(at: &str, style: &Style) -> String {
     moment(at, "%H:%M:%S%.3f", style)
-}
-
-/// A number with commas between its thousands.
-pub(super) fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// `1 connection`, `2 connections`.
-pub(super) fn counted(number: u64, noun: &str) -> String {
-    format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
 /// Bytes, where known.

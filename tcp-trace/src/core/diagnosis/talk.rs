@@ -3,25 +3,8 @@
 use std::{fmt::Write as _, time::Duration};
 
 use super::finding::{Exhaustion, Growth};
+pub(super) use crate::core::numbers::{count as number, counted};
 use crate::core::{event::Comm, sentence::span_text};
-
-/// A number with commas between its thousands.
-pub(super) fn number(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// `1 socket`, `2 sockets`.
-pub(super) fn counted(count: u64, noun: &str) -> String {
-    format!("{} {noun}{}", number(count), if count == 1 { "" } else { "s" })
-}
 
 /// `812 of them`, `all of them`, `none of them`, `it` of one.
 pub(super) fn share(part: u64, whole: u64) -> String {
