@@ -4,7 +4,8 @@
 //!
 //! | module | has |
 //! |---|---|
-//! | `bpf`, `run`, `test`, `bench`, `vm` | the commands |
+//! | `bpf`, `run`, `test`, `bench`, `vm`, `dashboards` | the commands |
+//! | `archive` | Debian's archive, beside the system's own lists |
 //! | `checkout` | where everything lies in the source tree |
 //! | `cargo` | cargo, started for one of its commands |
 //! | `tool` | other programs: where they are, and how they are installed |
@@ -14,12 +15,14 @@
 //! | `namespace` | namespaces of one's own |
 //! | `house` | tests of the source tree itself |
 
+mod archive;
 mod bench;
 mod bpf;
 mod cargo;
 mod checkout;
 mod child;
 mod daemon;
+mod dashboards;
 #[cfg(test)]
 mod house;
 mod http;
@@ -57,6 +60,9 @@ enum Command {
     Bench(bench::Command),
     /// Run the root tests on Debian's kernels, from 5.10 on, under qemu.
     Vm(vm::Args),
+    /// Render the dashboards and rules, or prove that they are right.
+    #[command(subcommand)]
+    Dashboards(dashboards::Command),
     /// The load of `bench cps`.
     #[command(hide = true)]
     CpsLoad(bench::load::Load),
@@ -85,6 +91,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Test(args) => return test::run(&args),
         Command::Bench(command) => return bench::run(&command),
         Command::Vm(args) => return vm::run(&args),
+        Command::Dashboards(command) => return dashboards::run(&command),
         Command::CpsLoad(load) => bench::load::run(load)?,
         Command::CheckMetrics(args) => test::metrics::run(&args)?,
     }

@@ -4,13 +4,12 @@
 //! | module | has |
 //! |---|---|
 //! | `line` | the lines of kernels, and where Debian keeps each |
-//! | `packages`, `archive`, `unpack` | a line's newest kernel: chosen, fetched, unpacked |
+//! | `packages`, `unpack` | a line's newest kernel: chosen, fetched, unpacked |
 //! | `modules`, `programs`, `cpio`, `initramfs` | what a guest boots into; `init.sh` is its first process |
 //! | `boot`, `console` | a guest, and what it says |
 //! | `bench` | what is measured in guests in place of tests |
 //! | `verdict`, `matrix`, `table` | what that comes to, for one guest and for all |
 
-mod archive;
 mod bench;
 mod boot;
 mod console;

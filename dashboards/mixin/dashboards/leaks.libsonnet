@@ -44,8 +44,8 @@ function(config) p.dashboard(
                        [p.target('60 * sum by (process) (rate(tcp_trace_close_wait_leaks_total{%s}[$__rate_interval]))' % here, '{{process}}')])],
       [8, p.timeseries('Age of the oldest', 'Nothing but the process, or its end, removes such a socket.', 's',
                        [p.target('max by (process) (tcp_trace_close_wait_oldest_seconds{%s})' % here, '{{process}}')])],
-      [8, p.timeseries('Time to exhaustion', 'Until RLIMIT_NOFILE is reached, of processes that grow towards it.', 's',
-                       [p.target('min by (process) (tcp_trace_fd_exhaustion_seconds{%s} < +Inf)' % here, '{{process}}')])],
+      [8, p.timeseries('Time to exhaustion', 'Until RLIMIT_NOFILE is reached, at the present growth; a week stands for a week and more.', 's',
+                       [p.target('clamp_max(min by (process) (tcp_trace_fd_exhaustion_seconds{%s}), 604800)' % here, '{{process}}')])],
     ]),
     p.row('What to do', 8, [
       [12, p.timeseries('Other sockets that are stuck', 'By kind of finding: dead sockets whose descriptor is open, sockets that a child inherited, FIN_WAIT2 and LAST_ACK that stay, orphans.', 'none',

@@ -29,7 +29,7 @@ function(config) p.dashboard(
                        [p.target('%s > 0' % rate('kind', 'tcp_trace_events_total'), '{{kind}}')], stack=true)],
       [8, p.timeseries('Events lost', 'By the place where they died. output_enospc: a perf buffer was full.', 'cps',
                        [
-                         p.target('%s > 0' % rate('stage', 'tcp_trace_events_lost_total'), '{{stage}}'),
+                         p.target('topk(5, %s)' % rate('stage', 'tcp_trace_events_lost_total'), '{{stage}}'),
                          p.target(rate('job', 'tcp_trace_events_lost_total'), 'all'),
                          p.target(rate('job', 'tcp_trace_perf_record_lost_total'), 'told by the perf buffers'),
                        ])],

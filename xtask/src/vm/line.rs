@@ -1,13 +1,6 @@
 //! The lines of kernels that tcp-trace is held against, and where Debian keeps each.
 
-/// Where a suite lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Archive {
-    /// Releases and backports.
-    Main,
-    /// Security updates.
-    Security,
-}
+use crate::archive::{Archive, Suite};
 
 /// A line of kernels, such as 6.1: its newest release is tested.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,7 +8,7 @@ pub(super) struct Line {
     /// Its number.
     pub(super) name: &'static str,
     /// Suites that have or had kernels of this line.
-    pub(super) suites: &'static [(Archive, &'static str)],
+    pub(super) suites: &'static [Suite],
 }
 
 use Archive::{Main, Security};

@@ -10,8 +10,9 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{archive::run, cpio::Archive};
+use super::cpio::Archive;
 use crate::{
+    archive::run,
     cargo::{cargo, executables},
     checkout::Checkout,
     tool::{Tool, words},

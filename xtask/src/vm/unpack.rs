@@ -10,10 +10,13 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use super::{
-    archive::{Apt, Bases, run},
     line::Line,
+    packages::{self, Choice},
 };
-use crate::tool::Tool;
+use crate::{
+    archive::{Apt, Bases, run},
+    tool::Tool,
+};
 
 /// Unpacks packages.
 const DPKG_DEB: Tool = Tool { name: "dpkg-deb", install: "a Debian system, which has it" };
@@ -68,8 +71,8 @@ impl Kernel {
 }
 
 fn fetch(cache: &Path, line: &'static Line, home: &Path) -> Result<Kernel> {
-    let apt = Apt::new(cache.join("apt").join(line.name), &Bases::find()?, line)?;
-    let choice = apt.newest(line)?;
+    let apt = Apt::new(cache.join("apt").join(line.name), &Bases::find()?, line.suites)?;
+    let choice = newest(&apt, line)?;
     if !home.join(&choice.release).exists() {
         let packages = apt.download(&choice.packages)?;
         // Under its name only when it is whole.
@@ -87,6 +90,21 @@ fn fetch(cache: &Path, line: &'static Line, home: &Path) -> Result<Kernel> {
     fs::write(&newest, choice.release)
         .with_context(|| format!("cannot write {}", newest.display()))?;
     Ok(kernel)
+}
+
+/// The newest kernel of `line`. A suite that is gone does no harm while another has one.
+fn newest(apt: &Apt, line: &Line) -> Result<Choice> {
+    let updated = apt.update();
+    if let Some(choice) = packages::newest(line, &apt.lists()?) {
+        return Ok(choice);
+    }
+    let sources = apt.sources();
+    updated.with_context(|| format!("no list of kernels {} in\n{sources}", line.name))?;
+    bail!(
+        "none of these has a cloud kernel {} any more:\n{sources}\nname a suite that has one in \
+         xtask/src/vm/line.rs",
+        line.name
+    )
 }
 
 fn unpack(packages: &[PathBuf], root: &Path, release: &str) -> Result<()> {

@@ -9,10 +9,6 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{
-    line::{Archive, Line},
-    packages::{Choice, newest},
-};
 use crate::tool::{Tool, words};
 
 /// Fetches packages, and checks whose they are.
@@ -23,16 +19,28 @@ const RELEASES: [&str; 8] =
 /// Signs every suite that is asked for.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
+/// Where a suite lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Archive {
+    /// Releases and backports.
+    Main,
+    /// Security updates.
+    Security,
+}
+
+/// A suite of Debian, and where it lies.
+pub(crate) type Suite = (Archive, &'static str);
+
 /// Where this host's own sources say the archive is: so mirrors and proxies are those of the host.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Bases {
+pub(crate) struct Bases {
     main: String,
     security: String,
 }
 
 impl Bases {
     /// As the host's sources have them.
-    pub(super) fn find() -> Result<Self> {
+    pub(crate) fn find() -> Result<Self> {
         let output = run(Command::new(APT.required()?).args(["update", "--print-uris"]))?;
         Self::parse(&output).context(
             "apt's sources on this host name no Debian archive (no URI of /dists/<release>/ among \
@@ -69,29 +77,29 @@ impl Bases {
         }
     }
 
-    /// The lines of a `sources.list` for the suites of `line`.
-    fn sources(&self, line: &Line, keyring: Option<&str>) -> String {
+    /// The lines of a `sources.list` for `suites`.
+    fn sources(&self, suites: &[Suite], keyring: Option<&str>) -> String {
         let signed = keyring.map(|keyring| format!(" signed-by={keyring}")).unwrap_or_default();
-        let source = |(archive, suite): &(Archive, &str)| {
+        let source = |(archive, suite): &Suite| {
             let base = self.of(*archive);
             format!("deb [arch=amd64 target=Packages{signed}] {base} {suite} main\n")
         };
-        line.suites.iter().map(source).collect()
+        suites.iter().map(source).collect()
     }
 }
 
 /// apt with a directory of its own.
 #[derive(Debug)]
-pub(super) struct Apt {
+pub(crate) struct Apt {
     directory: PathBuf,
     sources: String,
 }
 
 impl Apt {
-    /// One that knows the suites of `line`.
-    pub(super) fn new(directory: PathBuf, bases: &Bases, line: &Line) -> Result<Self> {
+    /// One that knows `suites`.
+    pub(crate) fn new(directory: PathBuf, bases: &Bases, suites: &[Suite]) -> Result<Self> {
         let keyring = Path::new(KEYRING).exists().then_some(KEYRING);
-        let apt = Self { sources: bases.sources(line, keyring), directory };
+        let apt = Self { sources: bases.sources(suites, keyring), directory };
         for part in ["lists/partial", "cache/archives/partial"] {
             let part = apt.directory.join(part);
             fs::create_dir_all(&part)
@@ -134,22 +142,18 @@ impl Apt {
         Ok(command)
     }
 
-    /// The newest kernel of `line`. A suite that is gone does no harm while another has one.
-    pub(super) fn newest(&self, line: &Line) -> Result<Choice> {
-        let updated = run(&mut self.command(&["update"])?);
-        if let Some(choice) = newest(line, &self.lists()?) {
-            return Ok(choice);
-        }
-        let Self { sources, .. } = self;
-        updated.with_context(|| format!("no list of kernels {} in\n{sources}", line.name))?;
-        bail!(
-            "none of these has a cloud kernel {} any more:\n{sources}\nname a suite that has one \
-             in xtask/src/vm/line.rs",
-            line.name
-        )
+    /// The suites, as a `sources.list` has them.
+    pub(crate) fn sources(&self) -> &str {
+        &self.sources
     }
 
-    fn lists(&self) -> Result<Vec<String>> {
+    /// Fetches the lists of all suites.
+    pub(crate) fn update(&self) -> Result<()> {
+        run(&mut self.command(&["update"])?).map(drop)
+    }
+
+    /// The `Packages` files of all suites that could be had.
+    pub(crate) fn lists(&self) -> Result<Vec<String>> {
         let lists = self.directory.join("lists");
         let tried = || format!("cannot read {}", lists.display());
         let mut texts = Vec::new();
@@ -163,7 +167,7 @@ impl Apt {
     }
 
     /// Fetches packages; the files.
-    pub(super) fn download(&self, packages: &[String]) -> Result<Vec<PathBuf>> {
+    pub(crate) fn download(&self, packages: &[String]) -> Result<Vec<PathBuf>> {
         let directory = self.directory.join("packages");
         let tried = || format!("cannot use {}", directory.display());
         // What an interrupted download left is not to be unpacked.
@@ -177,7 +181,7 @@ impl Apt {
 }
 
 /// Runs to the end; its output.
-pub(super) fn run(command: &mut Command) -> Result<String> {
+pub(crate) fn run(command: &mut Command) -> Result<String> {
     let words = words(command);
     let output = command
         .stdin(Stdio::null())
@@ -193,7 +197,7 @@ pub(super) fn run(command: &mut Command) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::line::parse, *};
+    use super::*;
 
     const URIS: &str = "'http://other.example/linux/debian/dists/bookworm/InRelease' other 0 
 'http://other.example/apt/dists/bookworm-tools/InRelease' other 0 
@@ -205,7 +209,10 @@ mod tests {
     #[test]
     fn the_hosts_own_sources_are_used() {
         let bases = Bases::parse(URIS).unwrap();
-        let sources = bases.sources(parse("6.12").unwrap(), Some("/k.gpg"));
+        let sources = bases.sources(
+            &[(Archive::Security, "trixie-security"), (Archive::Main, "trixie")],
+            Some("/k.gpg"),
+        );
         assert_eq!(
             sources,
             "deb [arch=amd64 target=Packages signed-by=/k.gpg] \

@@ -1,0 +1,122 @@
+//! What the mixin gives. Its files are in git as they are rendered, so that nobody needs jsonnet to
+//! use them; this proves that they are nothing else.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{home, none_of};
+use crate::{archive::run, checkout::Checkout, tool::Tool};
+
+/// Evaluates the mixin.
+const JSONNET: Tool = Tool { name: "jsonnet", install: "apt-get install jsonnet" };
+
+/// Everything rendered: paths below `dashboards/`, and texts.
+type Files = BTreeMap<PathBuf, String>;
+
+/// Writes it.
+pub(super) fn write(checkout: &Checkout) -> Result<()> {
+    let home = home(checkout);
+    for (path, text) in render(&home)? {
+        let path = home.join(path);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)
+                .with_context(|| format!("cannot create {}", parent.display()))?;
+        }
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        println!("{}", path.display());
+    }
+    Ok(())
+}
+
+/// Whether the files in git are that, and no others are beside them.
+pub(super) fn verify(checkout: &Checkout) -> Result<String> {
+    let home = home(checkout);
+    let files = render(&home)?;
+    let mut faults = Vec::new();
+    for (path, text) in &files {
+        match fs::read_to_string(home.join(path)) {
+            Ok(there) if there == *text => {}
+            Ok(_) => faults.push(format!("{} is not what the mixin gives", path.display())),
+            Err(error) => faults.push(format!("{}: {error}", path.display())),
+        }
+    }
+    for entry in fs::read_dir(home.join("grafana")).context("there is no dashboards/grafana")? {
+        let path = Path::new("grafana").join(entry.context("cannot read it")?.file_name());
+        if !files.contains_key(&path) {
+            faults.push(format!("{} is of no mixin", path.display()));
+        }
+    }
+    if !faults.is_empty() {
+        faults.push("`cargo xtask dashboards render` writes them".to_owned());
+    }
+    none_of(&faults, format!("{} files", files.len()))
+}
+
+fn render(home: &Path) -> Result<Files> {
+    let boards: BTreeMap<String, serde_json::Value> = serde_json::from_str(&evaluate(
+        home,
+        "(import 'mixin.libsonnet').grafanaDashboards",
+        false,
+    )?)
+    .context("the mixin's dashboards are not as expected")?;
+    let mut files = Files::new();
+    for (name, board) in boards {
+        let text = serde_json::to_string_pretty(&board).context("a dashboard is no JSON")?;
+        files.insert(Path::new("grafana").join(name), text + "\n");
+    }
+    for (name, what) in [("alerts.yaml", "prometheusAlerts"), ("rules.yaml", "prometheusRules")] {
+        let yaml = format!(
+            "std.manifestYamlDoc((import 'mixin.libsonnet').{what}, \
+             indent_array_in_object=true, quote_keys=false)"
+        );
+        let text = evaluate(home, &yaml, true)?;
+        let head = "# Rendered from ../mixin by `cargo xtask dashboards render`.\n";
+        files.insert(Path::new("prometheus").join(name), format!("{head}{}\n", text.trim_end()));
+    }
+    Ok(files)
+}
+
+fn evaluate(home: &Path, expression: &str, string: bool) -> Result<String> {
+    let mixin = home.join("mixin");
+    if !mixin.is_dir() {
+        bail!("{} is missing", mixin.display());
+    }
+    let mut command = Command::new(JSONNET.required()?);
+    if string {
+        command.arg("--string");
+    }
+    run(command.arg("--jpath").arg(mixin).arg("--exec").arg(expression))
+}
+
+/// The alerts with seconds in place of the minutes that they wait, for a scene that is short.
+pub(super) fn hurried_alerts(checkout: &Checkout) -> Result<String> {
+    let hurried = "local mixin = import 'mixin.libsonnet'; \
+                   local hurry(rule) = if std.objectHas(rule, 'for') \
+                   then rule { 'for': std.strReplace(rule['for'], 'm', 's') } else rule; \
+                   std.manifestYamlDoc({ groups: [group { rules: std.map(hurry, group.rules) } \
+                   for group in mixin.prometheusAlerts.groups] })";
+    evaluate(&home(checkout), hurried, true)
+}
+
+/// Every expression of the rules or alerts called `what` in the mixin, by its name, which stands
+/// under `key`.
+#[cfg(test)]
+pub(super) fn expressions(
+    checkout: &Checkout,
+    what: &str,
+    key: &str,
+) -> Result<Vec<(String, String)>> {
+    let text = evaluate(&home(checkout), &format!("(import 'mixin.libsonnet').{what}"), false)?;
+    let rules: serde_json::Value = serde_json::from_str(&text)?;
+    let groups = rules["groups"].as_array().into_iter().flatten();
+    let rules = groups.flat_map(|group| group["rules"].as_array().into_iter().flatten());
+    let text =
+        |rule: &serde_json::Value, key: &str| rule[key].as_str().unwrap_or_default().to_owned();
+    Ok(rules.map(|rule| (text(rule, key), text(rule, "expr"))).collect())
+}

@@ -1,0 +1,181 @@
+//! `tcp-trace demo`, a daemon that watches its network namespace, and a Prometheus that scrapes the
+//! daemon and is asked everything. All of it in a network namespace of one's own.
+
+use std::{
+    fs::{self, File},
+    net::{Ipv4Addr, TcpStream},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{
+    alarms,
+    board::Board,
+    mixin, none_of, pictures, queries,
+    queries::{Answered, Stretch},
+    releases::Release,
+    server::Server,
+};
+use crate::{
+    cargo::{Profile, build},
+    checkout::Checkout,
+    child::{Running, poll},
+    http, namespace, privilege,
+    tool::words,
+};
+
+/// Where the daemon listens.
+const DAEMON: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 10435);
+/// Time until the demo's players are there, and until the daemon traces.
+const START: Duration = Duration::from_secs(40);
+/// Time until everything has been answered, and every alert is as it should be.
+const LIMIT: Duration = Duration::from_mins(4);
+/// Time for all of it.
+const ALL: Duration = Duration::from_mins(8);
+const PAUSE: Duration = Duration::from_millis(200);
+/// Between two scrapes, in seconds.
+const INTERVAL: u64 = 2;
+/// How far back panels look, in seconds.
+const BACK: u64 = 60;
+
+/// What the part that runs as root works with.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The tcp-trace to start
+    program: PathBuf,
+    /// The Prometheus to start
+    prometheus: PathBuf,
+    /// Where to write the answers
+    answers: PathBuf,
+}
+
+/// The check: as root, by sudo if need be.
+pub(super) fn take(checkout: &Checkout, release: &Release, draw: bool) -> Result<String> {
+    let server = release.server(checkout)?;
+    let program = build(checkout, Profile::Debug)?;
+    let answers = tempfile::NamedTempFile::new().context("cannot make a file for the answers")?;
+    let this = std::env::current_exe().context("cannot tell where this program is")?;
+    let mut command = privilege::as_root(&this, &[])?;
+    command.current_dir(checkout.root()).args(["dashboards", "live"]);
+    command.args([&program, &server]).arg(answers.path());
+    let words = words(&command);
+    let status = Running::start(command)?.wait(ALL)?;
+    if !status.success() {
+        bail!("{words} failed ({status}); its own words are above");
+    }
+    let text = fs::read_to_string(answers.path()).context("cannot read the answers")?;
+    let answered: Vec<Answered> =
+        serde_json::from_str(&text).context("the answers are not as expected")?;
+    let count: usize = answered.iter().map(|board| board.answers.len()).sum();
+    if draw {
+        pictures::draw(checkout, &answered)?;
+    }
+    Ok(format!("{count} queries answered, alerts as they should be"))
+}
+
+/// What that check does as root.
+pub(super) fn run(args: &Args) -> Result<()> {
+    let checkout = Checkout::find()?;
+    let boards = Board::all(&checkout)?;
+    namespace::enter_network()?;
+    let directory = tempfile::tempdir().context("cannot make a directory for the daemon")?;
+    let demo = demo(&args.program)?;
+    let netns = poll(START, PAUSE, || Ok(players(demo.pid())))?
+        .context("the demo has no players in a namespace of their own")?;
+    let socket = directory.path().join("socket");
+    let daemon = daemon(&args.program, &netns, &socket)?;
+    let alerts = mixin::hurried_alerts(&checkout)?;
+    let rules = checkout.text("dashboards/prometheus/rules.yaml")?;
+    let server = Server::start(
+        &args.prometheus,
+        &configuration(),
+        &[("alerts.yaml", &alerts), ("rules.yaml", &rules)],
+    )?;
+    let mut left = Vec::new();
+    let answered = poll(LIMIT, Duration::from_secs(INTERVAL), || {
+        let (answered, empty) = queries::all(&server, &boards, stretch()?)?;
+        left = empty;
+        left.extend(alarms::faults(&server)?);
+        Ok(left.is_empty().then_some(answered))
+    })?;
+    none_of(&left, String::new())?;
+    let answered = answered.context("there was no time to ask anything")?;
+    drop((server, daemon, demo));
+    let text = serde_json::to_string(&answered).context("the answers are no JSON")?;
+    fs::write(&args.answers, text)
+        .with_context(|| format!("cannot write {}", args.answers.display()))
+}
+
+fn stretch() -> Result<Stretch> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let end = now.context("the clock stands before 1970")?.as_secs();
+    Ok(Stretch { start: end - BACK, end, step: INTERVAL })
+}
+
+fn demo(program: &Path) -> Result<Running> {
+    let mut command = clean(program);
+    command.args(["demo", "--keep"]).stdout(Stdio::null());
+    Running::start(command)
+}
+
+/// tcp-trace, without what the user has set for a daemon of his own.
+fn clean(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("TCP_TRACE_") {
+            command.env_remove(name);
+        }
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+/// The namespace of the demo's players: that of its first child which is not in ours.
+fn players(demo: u32) -> Option<PathBuf> {
+    let ours = fs::read_link("/proc/self/ns/net").ok()?;
+    let processes = fs::read_dir("/proc").ok()?.flatten();
+    processes.map(|entry| entry.path()).find_map(|process| {
+        let status = fs::read_to_string(process.join("status")).ok()?;
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:\t"))?;
+        let netns = process.join("ns/net");
+        let is_player = parent == demo.to_string() && fs::read_link(&netns).ok()? != ours;
+        is_player.then_some(netns)
+    })
+}
+
+fn daemon(program: &Path, netns: &Path, socket: &Path) -> Result<Running> {
+    let mut command = clean(program);
+    let log = socket.with_extension("log");
+    command
+        .args(["serve", "--older-than", "5s", "--web.listen-address"])
+        .arg(format!("{}:{}", DAEMON.0, DAEMON.1))
+        .arg("--netns")
+        .arg(netns)
+        .arg("--socket")
+        .arg(socket)
+        .stderr(File::create(&log).context("cannot make a file for the daemon's log")?);
+    let mut running = Running::start(command)?;
+    let ready = poll(START, PAUSE, || {
+        if let Some(status) = running.ended()? {
+            let said = fs::read_to_string(&log).unwrap_or_default();
+            bail!("tcp-trace serve ended at once ({status}): {said}");
+        }
+        let up = http::get(socket, "/readyz").is_ok() && TcpStream::connect(DAEMON).is_ok();
+        Ok(up.then_some(()))
+    })?;
+    ready.context("tcp-trace serve does not get ready")?;
+    Ok(running)
+}
+
+fn configuration() -> String {
+    let (address, port) = DAEMON;
+    format!(
+        "global:\n  scrape_interval: {INTERVAL}s\n  evaluation_interval: {INTERVAL}s\n\
+         rule_files: [alerts.yaml, rules.yaml]\n\
+         scrape_configs:\n  - job_name: tcp-trace\n    static_configs:\n      \
+         - targets: ['{address}:{port}']\n"
+    )
+}
