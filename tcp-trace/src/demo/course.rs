@@ -68,7 +68,7 @@ impl Course {
         }
         let of_client = |found: &&crate::api::Finding| {
             let name = found.process.as_ref().map(|owner| owner.comm.as_str());
-            found.kind == "port_pressure" && name == Some(Role::PriceClient.name())
+            found.kind == "port_pressure" && name == Some(Role::Pricing.name())
         };
         let found = told.findings.iter().find(of_client)?;
         let left = found.exhaustion.as_ref().and_then(|bound| bound.seconds_left)?;
@@ -139,11 +139,11 @@ mod tests {
         assert_eq!(course.look(&complete(), s(4)), None);
         assert_eq!(course.look(&foretelling(), s(5)), Some(News::Foretold(7.0)));
         assert_eq!(course.look(&foretelling(), s(6)), None, "it is said once");
-        let mut take = |report, at| course.take(Role::PriceClient, report, at).unwrap();
+        let mut take = |report, at| course.take(Role::Pricing, report, at).unwrap();
         assert_eq!(take(Report::NoPort(1), s(13)), Some(News::NoPort));
         assert_eq!(take(Report::NoPort(10), s(15)), None);
         assert!(!course.is_complete(&complete()), "the pool has not come round");
-        course.take(Role::OrdersPool, Report::Replaced(scene::REPLACED), s(16)).unwrap();
+        course.take(Role::Orders, Report::Replaced(scene::REPLACED), s(16)).unwrap();
         assert!(course.is_complete(&complete()));
         assert_eq!(course.facts(), Facts { foretold_seconds: Some(8.0), replaced: 12, ..FACTS });
     }
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn what_is_told_afterwards_was_not_foretold() {
         let mut course = Course::default();
-        course.take(Role::PriceClient, Report::NoPort(1), s(3)).unwrap();
+        course.take(Role::Pricing, Report::NoPort(1), s(3)).unwrap();
         assert_eq!(course.look(&foretelling(), s(4)), None);
         assert_eq!(course.facts().foretold_seconds, None);
     }

@@ -4,11 +4,11 @@ use super::role::Role;
 use crate::api::{Event, StateEvent};
 
 /// Lines of one connection.
-const LINES: usize = 4;
+const LINES: usize = 3;
 
 /// Those whose events are shown.
 const SHOWN: [Role; 5] =
-    [Role::ShopApi, Role::ReportJob, Role::LoginSvc, Role::PriceClient, Role::OrdersPool];
+    [Role::ShopApi, Role::Reports, Role::LoginSvc, Role::Pricing, Role::Orders];
 
 /// Follows one connection of each, and the first that finds no port.
 #[derive(Clone, Debug, Default)]
@@ -73,8 +73,8 @@ mod tests {
         assert!(!shown("shop-api", "1", "listen"));
         assert!(shown("shop-api", "2", "established"));
         assert!(!shown("shop-api", "3", "established"), "another one");
-        assert!(!shown("price-client", "4", "syn_sent"), "of its beginning nothing is known yet");
-        assert!(shown("price-client", "4", "established"));
+        assert!(!shown("pricing", "4", "syn_sent"), "of its beginning nothing is known yet");
+        assert!(shown("pricing", "4", "established"));
         assert!(!shown("visitors", "5", "established"), "they matter to nobody");
         assert!(!shown("java", "6", "established"));
         for _ in 1..LINES {
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn the_first_that_finds_no_port_is_shown() {
         let mut excerpt = Excerpt::default();
-        let mut failed = event("price-client", "9", "close");
+        let mut failed = event("pricing", "9", "close");
         if let Event::State(change) = &mut failed {
             change.connection.error = Some("EADDRNOTAVAIL".to_owned());
         }

@@ -33,17 +33,17 @@ const fn leak(who: Role, what: &'static str, cause: &'static str, count: Count) 
 /// All that is planted.
 pub(crate) const PLANTED: [Planted; 5] = [
     leak(Role::ShopApi, "forgets close()", "not_closed", Count::AtLeast(scene::FORGOTTEN)),
-    leak(Role::ReportJob, "stops reading", "not_read", Count::Just(scene::UNHEARD)),
+    leak(Role::Reports, "stops reading", "not_read", Count::Just(scene::UNHEARD)),
     leak(Role::LoginSvc, "stops accepting", "not_accepted", Count::Just(scene::UNHEARD)),
     Planted {
-        who: Role::PriceClient,
+        who: Role::Pricing,
         what: "burns through its ports",
         kind: "port_pressure",
         cause: Some("time_wait"),
         count: Count::AtLeast(1),
     },
     Planted {
-        who: Role::PriceClient,
+        who: Role::Pricing,
         what: "until none is left",
         kind: "no_port_left",
         cause: None,
@@ -171,10 +171,10 @@ impl Planted {
     fn says(&self, finding: &Finding, facts: Facts) -> String {
         match (self.count, facts.foretold_seconds) {
             (Count::Met, _) => {
-                format!("EADDRNOTAVAIL counted: {}, the client's own count", finding.count)
+                format!("EADDRNOTAVAIL, each of the {} times", finding.count)
             }
             (_, Some(seconds)) if self.foretells() => {
-                format!("foretold {seconds:.0} s before connect() first failed")
+                format!("foretold {seconds:.0} s before connect() failed")
             }
             _ => {
                 let grows = finding.growth.map_or("", |_| ", and growing");
@@ -234,8 +234,8 @@ pub(crate) mod tests {
                 "not_closed: 30 sockets",
                 "not_read: 8 sockets",
                 "not_accepted: 8 sockets",
-                "foretold 8 s before connect() first failed",
-                "EADDRNOTAVAIL counted: 10, the client's own count",
+                "foretold 8 s before connect() failed",
+                "EADDRNOTAVAIL, each of the 10 times",
             ]
         );
     }
@@ -272,11 +272,11 @@ pub(crate) mod tests {
         assert_eq!(judged.unexpected, ["A title of shop-api"]);
         assert_eq!(judged.missing().len(), 1);
         let mut told = complete();
-        let control = Planted { who: Role::OrdersPool, ..PLANTED[0] };
+        let control = Planted { who: Role::Orders, ..PLANTED[0] };
         told.findings.push(finding(&control, 6));
         told.findings.push(Finding { process: None, ..finding(&control, 6) });
         let judged = Judgement::of(&told, FACTS);
-        assert_eq!(judged.unexpected, ["A title of orders-pool", "A title"]);
+        assert_eq!(judged.unexpected, ["A title of orders", "A title"]);
         assert!(judged.missing().is_empty() && !judged.is_good());
     }
 }

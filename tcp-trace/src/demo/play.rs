@@ -28,11 +28,11 @@ pub(super) fn play(role: Role, curtain: &Curtain) -> io::Result<()> {
     let at = || role.address().ok_or_else(|| io::Error::other("it has no address"));
     match role {
         Role::ShopApi => forget_to_close(&listen(at()?)?),
-        Role::ReportJob => stop_reading(&listen(at()?)?),
+        Role::Reports => stop_reading(&listen(at()?)?),
         Role::LoginSvc => stop_accepting(&listen(at()?)?),
-        Role::PriceApi | Role::OrdersApi => serve(&listen(at()?)?),
-        Role::PriceClient => visits::burn_ports(at()?, curtain),
-        Role::OrdersPool => pool::keep(at()?, curtain),
+        Role::PriceDb | Role::OrderDb => serve(&listen(at()?)?),
+        Role::Pricing => visits::burn_ports(at()?, curtain),
+        Role::Orders => pool::keep(at()?, curtain),
         Role::Visitors => visits::visit_the_sick(curtain),
     }
 }

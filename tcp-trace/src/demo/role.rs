@@ -8,17 +8,17 @@ pub(crate) enum Role {
     /// A server that answers, and forgets `close()`.
     ShopApi,
     /// A server that accepts, and stops reading.
-    ReportJob,
+    Reports,
     /// A server that stops accepting.
     LoginSvc,
     /// The healthy server behind the client that burns through ports.
-    PriceApi,
+    PriceDb,
     /// A client that opens a connection for each request, and closes it first.
-    PriceClient,
+    Pricing,
     /// The healthy server of the pool.
-    OrdersApi,
+    OrderDb,
     /// A healthy keep-alive pool.
-    OrdersPool,
+    Orders,
     /// Clients of the sick servers.
     Visitors,
 }
@@ -27,12 +27,12 @@ impl Role {
     /// Everybody; servers before their clients.
     pub(crate) const ALL: [Self; 8] = [
         Self::ShopApi,
-        Self::ReportJob,
+        Self::Reports,
         Self::LoginSvc,
-        Self::PriceApi,
-        Self::OrdersApi,
-        Self::PriceClient,
-        Self::OrdersPool,
+        Self::PriceDb,
+        Self::OrderDb,
+        Self::Pricing,
+        Self::Orders,
         Self::Visitors,
     ];
 
@@ -40,12 +40,12 @@ impl Role {
     pub(crate) const fn comm(self) -> &'static CStr {
         match self {
             Self::ShopApi => c"shop-api",
-            Self::ReportJob => c"report-job",
+            Self::Reports => c"reports",
             Self::LoginSvc => c"login-svc",
-            Self::PriceApi => c"price-api",
-            Self::PriceClient => c"price-client",
-            Self::OrdersApi => c"orders-api",
-            Self::OrdersPool => c"orders-pool",
+            Self::PriceDb => c"price-db",
+            Self::Pricing => c"pricing",
+            Self::OrderDb => c"order-db",
+            Self::Orders => c"orders",
             Self::Visitors => c"visitors",
         }
     }
@@ -59,10 +59,10 @@ impl Role {
     pub(crate) fn address(self) -> Option<SocketAddr> {
         let port: u16 = match self {
             Self::ShopApi => 8080,
-            Self::ReportJob => 8081,
+            Self::Reports => 8081,
             Self::LoginSvc => 8082,
-            Self::PriceApi | Self::PriceClient => 8083,
-            Self::OrdersApi | Self::OrdersPool => 8084,
+            Self::PriceDb | Self::Pricing => 8083,
+            Self::OrderDb | Self::Orders => 8084,
             Self::Visitors => return None,
         };
         Some(SocketAddr::from(([127, 0, 0, 1], port)))
@@ -71,10 +71,8 @@ impl Role {
     /// Whether it listens.
     pub(crate) const fn is_server(self) -> bool {
         match self {
-            Self::ShopApi | Self::ReportJob | Self::LoginSvc | Self::PriceApi | Self::OrdersApi => {
-                true
-            }
-            Self::PriceClient | Self::OrdersPool | Self::Visitors => false,
+            Self::ShopApi | Self::Reports | Self::LoginSvc | Self::PriceDb | Self::OrderDb => true,
+            Self::Pricing | Self::Orders | Self::Visitors => false,
         }
     }
 

@@ -73,11 +73,11 @@ fn all_that_is_planted_is_found_and_shown() {
     assert!(begun.elapsed() < LONGEST, "it took {:?}", begun.elapsed());
     for row in [
         "shop-api      forgets close()           ✔ not_closed: ",
-        "report-job    stops reading             ✔ not_read: 8 sockets",
+        "reports       stops reading             ✔ not_read: 8 sockets",
         "login-svc     stops accepting           ✔ not_accepted: 8 sockets",
-        "price-client  burns through its ports   ✔ foretold ",
-        "price-client  until none is left        ✔ EADDRNOTAVAIL counted: ",
-        "orders-pool   is healthy: the control   ✔ nothing raised; it replaced ",
+        "pricing       burns through its ports   ✔ foretold ",
+        "pricing       until none is left        ✔ EADDRNOTAVAIL, each of the ",
+        "orders        is healthy: the control   ✔ nothing raised, and ",
         "All that was planted was found, and nothing else. It took ",
     ] {
         assert!(text.lines().any(|line| line.starts_with(row)), "{row:?} is missing in\n{text}");

@@ -40,10 +40,10 @@ pub(crate) fn programme(style: &Style) -> String {
     let pool = format!("a healthy keep-alive pool of {}, as control", scene::POOL);
     for (role, does) in [
         (Role::ShopApi, "a server that forgets close()"),
-        (Role::ReportJob, "one that stops reading"),
+        (Role::Reports, "one that stops reading"),
         (Role::LoginSvc, "one that stops accepting"),
-        (Role::PriceClient, ports.as_str()),
-        (Role::OrdersPool, pool.as_str()),
+        (Role::Pricing, ports.as_str()),
+        (Role::Orders, pool.as_str()),
     ] {
         page.at(2).put(Paint::Plain, role.name()).at(TEXT).wrap(Paint::Plain, does, TEXT).newline();
     }
@@ -69,14 +69,10 @@ pub(crate) fn news(news: News, at: Duration, style: &Style) -> String {
     let (paint, says) = match news {
         News::Foretold(left) => (
             Paint::Yellow,
-            format!(
-                "{} will have no local port left in about {}",
-                Role::PriceClient,
-                words::span(left.round())
-            ),
+            format!("{} will have no local port left in about {left:.0} s", Role::Pricing),
         ),
         News::NoPort => {
-            (Paint::Red, format!("{}: connect() fails with EADDRNOTAVAIL", Role::PriceClient))
+            (Paint::Red, format!("{}: connect() fails with EADDRNOTAVAIL", Role::Pricing))
         }
     };
     let text = format!("··· after {:.0} s: {says} ···", at.as_secs_f64());
@@ -108,12 +104,11 @@ pub(crate) fn check(judgement: &Judgement, seconds: f64, style: &Style) -> Strin
         row(&mut page, (verdict.process, verdict.does), verdict.found, &verdict.says);
     }
     let raised = if judgement.unexpected.is_empty() {
-        let replaced = words::counted(judgement.pool_replaced, "connection");
-        format!("nothing raised; it replaced {replaced} meanwhile")
+        format!("nothing raised, and {} were replaced", words::count(judgement.pool_replaced))
     } else {
         judgement.unexpected.join(", ")
     };
-    let control = (Role::OrdersPool.name(), "is healthy: the control");
+    let control = (Role::Orders.name(), "is healthy: the control");
     row(&mut page, control, judgement.unexpected.is_empty(), &raised);
     page.newline();
     let found = judgement.planted.iter().filter(|verdict| verdict.found).count();
@@ -122,7 +117,7 @@ pub(crate) fn check(judgement: &Judgement, seconds: f64, style: &Style) -> Strin
         (true, false) => (Paint::Red, "All that was planted was found, and something else, too."),
         (false, _) => (Paint::Red, "Not all that was planted was found."),
     };
-    page.wrap(paint, &format!("{verdict} It took {}.", words::span(seconds)), 0);
+    page.wrap(paint, &format!("{verdict} It took {seconds:.0} s."), 0);
     "\n".to_owned() + &page.finish()
 }
 
@@ -137,17 +132,21 @@ pub(crate) fn next(program: &str, style: &Style) -> String {
     let mut page = Page::new(style);
     page.put(Paint::Bold, "Next, on this host:").newline();
     let commands = [
-        ("doctor", "what can be seen here, hook by hook"),
+        ("doctor", "what can be seen here"),
         ("diagnose --for 30s", "what is wrong here"),
-        ("watch", "every change of state"),
-        ("list --state close_wait", "who waits for a close()"),
-        ("serve", "the daemon: metrics, and a memory for diagnose"),
+        ("watch", "every state change"),
+        ("list --state close_wait", "who waits for close()"),
+        ("serve", "the daemon"),
     ];
     let typed = |command: &str| format!("sudo {program} {command}");
     let widest = commands.iter().map(|(command, _)| style.columns(&typed(command))).max();
     for (command, what) in commands {
         page.at(2).put(Paint::Cyan, &typed(command));
-        page.at(2 + widest.unwrap_or(0) + 3).put(Paint::Dim, what).newline();
+        let column = 2 + widest.unwrap_or(0) + 3;
+        if page.fits(column, what) {
+            page.at(column).put(Paint::Dim, what);
+        }
+        page.newline();
     }
     "\n".to_owned() + &page.finish()
 }
@@ -176,12 +175,12 @@ A scene, played and traced live in a network namespace of its own; nothing else
 on this host is touched. It takes some 20 seconds.
 
   shop-api      a server that forgets close()
-  report-job    one that stops reading
+  reports       one that stops reading
   login-svc     one that stops accepting
-  price-client  opens a connection for each request and closes it first; it has
+  pricing       opens a connection for each request and closes it first; it has
                 400 local ports, and tcp_tw_reuse=0 (on loopback Linux would
                 reuse them)
-  orders-pool   a healthy keep-alive pool of 6, as control
+  orders        a healthy keep-alive pool of 6, as control
 ";
         assert_eq!(programme(&fixtures::plain(80)), text);
         assert!(programme(&fixtures::ascii(80)).is_ascii());
@@ -193,13 +192,11 @@ on this host is touched. It takes some 20 seconds.
         let text = "
 PLANTED                                 FOUND
 shop-api      forgets close()           ✔ not_closed: 30 sockets
-report-job    stops reading             ✔ not_read: 8 sockets
+reports       stops reading             ✔ not_read: 8 sockets
 login-svc     stops accepting           ✔ not_accepted: 8 sockets
-price-client  burns through its ports   ✔ foretold 8 s before connect() first failed
-price-client  until none is left        ✔ EADDRNOTAVAIL counted: 10, the client's own
-                                          count
-orders-pool   is healthy: the control   ✔ nothing raised; it replaced 20 connections
-                                          meanwhile
+pricing       burns through its ports   ✔ foretold 8 s before connect() failed
+pricing       until none is left        ✔ EADDRNOTAVAIL, each of the 10 times
+orders        is healthy: the control   ✔ nothing raised, and 20 were replaced
 
 All that was planted was found, and nothing else. It took 18 s.";
         assert_eq!(check(&good, 18.2, &fixtures::plain(80)), text);
@@ -213,8 +210,8 @@ All that was planted was found, and nothing else. It took 18 s.";
         let text = check(&Judgement::of(&told, FACTS), 60.0, &fixtures::ascii(100));
         for line in [
             "shop-api      forgets close()           x not found",
-            "orders-pool   is healthy: the control   x A leak of shop-api",
-            "Not all that was planted was found. It took 1 min.",
+            "orders        is healthy: the control   x A leak of shop-api",
+            "Not all that was planted was found. It took 60 s.",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
@@ -239,7 +236,7 @@ All that was planted was found, and nothing else. It took 18 s.";
         let told = |what| news(what, Duration::from_millis(5_400), &fixtures::plain(100));
         assert_eq!(
             told(News::Foretold(8.3)),
-            "··· after 5 s: price-client will have no local port left in about 8 s ···"
+            "··· after 5 s: pricing will have no local port left in about 8 s ···"
         );
         assert!(told(News::NoPort).contains("EADDRNOTAVAIL"));
     }

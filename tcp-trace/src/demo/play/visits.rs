@@ -44,7 +44,7 @@ pub(super) fn visit_the_sick(curtain: &Curtain) -> io::Result<()> {
         TcpStream::connect(at)
     };
     for _ in 0..scene::UNHEARD {
-        connect(Role::ReportJob)?.write_all(REQUEST)?;
+        connect(Role::Reports)?.write_all(REQUEST)?;
         let mut login = connect(Role::LoginSvc)?;
         login.write_all(REQUEST)?;
         login.set_read_timeout(Some(scene::PATIENCE))?;
