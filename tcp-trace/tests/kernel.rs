@@ -27,6 +27,7 @@
 //! | `reasons` | ends that no orderly program brings about, and a RST in every state |
 //! | `variants` | Fast Open, MPTCP, v4-mapped addresses, simultaneous open |
 //! | `diagnosis` | what goes wrong is found, attributed and foretold, and nothing else is |
+//! | `demo` | the demo finds what it plants, and leaves nothing behind |
 //! | `tcpstates` | the same rows as another tool |
 
 #![expect(
@@ -49,6 +50,8 @@ mod actor;
 mod counters;
 #[path = "kernel/daemon.rs"]
 mod daemon;
+#[path = "kernel/demo.rs"]
+mod demo;
 #[path = "kernel/denied.rs"]
 mod denied;
 #[path = "kernel/diagnosis.rs"]

@@ -4,7 +4,7 @@
 //!
 //! | module | has |
 //! |---|---|
-//! | `bpf`, `run`, `test`, `bench`, `vm`, `dashboards` | the commands |
+//! | `bpf`, `run`, `demo`, `test`, `bench`, `vm`, `dashboards` | the commands |
 //! | `archive` | Debian's archive, beside the system's own lists |
 //! | `checkout` | where everything lies in the source tree |
 //! | `cargo` | cargo, started for one of its commands |
@@ -53,6 +53,8 @@ enum Command {
     Bpf(bpf::Command),
     /// Build tcp-trace and run its daemon, as root.
     Run(run::Args),
+    /// Build tcp-trace and run its demo, as root: a scene of sick servers, traced and diagnosed.
+    Demo(demo::Args),
     /// Run every check and every test that this host can run.
     Test(test::Args),
     /// Measure what tracing costs.
@@ -88,6 +90,7 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Bpf(command) => bpf::run(&command)?,
         Command::Run(args) => match run::run(&args)? {},
+        Command::Demo(args) => match demo::run(&args)? {},
         Command::Test(args) => return test::run(&args),
         Command::Bench(command) => return bench::run(&command),
         Command::Vm(args) => return vm::run(&args),

@@ -7,6 +7,7 @@
 //! remote one, so every string on its way out passes [`sanitize`]: through [`page::Page`], which
 //! alone writes control sequences, or by hand in the two renderers that mimic other tools.
 
+pub(crate) mod demo;
 pub(crate) mod diagnosis;
 pub(crate) mod doctor;
 mod ending;
@@ -26,7 +27,7 @@ mod watch_columns;
 mod words;
 
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 
 pub(crate) use sanitize::sanitize;
 pub(crate) use style::Style;
