@@ -23,6 +23,7 @@ mod checkout;
 mod child;
 mod daemon;
 mod dashboards;
+mod demo;
 #[cfg(test)]
 mod house;
 mod http;
