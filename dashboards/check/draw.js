@@ -145,7 +145,10 @@ function table(box, panel, answers) {
       rows.set(key, row);
     }
   }
-  const names = Object.entries(organised.renameByName).filter(([name]) => !organised.excludeByName[name]);
+  const place = organised.indexByName;
+  const names = Object.entries(organised.renameByName)
+    .filter(([name]) => !organised.excludeByName[name])
+    .sort(([a], [b]) => place[a] - place[b]);
   const unitOf = (title) => panel.fieldConfig.overrides
     .filter((o) => o.matcher.options === title)
     .flatMap((o) => o.properties).find((p) => p.id === 'unit')?.value ?? panel.fieldConfig.defaults.unit;

@@ -82,7 +82,7 @@ local panels = {
     },
   },
 
-  // Rows of this moment; `columns` gives each value's title by its query's letter.
+  // Rows of this moment; `columns` are [label or 'Value #letter', title], in their order.
   table(title, description, unit, targets, columns, sortBy, hide=[], overrides=[], links=[])::
     base('table', title, description, unit, [t { format: 'table' } for t in targets]) {
       fieldConfig+: {
@@ -99,8 +99,8 @@ local panels = {
           id: 'organize',
           options: {
             excludeByName: { Time: true, job: true } + { [name]: true for name in hide },
-            indexByName: {},
-            renameByName: columns,
+            indexByName: { [columns[i][0]]: i for i in std.range(0, std.length(columns) - 1) },
+            renameByName: { [column[0]]: column[1] for column in columns },
           },
         },
       ],

@@ -36,17 +36,7 @@ function(config) p.dashboard(
           p.instant(by('tcp_trace_connections{%s, state="established"}' % here)),
           p.instant(by('increase(tcp_trace_events_lost_total{%s}[$__range])' % here)),
         ],
-        {
-          instance: 'Host',
-          'Value #A': 'Findings',
-          'Value #B': 'Leaked',
-          'Value #C': 'Oldest CLOSE_WAIT',
-          'Value #D': 'Ports in use',
-          'Value #E': 'Failed connects /s',
-          'Value #F': 'RSTs /s',
-          'Value #G': 'Established',
-          'Value #H': 'Events lost',
-        },
+        [['instance', 'Host'], ['Value #A', 'Findings'], ['Value #B', 'Leaked'], ['Value #C', 'Oldest CLOSE_WAIT'], ['Value #D', 'Ports in use'], ['Value #E', 'Failed connects /s'], ['Value #F', 'RSTs /s'], ['Value #G', 'Established'], ['Value #H', 'Events lost']],
         'Findings',
         overrides=[
           p.colours('Findings', [[null, 'green'], [1, 'orange'], [3, 'red']]),

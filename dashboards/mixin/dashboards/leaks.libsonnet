@@ -28,7 +28,7 @@ function(config) p.dashboard(
           p.instant('sum by (job, instance, process, cause) (tcp_trace_close_wait_leaked{%s}) > 0' % here),
           p.instant('sum by (job, instance, process, cause) (increase(tcp_trace_close_wait_leaks_total{%s}[$__range])) > 0' % here),
         ],
-        { instance: 'Host', process: 'Process', cause: 'Cause', 'Value #A': 'Leaked now', 'Value #B': 'Came to be leaked' },
+        [['instance', 'Host'], ['process', 'Process'], ['cause', 'Cause'], ['Value #A', 'Leaked now'], ['Value #B', 'Came to be leaked']],
         'Leaked now',
         overrides=[p.colours('Leaked now', [[null, 'orange'], [100, 'red']])],
       )],

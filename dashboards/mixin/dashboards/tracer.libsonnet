@@ -33,8 +33,8 @@ function(config) p.dashboard(
                          p.target(rate('job', 'tcp_trace_events_lost_total'), 'all'),
                          p.target(rate('job', 'tcp_trace_perf_record_lost_total'), 'told by the perf buffers'),
                        ])],
-      [8, p.timeseries('Coverage', 'Own count over the kernel’s own: 1 where they agree.', 'percentunit',
-                       [p.target('min by (counter) (tcp_trace_coverage_ratio{%s})' % here, '{{counter}}')])],
+      [8, p.timeseries('Coverage', 'Own count over the kernel’s own: 100 % where they agree; 200 % stands for more, which attempt_fails has where connect() found no port.', 'percentunit',
+                       [p.target('clamp_max(min by (counter) (tcp_trace_coverage_ratio{%s}), 2)' % here, '{{counter}}')])],
     ]),
     p.row(null, 8, [
       [8, p.timeseries('Put right by snapshots', 'state: a connection stood elsewhere; found: a socket was not known; gone: it was no longer there.', 'none',
@@ -95,13 +95,13 @@ function(config) p.dashboard(
                        ])],
       [8, p.table('Hooks attached', 'One way for each feature is enough; tcp-trace doctor tells why another is refused.', 'none',
                   [p.instant('max by (job, instance, hook, program, backend) (tcp_trace_probe_attached{%s}) > 0' % here)],
-                  { instance: 'Host', hook: 'Hook', program: 'Program', backend: 'Way', Value: 'Attached' }, 'Hook', hide=['Value'])],
+                  [['instance', 'Host'], ['hook', 'Hook'], ['program', 'Program'], ['backend', 'Way'], ['Value', 'Attached']], 'Hook', hide=['Value'])],
       [8, p.table('Versions and interfaces', 'Which build runs where, and how many interfaces each way of seeing segments covers.', 'none',
                   [
                     p.instant('max by (job, instance, version, target) (tcp_trace_build_info{%s})' % here),
                     p.instant('sum by (job, instance) (tcp_trace_segment_interfaces{%s})' % here),
                   ],
-                  { instance: 'Host', version: 'Version', target: 'Target', 'Value #B': 'Interfaces' }, 'Host', hide=['Value #A'])],
+                  [['instance', 'Host'], ['version', 'Version'], ['target', 'Target'], ['Value #B', 'Interfaces']], 'Host', hide=['Value #A'])],
     ]),
   ],
 )
