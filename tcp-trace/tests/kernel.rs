@@ -27,6 +27,7 @@
 //! | `reasons` | ends that no orderly program brings about, and a RST in every state |
 //! | `variants` | Fast Open, MPTCP, v4-mapped addresses, simultaneous open |
 //! | `diagnosis` | what goes wrong is found, attributed and foretold, and nothing else is |
+//! | `leakers` | the same of Python, Node, Java and nginx |
 //! | `tcpstates` | the same rows as another tool |
 
 #![expect(
@@ -63,6 +64,8 @@ mod half_open;
 mod keep;
 #[path = "kernel/ladder.rs"]
 mod ladder;
+#[path = "kernel/leakers.rs"]
+mod leakers;
 #[path = "kernel/life.rs"]
 mod life;
 #[path = "kernel/lifecycle.rs"]

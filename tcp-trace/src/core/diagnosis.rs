@@ -21,6 +21,7 @@ pub mod service;
 pub mod survey;
 mod talk;
 pub mod trend;
+mod waiting;
 
 pub use casebook::{Casebook, Leaks};
 pub use close_wait::Cause;

@@ -2,7 +2,7 @@
 //! host last said. All of it is bounded.
 
 use std::{
-    collections::{BTreeMap, HashMap, hash_map::Entry},
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     hash::Hash,
     time::Duration,
 };
@@ -16,6 +16,7 @@ use super::{
     orphans, ports,
     service::Key,
     survey::{GROUPS, Mark, PortUse, Route, Sight, Survey},
+    waiting,
 };
 use crate::core::{
     clock::Ts,
@@ -197,6 +198,7 @@ impl Casebook {
     pub fn suspects(&self, table: &Table, now: Ts) -> Suspects {
         let mut suspects = Suspects::default();
         let early = self.thresholds.older_than / EARLY;
+        let mut serving = BTreeSet::new();
         for known in table.live().filter(|known| known.is_full() && known.is_counted()) {
             let waits = matches!(
                 known.state,
@@ -209,6 +211,9 @@ impl Casebook {
             }
             if let Some(owner) = known.owner {
                 suspects.processes.insert(owner.pid);
+                if known.state == TcpState::CloseWait {
+                    serving.insert(owner.pid);
+                }
             }
             if suspects.sockets.len() < SUSPECTS
                 && let Some(cookie) = super::survey::cookie(known)
@@ -216,6 +221,7 @@ impl Casebook {
                 suspects.sockets.insert(cookie);
             }
         }
+        suspects.waiting = waiting::suspects(&serving, table, SUSPECTS);
         suspects.closed = self.lingering.suspects(now, early);
         suspects
     }

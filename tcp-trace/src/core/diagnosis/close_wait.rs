@@ -9,6 +9,7 @@ use super::{
     service::Key,
     survey::{Group, Pile, Survey},
     talk,
+    waiting::{self, Waits},
 };
 use crate::core::{clock::Ts, connection::Connection, owner::Owner, tcp_state::TcpState};
 
@@ -98,6 +99,8 @@ pub(super) struct Leak<'a> {
     pub(super) exhaustion: Option<Exhaustion>,
     growth: Option<Growth>,
     course: Option<&'a Course>,
+    /// What the process waits for, where it serves.
+    waits: Option<Waits<'a>>,
 }
 
 /// Every group that is leaked.
@@ -116,7 +119,9 @@ pub(super) fn leaks<'a>(
         };
         *growing.entry(key.pid).or_default() += growth.map_or(0.0, |growth| growth.per_second);
         let (owner, course) = (group.owner, book.close_wait.get(key));
-        leaks.push(Leak { key: *key, group, owner, exhaustion: None, growth, course });
+        let serves = !key.service.is_outbound();
+        let waits = serves.then(|| waiting::of(book, survey, key, group.old())).flatten();
+        leaks.push(Leak { key: *key, group, owner, exhaustion: None, growth, course, waits });
     }
     for leak in &mut leaks {
         let per_second = growing.get(&leak.key.pid).copied().unwrap_or(0.0);

@@ -141,6 +141,8 @@ pub struct HostFacts {
 pub struct Suspects {
     /// Sockets, by cookie.
     pub sockets: rustc_hash::FxHashSet<NonZeroU64>,
+    /// Sockets of which only is asked for how long they have done nothing, by cookie.
+    pub waiting: rustc_hash::FxHashSet<NonZeroU64>,
     /// Processes.
     pub processes: BTreeSet<u32>,
     /// Processes that may keep descriptors of sockets that are closed.

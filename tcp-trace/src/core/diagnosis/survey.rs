@@ -12,6 +12,7 @@ use super::{
     close_wait::Cause,
     evidence::{Descriptor, HostFacts, SocketFacts},
     service::{self, Key},
+    waiting::{self, Unanswered},
 };
 use crate::core::{
     clock::Ts,
@@ -132,6 +133,8 @@ pub struct Survey {
     pub fin_wait2: HashMap<Key, Group>,
     /// In `LAST_ACK`, `FIN_WAIT1` or `CLOSING`: our FIN is out.
     pub last_ack: HashMap<Key, Group>,
+    /// In `ESTABLISHED`, with an answer long due.
+    pub unanswered: HashMap<Key, Unanswered>,
     /// Local ports by route.
     pub routes: HashMap<Route, PortUse>,
     /// In `TIME_WAIT`, by namespace.
@@ -206,6 +209,13 @@ impl Survey {
         self.connections += 1;
         if !service::is_inbound(known, listeners) && known.has_both_ends() {
             self.take_port(known, sight);
+        }
+        if waiting::may_wait(known, listeners)
+            && let Some(since) = waiting::due_since(known, sight)
+        {
+            let (all, key) = (&mut self.unanswered, Key::of(known, listeners));
+            let key = bounded(all, key, GROUPS, Key::OTHER, &mut self.folded);
+            all.entry(key).or_default().add(since, known.id);
         }
         let groups = match known.state {
             TcpState::CloseWait if full => &mut self.close_wait,
@@ -353,7 +363,7 @@ impl Pile {
 }
 
 /// Keeps the few oldest, in order.
-fn keep_oldest(examples: &mut Vec<(Ts, ConnectionId)>, example: (Ts, ConnectionId)) {
+pub(super) fn keep_oldest(examples: &mut Vec<(Ts, ConnectionId)>, example: (Ts, ConnectionId)) {
     if examples.len() >= EXAMPLES && examples.last().is_some_and(|last| *last <= example) {
         return;
     }

@@ -58,6 +58,9 @@ impl Gathering {
                     self.wanted.sockets.insert(row.inode);
                     self.by_inode.insert(row.inode, cookie);
                 }
+            } else if self.suspects.waiting.contains(&cookie) {
+                let facts = SocketFacts { idle: row.idle, ..SocketFacts::default() };
+                self.facts.sockets.insert(cookie, facts);
             }
         }
     }

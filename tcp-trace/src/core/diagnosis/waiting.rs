@@ -1,0 +1,148 @@
+//! What a process waits for: whom it has asked, and who does not answer. Nothing is wrong with a
+//! connection on which an answer takes its time; but where a process leaks those that it serves, it
+//! is often somebody else who keeps it.
+
+use std::{collections::BTreeSet, num::NonZeroU64, time::Duration};
+
+use rustc_hash::FxHashSet;
+
+use super::{
+    Casebook,
+    finding::Line,
+    service::{self, Key, Service},
+    survey::{Listening, Sight, Survey, cookie, keep_oldest},
+    talk,
+};
+use crate::core::{
+    clock::Ts,
+    connection::{Connection, ConnectionId},
+    listeners::Listeners,
+    table::Table,
+    tcp_state::TcpState,
+};
+
+/// Connections of one process to one service that wait for an answer, and have for long.
+#[derive(Clone, Debug, Default)]
+pub struct Unanswered {
+    /// How many.
+    pub count: u64,
+    /// Since when the longest.
+    pub oldest: Option<Ts>,
+    /// Those.
+    pub examples: Vec<(Ts, ConnectionId)>,
+}
+
+impl Unanswered {
+    pub(super) fn add(&mut self, since: Ts, id: ConnectionId) {
+        self.count += 1;
+        self.oldest = Some(self.oldest.map_or(since, |oldest| oldest.min(since)));
+        keep_oldest(&mut self.examples, (since, id));
+    }
+}
+
+/// Whether it is of the sort on which an answer may be due: open both ways, and ours.
+pub(super) fn may_wait(known: &Connection, listeners: &Listeners) -> bool {
+    known.state == TcpState::Established
+        && known.is_full()
+        && known.owner.is_some()
+        && !service::is_inbound(known, listeners)
+}
+
+/// Since when an answer is due on a connection that the host was asked about: what was sent last was
+/// ours, and nothing has come since.
+///
+/// The kernel tells both times by its ticks, so a first request may seem to be as old as the
+/// connection, and an answer as its request.
+pub(super) fn due_since(known: &Connection, sight: &Sight<'_>) -> Option<Ts> {
+    let idle = sight.host.sockets.get(&cookie(known)?)?.idle?;
+    let sent = known.bytes_sent().unwrap_or(0) > 0;
+    let never = known.bytes_received() == Some(0);
+    let due = sent && (idle.sent < idle.received || never);
+    let since = sight.host.at.back(idle.sent);
+    (due && sight.at.since(since) >= sight.older_than).then_some(since)
+}
+
+/// What a process that leaks is waiting for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waits<'a> {
+    /// The service.
+    pub(super) service: Service,
+    unanswered: &'a Unanswered,
+    /// Who listens there, of this host's own.
+    listening: Option<&'a Listening>,
+    /// How many wait for its `accept()`.
+    unaccepted: u32,
+}
+
+/// The one on which process and namespace of `leak` wait most, if that goes for half of the `leaked`
+/// connections at least.
+pub(super) fn of<'a>(
+    book: &Casebook,
+    survey: &'a Survey,
+    leak: &Key,
+    leaked: u64,
+) -> Option<Waits<'a>> {
+    let same = |key: &Key| leak.pid != 0 && (key.pid, key.netns) == (leak.pid, leak.netns);
+    let (key, unanswered) = survey
+        .unanswered
+        .iter()
+        .filter(|(key, unanswered)| same(key) && unanswered.count.saturating_mul(2) >= leaked)
+        .max_by_key(|(key, unanswered)| (unanswered.count, **key))?;
+    let Service::Of(remote) = key.service else { return None };
+    let here = |listening: &&Listening| {
+        let local = listening.local;
+        listening.netns == key.netns
+            && local.port() == remote.port()
+            && (local.ip() == remote.ip() || local.ip().is_unspecified())
+    };
+    let listening = survey.listeners.iter().find(here);
+    let queue = |cookie: NonZeroU64| book.host.listeners.get(&cookie);
+    let queue = listening.and_then(|listening| listening.cookie).and_then(queue);
+    let unaccepted = queue.map_or(0, |queue| queue.waiting);
+    Some(Waits { service: key.service, unanswered, listening, unaccepted })
+}
+
+impl Waits<'_> {
+    /// Where and, if that is known, who.
+    pub(super) fn whom(&self) -> String {
+        let owner = self.listening.and_then(|listening| listening.owner);
+        owner.map_or_else(
+            || self.service.to_string(),
+            |owner| format!("{} ({} here)", self.service, talk::process(owner.comm, owner.pid)),
+        )
+    }
+
+    /// The line of evidence.
+    pub(super) fn line(&self, now: Ts) -> Line {
+        let Unanswered { count, oldest, examples } = self.unanswered;
+        let oldest = oldest.map_or(Duration::ZERO, |oldest| now.since(oldest));
+        let mut text = format!(
+            "{}: {} not answered, the oldest for {}",
+            self.whom(),
+            talk::counted(*count, "request"),
+            talk::about(oldest),
+        );
+        if self.unaccepted > 0 {
+            text += "; ";
+            text += &talk::counted(u64::from(self.unaccepted), "connection");
+            text += " there wait for accept()";
+        }
+        let connections = examples.iter().map(|(_, id)| *id).collect();
+        Line { connections, ..Line::new("waits for", text) }
+    }
+}
+
+/// Those of `processes`, which leak, that it takes to tell; as many as there is `room` for.
+pub(super) fn suspects(
+    processes: &BTreeSet<u32>,
+    table: &Table,
+    room: usize,
+) -> FxHashSet<NonZeroU64> {
+    if processes.is_empty() {
+        return FxHashSet::default();
+    }
+    let its = |known: &&Connection| known.owner.is_some_and(|owner| processes.contains(&owner.pid));
+    let waiting = table.live().filter(|known| known.is_counted()).filter(its);
+    let waiting = waiting.filter(|known| may_wait(known, table.listeners()));
+    waiting.filter_map(cookie).take(room).collect()
+}
