@@ -41,6 +41,8 @@ pub(crate) const TCPSTATES: Tool =
 pub(crate) const IPERF3: Tool = Tool { name: "iperf3", install: "apt-get install iperf3" };
 /// Makes interfaces.
 pub(crate) const IP: Tool = Tool { name: "ip", install: "apt-get install iproute2" };
+/// Says what passed; a yardstick.
+pub(crate) const TSHARK: Tool = Tool { name: "tshark", install: "apt-get install tshark" };
 /// Runs a server that leaks.
 pub(crate) const PYTHON: Tool = Tool { name: "python3", install: "apt-get install python3" };
 /// Likewise.

@@ -87,6 +87,8 @@ impl Default for Thresholds {
 }
 
 #[cfg(test)]
+mod healthy;
+#[cfg(test)]
 mod scene;
 #[cfg(test)]
 mod tests;

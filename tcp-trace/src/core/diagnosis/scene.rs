@@ -206,7 +206,7 @@ impl Scene {
     fn change(&self, id: u64, old: S, new: S, origin: Origin) -> StateChange {
         let sock = &self.sockets[&id];
         let connecting = old == S::Close && [S::SynSent, S::Listen].contains(&new);
-        let born = old == S::Listen;
+        let born = (old, new) == (S::Listen, S::SynRecv);
         let closed = matches!(old, S::FinWait1 | S::FinWait2 | S::LastAck);
         StateChange {
             socket: SocketId {

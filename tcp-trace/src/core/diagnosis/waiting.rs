@@ -146,3 +146,91 @@ pub(super) fn suspects(
     let waiting = waiting.filter(|known| may_wait(known, table.listeners()));
     waiting.filter_map(cookie).take(room).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{Finding, evidence::*, scene::*},
+        *,
+    };
+
+    const MINUTE: Duration = Duration::from_mins(1);
+
+    /// A proxy that has been given up by its clients, and has as many connections to its backend,
+    /// on which data were last sent and received so long before the last look.
+    fn proxy(sent: Duration, received: Duration, moved: (u64, u64)) -> Scene {
+        let mut scene = Scene::new();
+        scene.listens(7, 80);
+        let backend = scene.listens(9, 9_000);
+        scene
+            .facts
+            .listeners
+            .insert(NonZeroU64::new(backend).unwrap(), ListenerQueue { waiting: 2, room: 128 });
+        for _ in 0..5 {
+            let client = scene.accepts(7, 80);
+            let asks = scene.connects(7, "10.0.0.1:9000");
+            let transfer = &mut scene.sockets.get_mut(&asks).unwrap().transfer;
+            (transfer.bytes_acked, transfer.bytes_received) = moved;
+            let idle = Some(Idle { sent, received, heard: received });
+            let facts = SocketFacts { idle, ..SocketFacts::default() };
+            scene.facts.sockets.insert(NonZeroU64::new(asks).unwrap(), facts);
+            scene.fin(client, 0);
+        }
+        scene.wait(3 * MINUTE);
+        scene
+    }
+
+    fn sole(scene: &Scene) -> Finding {
+        let report = scene.report();
+        assert_eq!(report.findings.len(), 1, "{report:#?}");
+        report.findings[0].clone()
+    }
+
+    fn waits(found: &Finding) -> Option<&Line> {
+        found.evidence.iter().find(|line| line.label == "waits for")
+    }
+
+    #[test]
+    fn whom_a_leaking_proxy_waits_for_is_told() {
+        let never = proxy(2 * MINUTE, 2 * MINUTE, (100, 0));
+        let no_more = proxy(2 * MINUTE, 3 * MINUTE, (100, 5_000));
+        for scene in [never, no_more] {
+            let found = sole(&scene);
+            assert_eq!((found.cause, found.count), (Some("not_read"), 5));
+            let line = waits(&found).unwrap();
+            let whom = "10.0.0.1:9000 (p9 9 here)";
+            let text = format!("{whom}: 5 requests not answered, the oldest for 2 min");
+            assert!(line.text.starts_with(&text), "{line:?}");
+            assert!(line.text.ends_with("; 2 connections there wait for accept()"), "{line:?}");
+            assert_eq!(line.connections.len(), 5);
+            let first = format!("{:?}", found.advice[0]);
+            assert!(first.contains(whom), "{first}");
+            // The host is asked how long each of those has been idle.
+            let suspects = scene.book.suspects(&scene.table, scene.now);
+            assert_eq!((suspects.waiting.len(), suspects.sockets.len()), (5, 5));
+        }
+    }
+
+    #[test]
+    fn connections_on_which_no_answer_is_due_are_waited_for_by_nobody() {
+        let answered = proxy(3 * MINUTE, 2 * MINUTE, (100, 5_000));
+        let at_once = proxy(2 * MINUTE, 2 * MINUTE, (100, 5_000));
+        let not_asked = proxy(2 * MINUTE, 2 * MINUTE, (0, 0));
+        let just_asked = proxy(Duration::ZERO, 2 * MINUTE, (100, 0));
+        for scene in [answered, at_once, not_asked, just_asked] {
+            let found = sole(&scene);
+            assert_eq!(waits(&found), None, "{found:#?}");
+        }
+    }
+
+    #[test]
+    fn a_few_that_wait_do_not_explain_many_that_leak() {
+        let mut scene = proxy(2 * MINUTE, 2 * MINUTE, (100, 0));
+        for _ in 0..6 {
+            let client = scene.accepts(7, 80);
+            scene.fin(client, 0);
+        }
+        scene.wait(3 * MINUTE);
+        assert_eq!(waits(&sole(&scene)), None);
+    }
+}
