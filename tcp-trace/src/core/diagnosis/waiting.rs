@@ -156,8 +156,8 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_mins(1);
 
-    /// A proxy that has been given up by its clients, and has as many connections to its backend,
-    /// on which data were last sent and received so long before the last look.
+    /// A proxy that has been given up by its clients, and has as many connections to its backend, on
+    /// which data were last sent and received so long before the last look.
     fn proxy(sent: Duration, received: Duration, moved: (u64, u64)) -> Scene {
         let mut scene = Scene::new();
         scene.listens(7, 80);
@@ -192,9 +192,10 @@ mod tests {
 
     #[test]
     fn whom_a_leaking_proxy_waits_for_is_told() {
-        let never = proxy(2 * MINUTE, 2 * MINUTE, (100, 0));
-        let no_more = proxy(2 * MINUTE, 3 * MINUTE, (100, 5_000));
-        for scene in [never, no_more] {
+        let never = (2 * MINUTE, (100, 0));
+        let no_more = (3 * MINUTE, (100, 5_000));
+        for (received, moved) in [never, no_more] {
+            let scene = proxy(2 * MINUTE, received, moved);
             let found = sole(&scene);
             assert_eq!((found.cause, found.count), (Some("not_read"), 5));
             let line = waits(&found).unwrap();
@@ -213,12 +214,12 @@ mod tests {
 
     #[test]
     fn connections_on_which_no_answer_is_due_are_waited_for_by_nobody() {
-        let answered = proxy(3 * MINUTE, 2 * MINUTE, (100, 5_000));
-        let at_once = proxy(2 * MINUTE, 2 * MINUTE, (100, 5_000));
-        let not_asked = proxy(2 * MINUTE, 2 * MINUTE, (0, 0));
-        let just_asked = proxy(Duration::ZERO, 2 * MINUTE, (100, 0));
-        for scene in [answered, at_once, not_asked, just_asked] {
-            let found = sole(&scene);
+        let answered = (3 * MINUTE, (100, 5_000));
+        let at_once = (2 * MINUTE, (100, 5_000));
+        let not_asked = (2 * MINUTE, (0, 0));
+        let just_asked = (Duration::ZERO, (100, 0));
+        for (sent, moved) in [answered, at_once, not_asked, just_asked] {
+            let found = sole(&proxy(sent, 2 * MINUTE, moved));
             assert_eq!(waits(&found), None, "{found:#?}");
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Write as _},
+    io::Write as _,
     os::unix::process::CommandExt as _,
     path::PathBuf,
     process::Command,
@@ -42,7 +42,7 @@ impl Unit {
         let members = File::options().write(true).open(members).unwrap();
         // SAFETY: between fork and exec one system call is made, and nothing is allocated.
         unsafe {
-            command.pre_exec(move || (&members).write_all(b"0").map_err(io::Error::from));
+            command.pre_exec(move || (&members).write_all(b"0"));
         }
     }
 }
