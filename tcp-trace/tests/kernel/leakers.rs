@@ -113,13 +113,13 @@ impl Site {
     /// that is found.
     #[track_caller]
     fn finds(&self, pid: u32, direction: &str, cause: &str) -> Finding {
-        let leaked = || Some(self.close_wait(pid)).filter(|all| all.len() as u64 == MANY);
-        let queues = until(|| format!("ss tells of {:?}", self.close_wait(pid)), leaked);
-        // The end of file alone is one, and what was read is none.
-        let read = queues.iter().all(|queue| *queue == 0);
-        let unread = queues.iter().all(|queue| *queue > 0);
-        assert_eq!(cause, if read { "not_closed" } else { "not_read" }, "{queues:?}");
-        assert!(read || unread, "{queues:?}");
+        // What was read is none; an unread end of file alone is one.
+        let is_true = |queue: &u64| cause == if *queue == 0 { "not_closed" } else { "not_read" };
+        let leaked = || {
+            let all = self.close_wait(pid);
+            (all.len() as u64 == MANY && all.iter().all(is_true)).then_some(())
+        };
+        until(|| format!("{cause}, and ss tells of {:?}", self.close_wait(pid)), leaked);
 
         let begun = Instant::now();
         let is = |found: &Finding| found.kind == "close_wait_leak" && found.counts[cause] == MANY;
@@ -140,8 +140,17 @@ impl Site {
             let known = known.iter().find(|known| known.id == *id).unwrap();
             assert_eq!((&*known.state, &*known.direction), ("close_wait", direction), "{known:#?}");
         }
-        println!("{}", self.words());
+        let words = self.words(3);
+        assert!(words.contains(&format!("CLOSE_WAIT leak: {}", self.name(pid))), "{words}");
+        println!("{words}");
         found
+    }
+
+    /// A process as it is called.
+    fn name(&self, pid: u32) -> String {
+        let name = format!("{} {pid}", comm(pid));
+        let unit = self.unit.as_ref().map(|unit| format!("{name} ({})", unit.name()));
+        unit.unwrap_or(name)
     }
 
     /// Whether the unit and the descriptors, which are looked for apart, are there too.
@@ -152,30 +161,34 @@ impl Site {
         held && (in_unit || self.unit.is_err())
     }
 
-    /// What `diagnose` says.
-    fn words(&self) -> String {
+    /// What `diagnose` says, ending with `code`.
+    #[track_caller]
+    fn words(&self, code: i32) -> String {
         let mut command = super::program::program();
-        command.arg("--socket").arg(self.daemon.socket()).arg("diagnose");
-        run(&mut command).out
+        let ran = run(command.arg("--socket").arg(self.daemon.socket()).arg("diagnose"));
+        assert_eq!(ran.code, code, "{ran:#?}");
+        ran.out
     }
 
     /// Uses a healthy program again and again, and looks what is found each time.
     #[track_caller]
     fn finds_nothing(&self, mut traffic: impl FnMut()) {
         let begun = Instant::now();
-        let (mut used, mut looked) = (0, 0);
+        let mut used = 0;
         while begun.elapsed() < TRAFFIC {
             traffic();
             used += 1;
             let told = self.diagnosis();
             assert_eq!(told.findings, [], "after {used} uses: {told:#?}");
-            looked += 1;
             std::thread::sleep(PAUSE);
         }
         assert!(used >= USES, "{used} uses in {TRAFFIC:?} are no traffic");
-        println!("{used} uses, {looked} looks");
-        println!("{}", self.words());
+        println!("{used} uses\n{}", self.words(0));
     }
+}
+
+fn comm(pid: u32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/comm")).unwrap().trim_end().to_owned()
 }
 
 fn with(program: &str, file: &Path, arguments: &[&str]) -> Command {
@@ -288,7 +301,7 @@ impl Proxied {
     /// The process that serves.
     fn worker(&self) -> u32 {
         let [worker] = self.nginx.children()[..] else { panic!("nginx has one worker") };
-        assert_eq!(fs::read_to_string(format!("/proc/{worker}/comm")).unwrap(), "nginx\n");
+        assert_eq!(comm(worker), "nginx");
         worker
     }
 }
@@ -318,8 +331,7 @@ fn nginx_waits_for_a_stuck_backend() {
 }
 
 fn whom(backend: u32) -> String {
-    let comm = fs::read_to_string(format!("/proc/{backend}/comm")).unwrap();
-    format!("{} ({} {backend} here)", traffic::at(BACKEND), comm.trim_end())
+    format!("{} ({} {backend} here)", traffic::at(BACKEND), comm(backend))
 }
 
 #[test]

@@ -117,10 +117,13 @@ pub(super) fn leaks<'a>(
             Nature::Stuck => None,
             Nature::Pool | Nature::Idle | Nature::TooEarly | Nature::Few => continue,
         };
-        *growing.entry(key.pid).or_default() += growth.map_or(0.0, |growth| growth.per_second);
         let (owner, course) = (group.owner, book.close_wait.get(key));
         let serves = !key.service.is_outbound();
         let waits = serves.then(|| waiting::of(book, survey, key, group.old())).flatten();
+        // Each that waits takes a descriptor more, of its own towards whom it waits for.
+        let each = waits.map_or(1.0, |waits| 1.0 + waits.share(group.old()));
+        let per_second = growth.map_or(0.0, |growth| growth.per_second);
+        *growing.entry(key.pid).or_default() += each * per_second;
         leaks.push(Leak { key: *key, group, owner, exhaustion: None, growth, course, waits });
     }
     for leak in &mut leaks {
@@ -274,8 +277,12 @@ fn severity(leak: &Leak<'_>, cause: Cause) -> Severity {
 fn see(leak: &Leak<'_>, pile: &Pile) -> Vec<String> {
     let pid = leak.owner.map_or_else(String::new, |owner| format!(" --pid {}", owner.pid));
     let list = format!("tcp-trace list --state close_wait{pid}");
+    let waits = leak.waits.map(|waits| {
+        let remote = waits.service;
+        format!("tcp-trace list --state established --remote {remote}{pid}")
+    });
     let show = pile.examples.first().map(|(_, id)| format!("tcp-trace show {id}"));
-    std::iter::once(list).chain(show).collect()
+    std::iter::once(list).chain(waits).chain(show).collect()
 }
 
 fn confidence(leak: &Leak<'_>, pile: &Pile) -> Confidence {

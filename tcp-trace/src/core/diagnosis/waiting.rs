@@ -112,6 +112,12 @@ impl Waits<'_> {
         )
     }
 
+    /// How many wait for each of the `leaked`: one at most, for what goes beyond is not theirs.
+    #[expect(clippy::cast_precision_loss, reason = "connections: far below 2^53")]
+    pub(super) fn share(&self, leaked: u64) -> f64 {
+        (self.unanswered.count as f64 / leaked.max(1) as f64).min(1.0)
+    }
+
     /// The line of evidence.
     pub(super) fn line(&self, now: Ts) -> Line {
         let Unanswered { count, oldest, examples } = self.unanswered;
@@ -168,16 +174,20 @@ mod tests {
             .insert(NonZeroU64::new(backend).unwrap(), ListenerQueue { waiting: 2, room: 128 });
         for _ in 0..5 {
             let client = scene.accepts(7, 80);
-            let asks = scene.connects(7, "10.0.0.1:9000");
-            let transfer = &mut scene.sockets.get_mut(&asks).unwrap().transfer;
-            (transfer.bytes_acked, transfer.bytes_received) = moved;
-            let idle = Some(Idle { sent, received, heard: received });
-            let facts = SocketFacts { idle, ..SocketFacts::default() };
-            scene.facts.sockets.insert(NonZeroU64::new(asks).unwrap(), facts);
+            let id = scene.connects(7, "10.0.0.1:9000");
+            asks(&mut scene, id, (sent, received), moved);
             scene.fin(client, 0);
         }
         scene.wait(3 * MINUTE);
         scene
+    }
+
+    fn asks(scene: &mut Scene, id: u64, idle: (Duration, Duration), moved: (u64, u64)) {
+        let transfer = &mut scene.sockets.get_mut(&id).unwrap().transfer;
+        (transfer.bytes_acked, transfer.bytes_received) = moved;
+        let idle = Some(Idle { sent: idle.0, received: idle.1, heard: idle.1 });
+        let facts = SocketFacts { idle, ..SocketFacts::default() };
+        scene.facts.sockets.insert(NonZeroU64::new(id).unwrap(), facts);
     }
 
     fn sole(scene: &Scene) -> Finding {
@@ -210,6 +220,27 @@ mod tests {
             let suspects = scene.book.suspects(&scene.table, scene.now);
             assert_eq!((suspects.waiting.len(), suspects.sockets.len()), (5, 5));
         }
+    }
+
+    #[test]
+    fn descriptors_run_out_twice_as_fast_where_each_leak_waits_for_somebody() {
+        let left = |waits: bool| {
+            let mut scene = Scene::new();
+            scene.listens(7, 80);
+            let facts = ProcessFacts { descriptors: 500, limit: Some(1_000), ..Default::default() };
+            scene.facts.processes.insert(7, facts);
+            scene.pass(5 * MINUTE, |scene, _| {
+                let client = scene.accepts(7, 80);
+                scene.fin(client, 0);
+                if waits {
+                    let id = scene.connects(7, "10.0.0.2:9000");
+                    asks(scene, id, (MINUTE * 2, MINUTE * 2), (100, 0));
+                }
+            });
+            sole(&scene).exhaustion.unwrap().left.unwrap().as_secs_f64()
+        };
+        assert!((450.0..550.0).contains(&left(false)), "{}", left(false));
+        assert!((225.0..275.0).contains(&left(true)), "{}", left(true));
     }
 
     #[test]

@@ -164,7 +164,10 @@ fn held_by(pile: &Pile) -> String {
     let more = pile.count > pile.holders.len() as u64;
     let text: Vec<_> = by_process
         .into_iter()
-        .map(|(_, name, fds)| format!("{name} as fd {}", talk::numbers(fds, more)))
+        .map(|(_, name, mut fds)| {
+            fds.sort_unstable();
+            format!("{name} as fd {}", talk::numbers(fds, more))
+        })
         .collect();
     let shared = match pile.shared {
         0 => String::new(),
