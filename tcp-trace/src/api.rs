@@ -114,6 +114,9 @@ pub struct Connection {
     pub closed_by: Option<String>,
     /// Why it ended.
     pub close_reason: Option<String>,
+    /// Whether the peer's FIN has come; `null` where it may have, unseen.
+    #[serde(default)]
+    pub peer_closed: Option<bool>,
     /// The error the process gets, by name.
     pub error: Option<String>,
     /// Whose it is.

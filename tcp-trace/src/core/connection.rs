@@ -19,6 +19,7 @@ use super::{
     timeline::{Call, Detail, Mark, StepKind, Timeline},
 };
 
+mod closing;
 mod detail;
 mod moved;
 

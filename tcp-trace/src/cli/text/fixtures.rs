@@ -66,6 +66,7 @@ pub(super) fn java() -> Connection {
         closed_at: None,
         closed_by: Some("remote".to_owned()),
         close_reason: None,
+        peer_closed: Some(true),
         error: None,
         owner: Some(Owner {
             unit: Some("tomcat.service".to_owned()),

@@ -80,8 +80,11 @@ fn summary(event: &ClosedEvent) -> Vec<(Paint, String)> {
     if words::is_listener(connection) {
         return vec![(Paint::Bold, format!("stopped listening after {lifetime}"))];
     }
+    // A mini-socket that waits for the peer's FIN carries it on.
+    let half = connection.mini && connection.peer_closed != Some(true);
+    let verb = if half { "closed here" } else { "ended" };
     let mut parts =
-        vec![(Paint::Bold, format!("ended after {lifetime}")), ending::ending(connection)];
+        vec![(Paint::Bold, format!("{verb} after {lifetime}")), ending::ending(connection)];
     if connection.bytes_sent.is_some() || connection.bytes_received.is_some() {
         let (sent, received) = (connection.bytes_sent, connection.bytes_received);
         let text = format!("sent {}, received {}", words::bytes(sent), words::bytes(received));
@@ -315,6 +318,16 @@ mod tests {
         let text = "12:00:01.494  curl 4411                127.0.0.1:41822       → 127.0.0.1:8080         \
                     ended after 12 ms · closed by curl, in order · sent 412 B, received 1.9 kB · id 3f9b";
         assert_eq!(closed_lines(&event, 200), [text]);
+    }
+
+    #[test]
+    fn what_the_peer_may_still_go_on_with_has_not_ended() {
+        let text = "12:00:01.494  curl 4411                127.0.0.1:41822       → 127.0.0.1:8080         \
+                    closed here after 12 ms · closed by curl, the peer has not closed yet (FIN_WAIT2) · \
+                    sent 412 B, received 1.9 kB · id 3f9b";
+        let ended = ended("fin_active", Some("local"));
+        let half = Connection { peer_closed: Some(false), mini: true, ..ended };
+        assert_eq!(closed_lines(&closed_event(half), 300), [text]);
     }
 
     #[test]
