@@ -12,7 +12,13 @@ use crate::api::{
 
 /// Unicode without colour.
 pub(super) fn plain(width: usize) -> Style {
-    Style { color: false, unicode: true, width, zone: TimeZone::UTC }
+    Style {
+        color: false,
+        unicode: true,
+        width,
+        zone: TimeZone::UTC,
+        command: super::Command::default(),
+    }
 }
 
 /// ASCII without colour.

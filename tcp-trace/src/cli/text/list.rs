@@ -33,8 +33,10 @@ pub(crate) fn table(list: &ConnectionList, style: &Style) -> String {
 
 fn nothing(list: &ConnectionList, style: &Style) -> String {
     let text = match list.total {
-        0 => "No connection matches. Without filters, tcp-trace list shows all but listeners."
-            .to_owned(),
+        0 => format!(
+            "No connection matches. Without filters, {} shows all but listeners.",
+            style.command.next("tcp-trace list")
+        ),
         _ => total(list),
     };
     let mut page = Page::new(style);

@@ -40,6 +40,7 @@ pub(crate) fn timeline(connection: &Connection, style: &Style) -> String {
         }
     }
     if let Some(next) = next_command(connection) {
+        let next = style.command.next(&next);
         page.newline().put(Paint::Dim, "others like it: ").put(Paint::Plain, &next);
     }
     page.finish()
@@ -191,6 +192,14 @@ pub(super) fn offsets(steps: impl IntoIterator<Item = u64>) -> Vec<String> {
     texts
 }
 
+/// What is said of those that were asked for as well.
+pub(crate) fn others(total: u64, newest: bool) -> Option<String> {
+    let others = total.checked_sub(1).filter(|others| *others > 0)?;
+    let which = if newest { "newest" } else { "oldest" };
+    let matched = if others == 1 { "matches" } else { "match" };
+    Some(format!("this is the {which}; {} {matched} as well", words::counted(others, "other")))
+}
+
 fn next_command(connection: &Connection) -> Option<String> {
     let owner = connection.owner.as_ref().filter(|_| connection.state == "close_wait")?;
     Some(format!("tcp-trace list --state close_wait --pid {}", owner.pid))
@@ -339,6 +348,16 @@ No step of it was seen yet.";
         ] {
             assert!(shown.contains(painted), "{shown:?}");
         }
+    }
+
+    #[test]
+    fn others_that_match_are_counted() {
+        assert_eq!(others(0, false), None);
+        assert_eq!(others(1, false), None);
+        let text = "this is the oldest; 1 other matches as well";
+        assert_eq!(others(2, false).as_deref(), Some(text));
+        let text = "this is the newest; 1,203 others match as well";
+        assert_eq!(others(1204, true).as_deref(), Some(text));
     }
 
     #[test]
