@@ -102,6 +102,10 @@ fn remote(connection: &Connection, arrow: usize) -> String {
 }
 
 fn unread(connection: &Connection) -> (Paint, String) {
+    if connection.closed_at.is_some() {
+        // What stood there at the end is nothing to read any more.
+        return (Paint::Plain, unknown());
+    }
     match connection.recv_queue.as_ref().map(|queue| u64::from(queue.unread_bytes)) {
         Some(bytes @ 1..) => (Paint::Yellow, words::bytes(Some(bytes))),
         Some(0) => (Paint::Plain, "0".to_owned()),
@@ -209,6 +213,14 @@ ID    STATE                 AGE  PROCESS    LOCAL               REMOTE          
 1     LISTEN            2 d 7 h  -          0.0.0.0:8080        *                        -       -         -  -                         -        -
 4 connections";
         assert_eq!(table(&some(), &ascii(200)), text);
+    }
+
+    #[test]
+    fn of_what_is_over_nothing_is_unread() {
+        let unread = |connection: Connection| unread(&connection).1;
+        let queue = Some(crate::api::RecvQueue { unread_bytes: 5, fin_read: None });
+        assert_eq!(unread(Connection { recv_queue: queue.clone(), ..java() }), "5 B");
+        assert_eq!(unread(Connection { recv_queue: queue, ..ended("rst_received", None) }), "-");
     }
 
     #[test]
