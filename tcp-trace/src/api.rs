@@ -269,6 +269,9 @@ pub struct Status {
     pub perf_record_lost: u64,
     /// Connections and listeners held.
     pub connections: u64,
+    /// How many of these are listeners.
+    #[serde(default)]
+    pub listeners: u64,
     /// How many could be held.
     pub connections_limit: u64,
     /// Records that came too late to be put in order.

@@ -210,7 +210,7 @@ fn a_capture_cut_short_tells_what_it_holds_and_where_it_ends() {
 #[test]
 fn what_is_neither_recording_nor_capture_is_named() {
     replay(b"#!/bin/sh\n", &[]).failed(1, &["neither a recording", "pcapng"]);
-    replay(b"", &[]).failed(1, &["recording"]);
+    replay(b"", &[]).failed(1, &["cannot be replayed: it is empty"]);
     replay(&[0x1f, 0x8b, 8, 0, 0], &[]).failed(1, &["compressed"]);
     let mut other = server_first();
     other[20] = 147;

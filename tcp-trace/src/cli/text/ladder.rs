@@ -162,6 +162,12 @@ fn rest(
     let is_rst = |rung: &Rung<'_>| rung.step.wire.as_ref().is_some_and(|w| has(&w.flags, "RST"));
     match rungs.iter().position(is_rst) {
         Some(reset) => {
+            // Before the words that stand with it.
+            let words = |rung: &Rung<'_>| {
+                rung.step.wire.is_none() && rung.step.to.as_deref() == Some("close")
+            };
+            let above = reset.checked_sub(1).filter(|above| rungs.get(*above).is_some_and(words));
+            let reset = above.unwrap_or(reset);
             for (known, more) in data[reset].iter_mut().zip(left) {
                 *known += more;
             }
