@@ -238,6 +238,7 @@ pub(crate) struct List {
 
 /// Which connection `show` shows.
 #[derive(Clone, Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct One {
     /// Its number, as list and watch --json print it; or name it by the filters of list
     #[arg(value_name = "ID", required_unless_present = "Filter", conflicts_with = "Filter")]

@@ -64,9 +64,10 @@ async fn by_filter(
     let list = source.connections(&filter).await?;
     let found = if one.newest { list.connections.last() } else { list.connections.first() };
     let found = found.with_context(|| {
-        let (hint, list) = match one.closed {
-            true => ("", "tcp-trace list --closed"),
-            false => (" (--closed looks at those that have ended, too)", "tcp-trace list"),
+        let (hint, list) = if one.closed {
+            ("", "tcp-trace list --closed")
+        } else {
+            (" (--closed looks at those that have ended, too)", "tcp-trace list")
         };
         format!("no connection matches{hint}; '{}' shows what there is", style.command.next(list))
     })?;

@@ -130,7 +130,7 @@ mod tests {
         ];
         for (peer_closed, mini, words) in rows {
             let ended = fixtures::ended("fin_active", Some("local"));
-            let connection = Connection { peer_closed, mini, ..ended };
+            let connection = Connection { mini, peer_closed, ..ended };
             assert_eq!(ending(&connection), (Paint::Plain, words.to_owned()));
         }
         // The peer closed first, whatever else is known.

@@ -9,8 +9,8 @@ impl Connection {
     #[must_use]
     pub fn peer_closed(&self) -> Option<bool> {
         match (self.first_fin, self.mini) {
-            (Some((ClosedBy::Remote | ClosedBy::Both, _)), _) => Some(true),
-            (_, Some(Mini { substate: TcpState::TimeWait, .. })) => Some(true),
+            (Some((ClosedBy::Remote | ClosedBy::Both, _)), _)
+            | (_, Some(Mini { substate: TcpState::TimeWait, .. })) => Some(true),
             (_, Some(mini)) => (!mini.inferred && !self.gap).then_some(false),
             (_, None) => self.flags.map(|flags| flags.fin_received),
         }

@@ -107,7 +107,7 @@ fn data_that_no_segment_tells_of_stands_before_a_rst_or_last() {
     let moved = |change: &mut StateChange, received: u64, sent: u64| {
         // With our SYN, which the kernel counts.
         let (bytes_received, bytes_acked) = (received, sent + 1);
-        change.transfer = Some(Transfer { bytes_received, bytes_acked, ..Transfer::default() });
+        change.transfer = Some(Transfer { bytes_acked, bytes_received, ..Transfer::default() });
     };
     let open = || {
         let mut scene = Scene { comm: "curl", ..Scene::client() };
