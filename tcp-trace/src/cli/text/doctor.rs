@@ -42,7 +42,7 @@ pub(crate) fn report(doctor: &Doctor, style: &Style) -> String {
     let (paint, verdict) = verdict(doctor);
     page.wrap(paint, &verdict, 0).newline();
     if doctor.tried && !doctor.segments.on && !doctor.segments.interfaces.is_empty() {
-        page.newline().wrap(Paint::Dim, SURVEYED, 0);
+        page.wrap(Paint::Dim, SURVEYED, 0).newline();
     }
     if !doctor.tried {
         page.wrap(Paint::Dim, "Judged from facts alone: no hook was attached.", 0);
@@ -320,7 +320,7 @@ Judged from facts alone: no hook was attached.";
         use crate::kernel::segments::InterfaceStanding;
         let mut doctor = sketch();
         doctor.segments.interfaces.push(InterfaceStanding::default());
-        assert!(report(&doctor, &plain(200)).ends_with(SURVEYED));
+        assert!(report(&doctor, &plain(200)).ends_with(&format!("reduced.\n{SURVEYED}")));
         doctor.segments.on = true;
         assert!(!report(&doctor, &plain(200)).contains(SURVEYED));
     }
