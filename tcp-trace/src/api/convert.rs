@@ -86,8 +86,7 @@ pub(crate) fn connection(
         owner: known.owner.map(owner::owner),
         recv_queue: known
             .unread_bytes()
-            // A mini-socket has none: what was last seen in the full one is no news.
-            .filter(|_| transfer.is_some() && (known.is_full() || known.closed.is_some()))
+            .filter(|_| transfer.is_some())
             .map(|unread_bytes| RecvQueue { unread_bytes, fin_read: known.fin_read() }),
         bytes_sent: transfer.and_then(|_| known.bytes_sent()),
         bytes_received: transfer.and_then(|_| known.bytes_received()),

@@ -102,8 +102,8 @@ fn remote(connection: &Connection, arrow: usize) -> String {
 }
 
 fn unread(connection: &Connection) -> (Paint, String) {
-    if connection.closed_at.is_some() {
-        // What stood there at the end is nothing to read any more.
+    if connection.closed_at.is_some() || connection.mini {
+        // What stood there when the full socket ended is nothing to read any more.
         return (Paint::Plain, unknown());
     }
     match connection.recv_queue.as_ref().map(|queue| u64::from(queue.unread_bytes)) {
@@ -220,6 +220,8 @@ ID    STATE                 AGE  PROCESS    LOCAL               REMOTE          
         let unread = |connection: Connection| unread(&connection).1;
         let queue = Some(crate::api::RecvQueue { unread_bytes: 5, fin_read: None });
         assert_eq!(unread(Connection { recv_queue: queue.clone(), ..java() }), "5 B");
+        let mini = Connection { mini: true, recv_queue: queue.clone(), ..java() };
+        assert_eq!(unread(mini), "-");
         assert_eq!(unread(Connection { recv_queue: queue, ..ended("rst_received", None) }), "-");
     }
 
