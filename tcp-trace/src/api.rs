@@ -114,6 +114,9 @@ pub struct Connection {
     pub closed_by: Option<String>,
     /// Why it ended.
     pub close_reason: Option<String>,
+    /// Whether the peer's FIN has come; `null` where it may have, unseen.
+    #[serde(default)]
+    pub peer_closed: Option<bool>,
     /// The error the process gets, by name.
     pub error: Option<String>,
     /// Whose it is.
@@ -266,6 +269,9 @@ pub struct Status {
     pub perf_record_lost: u64,
     /// Connections and listeners held.
     pub connections: u64,
+    /// How many of these are listeners.
+    #[serde(default)]
+    pub listeners: u64,
     /// How many could be held.
     pub connections_limit: u64,
     /// Records that came too late to be put in order.

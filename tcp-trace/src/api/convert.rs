@@ -81,6 +81,7 @@ pub(crate) fn connection(
             .judged
             .filter(|_| !known.is_listener())
             .map(|judged| judged.verdict.reason.name().to_owned()),
+        peer_closed: known.peer_closed().filter(|_| !known.is_listener()),
         error: known.judged.and_then(|judged| errno_text(judged.verdict.error)),
         owner: known.owner.map(owner::owner),
         recv_queue: known

@@ -238,10 +238,22 @@ pub(crate) struct List {
 
 /// Which connection `show` shows.
 #[derive(Clone, Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct One {
-    /// Its number, as list and watch --json print it
-    #[arg(value_name = "ID")]
-    pub(crate) id: String,
+    /// Its number, as list and watch --json print it; or name it by the filters of list
+    #[arg(value_name = "ID", required_unless_present = "Filter", conflicts_with = "Filter")]
+    pub(crate) id: Option<String>,
+    #[command(flatten)]
+    pub(crate) filter: Filter,
+    /// Of those closed not long ago as well
+    #[arg(long, conflicts_with = "id")]
+    pub(crate) closed: bool,
+    /// Of several the one longest in its state (the default)
+    #[arg(long, conflicts_with_all = ["id", "newest"])]
+    pub(crate) oldest: bool,
+    /// Of several the one that came to its state last
+    #[arg(long, conflicts_with = "id")]
+    pub(crate) newest: bool,
     /// Print the API's object
     #[arg(long)]
     pub(crate) json: bool,
@@ -336,6 +348,29 @@ mod tests {
     #[test]
     fn the_definition_holds_together() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn show_takes_an_id_or_a_filter() {
+        let parse =
+            |args: &[&str]| Cli::try_parse_from(["tcp-trace", "show"].iter().chain(args)).map(drop);
+        for good in [
+            &["3f9c"][..],
+            &["--state", "close_wait"],
+            &["--local", ":8080", "--oldest"],
+            &["--pid", "7", "--closed", "--newest", "--json"],
+        ] {
+            assert!(parse(good).is_ok(), "{good:?}");
+        }
+        for bad in [
+            &[][..],
+            &["--oldest"],
+            &["3f9c", "--state", "close_wait"],
+            &["3f9c", "--newest"],
+            &["--pid", "7", "--oldest", "--newest"],
+        ] {
+            assert_eq!(parse(bad).unwrap_err().exit_code(), 2, "{bad:?}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! remote one, so every string on its way out passes [`sanitize`]: through [`page::Page`], which
 //! alone writes control sequences, or by hand in the two renderers that mimic other tools.
 
+mod command;
 pub(crate) mod diagnosis;
 pub(crate) mod doctor;
 mod ending;
@@ -28,5 +29,6 @@ mod words;
 #[cfg(test)]
 mod fixtures;
 
+pub(crate) use command::Command;
 pub(crate) use sanitize::sanitize;
 pub(crate) use style::Style;

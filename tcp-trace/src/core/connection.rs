@@ -19,6 +19,7 @@ use super::{
     timeline::{Call, Detail, Mark, StepKind, Timeline},
 };
 
+mod closing;
 mod detail;
 mod moved;
 
@@ -241,6 +242,7 @@ impl Connection {
             }
         }
         self.learn_name(change);
+        self.learn_opener(change);
         self.netns = change.netns.or(self.netns);
         self.flags = change.flags.or(self.flags);
         // The child's figures are its listener's until its own are set.
@@ -263,6 +265,7 @@ impl Connection {
                 || known.bytes_received < shown.bytes_received;
             self.moved_at = if moved { at } else { self.moved_at };
         }
+        self.learn_opener(row);
         self.row_at = at;
         if let (Some(flags), Some(shown)) = (&mut self.flags, row.flags) {
             flags.attached = shown.attached;

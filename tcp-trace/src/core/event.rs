@@ -263,6 +263,9 @@ pub struct Transfer {
     pub bytes_acked: u64,
     /// Bytes received.
     pub bytes_received: u64,
+    /// Whether our SYN is among the bytes acknowledged, which tells who opened the connection; rows of
+    /// a snapshot alone know, and not all of them.
+    pub syn_acked: Option<bool>,
     /// Told by the segments of a capture: what the process has read is not known.
     pub outside: bool,
 }

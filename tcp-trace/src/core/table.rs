@@ -206,6 +206,7 @@ impl Table {
         if counted && transition != Transition::Birth && self.births_may_be_missing() {
             self.census.population.applied(TcpState::Close, change.old);
         }
+        let change = &self.without_stale_port(change);
         let mut connection = Connection::open(self.next_id(), at, change, self.loss_epoch);
         if transition != Transition::Birth {
             connection.found = true;

@@ -112,7 +112,7 @@ fn header(prepared: &Prepared) -> Header {
         degradations: prepared
             .degradations
             .iter()
-            .map(|d| format!("{}: {} ({})", d.feature, d.reason, d.effect))
+            .map(crate::kernel::plan::Degradation::to_line)
             .collect(),
         hooks: attached_programs(&prepared.attached),
     }

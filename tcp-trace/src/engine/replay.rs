@@ -54,6 +54,7 @@ enum Content {
 impl Content {
     fn new(mut file: BufReader<File>) -> anyhow::Result<Self> {
         let begins = file.fill_buf()?;
+        anyhow::ensure!(!begins.is_empty(), "it is empty");
         // What is too short to tell is most likely what is left of a recording.
         if begins.len() < MAGIC.len() && MAGIC.starts_with(begins) || begins.starts_with(&MAGIC) {
             Ok(Self::Recording(Box::new(Reader::new(file)?)))
@@ -130,10 +131,12 @@ fn is_live(kind: u16) -> bool {
 }
 
 fn identity(header: &Header, config: &Config) -> Identity {
-    let degradations = header.degradations.iter().map(|line| Degradation {
-        feature: "recorded".to_owned(),
-        reason: line.clone(),
-        effect: "as on the host that was recorded".to_owned(),
+    let degradations = header.degradations.iter().map(|line| {
+        Degradation::from_line(line).unwrap_or_else(|| Degradation {
+            feature: "recorded".to_owned(),
+            reason: line.clone(),
+            effect: "as on the host that was recorded".to_owned(),
+        })
     });
     Identity {
         kernel: header.kernel.clone(),

@@ -140,6 +140,7 @@ pub(crate) fn connection(state: &str) -> Connection {
         closed_at: None,
         closed_by: None,
         close_reason: None,
+        peer_closed: None,
         error: None,
         owner: Some(Owner {
             pid: 2207,

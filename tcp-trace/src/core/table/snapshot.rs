@@ -116,7 +116,7 @@ impl Table {
             Some(mini) => {
                 let known = connection.state;
                 // Of an inferred one nothing else tells that the peer's FIN came.
-                if self.change_mini(slot, at, substate) && !mini.inferred {
+                if self.change_mini(slot, at, substate, false) && !mini.inferred {
                     self.statistics.reconciled.state += 1;
                     self.remark(slot, at, Mark::Corrected { known, actual: substate });
                 }
