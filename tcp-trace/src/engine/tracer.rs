@@ -274,7 +274,7 @@ impl Tracer {
         self.publish_decided(event.at);
         let change = match &event.body {
             Body::State(change) => change,
-            Body::Life(life) => return self.casebook.life(life, event.at),
+            Body::Life(life) => return self.casebook.life(life, &self.table, event.at),
             Body::Segment(_) | Body::Lost { .. } => return,
         };
         self.casebook.state(change);

@@ -118,8 +118,8 @@ impl Casebook {
     }
 
     /// Something else has happened to a connection.
-    pub fn life(&mut self, life: &LifeEvent, at: Ts) {
-        self.failures.life(life, at);
+    pub fn life(&mut self, life: &LifeEvent, table: &Table, at: Ts) {
+        self.failures.life(life, table, at);
         self.lingering.life(life);
     }
 
@@ -147,8 +147,8 @@ impl Casebook {
     #[must_use]
     pub fn survey(&self, table: &Table, now: Ts, older_than: Duration) -> Survey {
         let marks = |key: &Key| self.close_wait.get(key).map_or_else(Mark::default, |c| c.mark);
-        let sight =
-            Sight { at: now, older_than, host: &self.host, looked: self.looked, marks: &marks };
+        let (looked, lost) = (self.looked, table.lost_at());
+        let sight = Sight { at: now, older_than, host: &self.host, looked, lost, marks: &marks };
         Survey::take(table, &sight)
     }
 

@@ -11,6 +11,8 @@ use crate::core::{
     tcp_state::TcpState as S,
 };
 
+mod neighbours;
+
 const MINUTE: Duration = Duration::from_mins(1);
 
 fn sole(report: &Report) -> &Finding {
