@@ -53,7 +53,7 @@ fn connects_without_an_answer_are_told_by_destination_and_so_are_their_syns() {
     assert_eq!(found.service, Some(at.to_string()));
 
     let again = truth::mib(&apart.wire.left, "Tcp", "RetransSegs");
-    assert_eq!(again, TRIED, "each once");
+    assert!(again >= TRIED, "each at least once: {again}");
     let syns = finds(&apart.daemon, "failures=6", "retransmits", |found| found.count == again);
     assert_eq!((syns.cause.as_deref(), &syns.service), (Some("syn"), &Some(at.to_string())));
     assert_eq!(pid(&syns), Some(apart.client.pid()), "{syns:#?}");
@@ -66,6 +66,10 @@ fn resets_are_told_by_reason_and_by_who_sends_them() {
     let ward = Ward::new(&[]);
     let listener = ward.listen();
     let at = listener.local();
+    let of = |name| truth::mib(&ward.netns, "TcpExt", name);
+    let aborts = || (of("TCPAbortOnData"), of("TCPAbortOnClose"));
+    // The daemon has tried its hooks.
+    let before = aborts();
     for _ in 0..EACH {
         // SO_LINGER 0 at the client.
         let client = ward.client.connect(at);
@@ -82,8 +86,8 @@ fn resets_are_told_by_reason_and_by_who_sends_them() {
         assert_eq!(client.receive().unwrap_err().kind(), ErrorKind::ConnectionReset);
         client.close();
     }
-    let of = |name| truth::mib(&ward.netns, "TcpExt", name);
-    assert_eq!((of("TCPAbortOnData"), of("TCPAbortOnClose")), (EACH, EACH));
+    let after = aborts();
+    assert_eq!((after.0 - before.0, after.1 - before.1), (EACH, EACH));
     let (client, server) = (ward.client.pid(), ward.server.pid());
     let (to, on) = (Some(at.to_string()), port(at));
     let expected = [

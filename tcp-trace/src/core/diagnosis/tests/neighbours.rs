@@ -158,3 +158,31 @@ fn what_is_sent_again_is_its_process_s_where_it_is_of_one() {
     assert_eq!(told, expected);
     assert_eq!(report.findings[0].evidence[0].connections.len(), 2, "each once");
 }
+
+/// Each stands in `CLOSE_WAIT` for minutes, and one is replaced every now and then.
+#[test]
+fn a_restart_makes_no_leak_of_a_pool_that_comes_round_slowly() {
+    for (size, every) in [(6, 24), (6, 40), (12, 10), (20, 6), (4, 55)] {
+        let mut scene = Scene::new();
+        let mut pool = std::collections::VecDeque::new();
+        let mut turns = 0;
+        let mut turn = |scene: &mut Scene, second: u64, judged: bool| {
+            if second.is_multiple_of(every) {
+                turns += 1;
+                if pool.len() >= size {
+                    scene.close(pool.pop_front().unwrap());
+                }
+                let id = scene.connects(7, "10.0.0.5:443");
+                scene.fin(id, 0);
+                scene.read(id, 0);
+                pool.push_back(id);
+            }
+            if judged {
+                assert_eq!(scene.report().findings, [], "{size} every {every} s: {second}");
+            }
+        };
+        scene.pass(30 * MINUTE, |scene, second| turn(scene, second, false));
+        scene.restart();
+        scene.pass(30 * MINUTE, |scene, second| turn(scene, second, true));
+    }
+}
