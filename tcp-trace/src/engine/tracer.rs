@@ -159,6 +159,7 @@ impl Tracer {
 
     /// Takes the news that `count` records were lost between two moments.
     pub(crate) fn take_loss(&mut self, since: Ts, until: Ts, count: u64) {
+        self.casebook.lost(until);
         self.merge.push(since, Inbound::Lost(count));
         self.merge.push(until, Inbound::Lost(0));
     }

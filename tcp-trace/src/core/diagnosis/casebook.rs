@@ -15,7 +15,7 @@ use super::{
     failed::Failures,
     orphans, ports,
     service::Key,
-    survey::{GROUPS, Mark, PortUse, Route, Sight, Survey},
+    survey::{GROUPS, Group, Mark, PortUse, Route, Sight, Survey},
 };
 use crate::core::{
     clock::Ts,
@@ -51,6 +51,8 @@ pub struct Casebook {
     pub(super) host: HostFacts,
     pub(super) mibs: BTreeMap<u32, MibCourse>,
     looked: Ts,
+    /// When a loss was last noticed that the table is yet to be told of.
+    lost: Ts,
     leaks: Leaks,
 }
 
@@ -84,6 +86,7 @@ impl Casebook {
             host: HostFacts::default(),
             mibs: BTreeMap::new(),
             looked: Ts(0),
+            lost: Ts(0),
             leaks: Leaks::default(),
         }
     }
@@ -123,6 +126,11 @@ impl Casebook {
         self.lingering.life(life);
     }
 
+    /// Events were lost, the last of them before `until`.
+    pub fn lost(&mut self, until: Ts) {
+        self.lost = self.lost.max(until);
+    }
+
     /// Takes what the host says.
     pub fn take_host(&mut self, facts: HostFacts) {
         self.host = facts;
@@ -147,7 +155,7 @@ impl Casebook {
     #[must_use]
     pub fn survey(&self, table: &Table, now: Ts, older_than: Duration) -> Survey {
         let marks = |key: &Key| self.close_wait.get(key).map_or_else(Mark::default, |c| c.mark);
-        let (looked, lost) = (self.looked, table.lost_at());
+        let (looked, lost) = (self.looked, table.lost_at().max(self.lost));
         let sight = Sight { at: now, older_than, host: &self.host, looked, lost, marks: &marks };
         Survey::take(table, &sight)
     }
@@ -163,7 +171,9 @@ impl Casebook {
 
     fn remember_groups(&mut self, survey: &Survey) {
         let (now, older_than) = (survey.at, self.thresholds.older_than);
-        for (key, group) in &survey.close_wait {
+        // How one goes of which some may be gone is seen once that is known.
+        let known = |(_, group): &(&Key, &Group)| group.doubtful == 0;
+        for (key, group) in survey.close_wait.iter().filter(known) {
             if let Some(course) = place(&mut self.close_wait, *key, GROUPS) {
                 course.follow(now, older_than, group.count, group.arrived, group.marked);
             }

@@ -52,6 +52,8 @@ pub struct Group {
     pub arrived: u64,
     /// Those of the last mark that are there still.
     pub marked: u64,
+    /// Those that nothing has shown since a loss: they may be gone by now.
+    pub doubtful: u64,
     /// Those that have stood still for long, by cause; of states without causes the first.
     pub piles: [Pile; Cause::ALL.len()],
 }
@@ -295,8 +297,8 @@ impl Group {
         if self.owner.is_none() || oldest.is_none_or(|oldest| since < oldest) {
             self.owner = owner.or(self.owner);
         }
-        // What nothing has shown since a loss may be gone by now.
         let doubtful = known.last_event.max(known.row_at) < sight.lost;
+        self.doubtful += u64::from(doubtful);
         if doubtful || sight.at.since(since) < sight.older_than {
             return;
         }

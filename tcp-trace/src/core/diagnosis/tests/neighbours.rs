@@ -186,3 +186,29 @@ fn a_restart_makes_no_leak_of_a_pool_that_comes_round_slowly() {
         scene.pass(30 * MINUTE, |scene, second| turn(scene, second, true));
     }
 }
+
+/// Of connections that were there before, nobody has seen which side opened them.
+#[test]
+fn a_service_is_known_after_a_restart_whatever_its_port() {
+    for port in [80, 50_051, 60_999] {
+        let mut scene = Scene::new();
+        let mut pool = std::collections::VecDeque::new();
+        let mut turn = |scene: &mut Scene, second: u64| {
+            if second.is_multiple_of(10) {
+                if pool.len() >= 12 {
+                    scene.close(pool.pop_front().unwrap());
+                }
+                let id = scene.connects(7, &format!("10.0.0.5:{port}"));
+                scene.fin(id, 0);
+                scene.read(id, 0);
+                pool.push_back(id);
+            }
+        };
+        scene.pass(10 * MINUTE, &mut turn);
+        scene.restart();
+        scene.pass(10 * MINUTE, |scene, second| {
+            turn(scene, second);
+            assert_eq!(scene.report().findings, [], "port {port}: {second}");
+        });
+    }
+}
