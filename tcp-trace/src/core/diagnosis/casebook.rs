@@ -155,32 +155,37 @@ impl Casebook {
     #[must_use]
     pub fn survey(&self, table: &Table, now: Ts, older_than: Duration) -> Survey {
         let marks = |key: &Key| self.close_wait.get(key).map_or_else(Mark::default, |c| c.mark);
-        let (looked, lost) = (self.looked, table.lost_at().max(self.lost));
+        let (looked, lost) = (self.looked, self.lost_at(table));
         let sight = Sight { at: now, older_than, host: &self.host, looked, lost, marks: &marks };
         Survey::take(table, &sight)
+    }
+
+    /// When a loss was last noticed, whether or not the table knows yet.
+    fn lost_at(&self, table: &Table) -> Ts {
+        table.lost_at().max(self.lost)
     }
 
     /// Looks over the table, and remembers. To be called every few seconds.
     pub fn look(&mut self, table: &Table, now: Ts) {
         let survey = self.survey(table, now, self.thresholds.older_than);
-        self.remember_groups(&survey);
+        self.remember_groups(&survey, self.lost_at(table));
         self.remember_routes(&survey);
         self.looked = now;
         self.tally(table, &survey);
     }
 
-    fn remember_groups(&mut self, survey: &Survey) {
+    fn remember_groups(&mut self, survey: &Survey, lost: Ts) {
         let (now, older_than) = (survey.at, self.thresholds.older_than);
         // How one goes of which some may be gone is seen once that is known.
         let known = |(_, group): &(&Key, &Group)| group.doubtful == 0;
         for (key, group) in survey.close_wait.iter().filter(known) {
             if let Some(course) = place(&mut self.close_wait, *key, GROUPS) {
-                course.follow(now, older_than, group.count, group.arrived, group.marked);
+                course.follow(now, lost, older_than, group.count, group.arrived, group.marked);
             }
         }
         self.close_wait.retain(|key, course| {
             if !survey.close_wait.contains_key(key) {
-                course.follow(now, older_than, 0, 0, 0);
+                course.follow(now, lost, older_than, 0, 0, 0);
             }
             now.since(course.seen) < REMEMBERED
         });

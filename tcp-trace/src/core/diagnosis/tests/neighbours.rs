@@ -212,3 +212,38 @@ fn a_service_is_known_after_a_restart_whatever_its_port() {
         });
     }
 }
+
+/// For ten times as long as old is, nobody is told of anything: a pool is one still.
+#[test]
+fn a_pool_is_one_after_a_long_loss() {
+    for gap in [1, 9, 11, 30] {
+        let mut scene = Scene::new();
+        let mut pool = std::collections::VecDeque::new();
+        let mut turn = |scene: &mut Scene, second: u64, told: bool| {
+            if !second.is_multiple_of(20) {
+                return;
+            }
+            if pool.len() >= 6 {
+                let id = pool.pop_front().unwrap();
+                if told { scene.close(id) } else { drop(scene.sockets.remove(&id)) }
+            }
+            let id = scene.connects(7, "10.0.0.5:443");
+            scene.fin(id, 0);
+            scene.read(id, 0);
+            pool.push_back(id);
+        };
+        scene.pass(20 * MINUTE, |scene, second| turn(scene, second, true));
+        // Nobody looks, and what happens is not told.
+        let end = scene.now.after(gap * MINUTE);
+        scene.book.lost(end);
+        for second in 0..u64::from(gap) * 60 {
+            turn(&mut scene, second, false);
+        }
+        scene.now = end;
+        scene.apply(Body::Lost { count: 1 });
+        scene.pass(10 * MINUTE, |scene, second| {
+            turn(scene, second, true);
+            assert_eq!(scene.report().findings, [], "{gap} min: {second}");
+        });
+    }
+}
