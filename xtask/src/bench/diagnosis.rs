@@ -80,8 +80,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         super::become_root(args.program.is_none().then_some(&*program))?;
     }
     let count = affordable(args.count)?;
-    println!("\n{}", heading(count, args));
-    let figures = measure(&program, count, args)?;
+    let processes = leak::processes(count);
+    println!("\n{}", heading(count, processes, args));
+    let figures = measure(&program, count, processes, args)?;
     print!("\n{}", figures.text());
     if let Some(path) = &args.json {
         let text = serde_json::to_string_pretty(&figures).context("figures make no JSON")?;
@@ -110,11 +111,15 @@ fn affordable(wanted: u32) -> Result<u32> {
     Ok(room)
 }
 
-fn heading(count: u32, args: &Args) -> String {
+fn heading(count: u32, processes: u32, args: &Args) -> String {
+    let of = match processes {
+        1 => "one process".to_owned(),
+        several => format!("{several} processes, for none may have so many descriptors here"),
+    };
     format!(
         "machine: {}\n\
-         leak:    {count} sockets, {} a second, on loopback, of one process: accepted, read to \
-         their end, never closed\n\
+         leak:    {count} sockets, {} a second, on loopback, of {of}: accepted, read to their \
+         end, never closed\n\
          daemon:  tcp-trace serve, all defaults, in the leak's own network namespace; segments are \
          not looked at\n",
         Machine::here(),
@@ -122,11 +127,11 @@ fn heading(count: u32, args: &Args) -> String {
     )
 }
 
-fn measure(program: &Path, count: u32, args: &Args) -> Result<Figures> {
+fn measure(program: &Path, count: u32, processes: u32, args: &Args) -> Result<Figures> {
     let network = Network::new()?;
     let daemon = Daemon::start(&Serve::states(program).within(&network))?;
     let empty = taken(daemon.pid())?;
-    let mut leak = Leak::start(&network, count, args.rate)?;
+    let mut leak = Leak::start(&network, count, args.rate, processes)?;
     let (grown, looks) = watch(&daemon, &mut leak)?;
     // The estimate as it stands when the last one has leaked: from then on it is one of the past.
     let at_the_end = told(&daemon)?;

@@ -211,17 +211,7 @@ impl Casebook {
     #[must_use]
     pub fn suspects(&self, table: &Table, now: Ts) -> Suspects {
         let mut suspects = Suspects::default();
-        let early = self.thresholds.older_than / EARLY;
-        for known in table.live().filter(|known| known.is_full() && known.is_counted()) {
-            let waits = matches!(
-                known.state,
-                TcpState::CloseWait | TcpState::LastAck | TcpState::FinWait1 | TcpState::FinWait2
-            );
-            // Of those that were there before, the kernel may know that they are old.
-            let soon = known.found || now.since(known.state_since) >= early;
-            if !waits || !soon {
-                continue;
-            }
+        for known in self.waiting(table, now) {
             if let Some(owner) = known.owner {
                 suspects.processes.insert(owner.pid);
             }
@@ -231,17 +221,37 @@ impl Casebook {
                 suspects.sockets.insert(cookie);
             }
         }
-        suspects.closed = self.lingering.suspects(now, early);
+        suspects.closed = self.lingering.suspects(now, self.early());
         suspects
+    }
+
+    /// When what stands still is looked into.
+    fn early(&self) -> Duration {
+        self.thresholds.older_than / EARLY
+    }
+
+    /// Those that will soon have stood still for long.
+    fn waiting<'a>(&self, table: &'a Table, now: Ts) -> impl Iterator<Item = &'a Connection> {
+        let early = self.early();
+        table.live().filter(move |known| {
+            let waits = matches!(
+                known.state,
+                TcpState::CloseWait | TcpState::LastAck | TcpState::FinWait1 | TcpState::FinWait2
+            );
+            // Of those that were there before, the kernel may know that they are old.
+            let soon = || known.found || now.since(known.state_since) >= early;
+            waits && known.is_full() && known.is_counted() && soon()
+        })
     }
 
     /// Whether a process is suspected that nobody has looked into yet.
     #[must_use]
     pub fn has_new_suspects(&self, table: &Table, now: Ts) -> bool {
-        let suspects = self.suspects(table, now);
         // One that is gone by now will never be looked into: the host was asked after it came.
         let known = |pid: &u32| self.host.processes.contains_key(pid);
-        suspects.processes.iter().chain(&suspects.closed).any(|pid| !known(pid))
+        let owners = self.waiting(table, now).filter_map(|known| known.owner);
+        owners.map(|owner| owner.pid).any(|pid| !known(&pid))
+            || self.lingering.suspects(now, self.early()).iter().any(|pid| !known(pid))
             || self.is_any_unlooked(table, now)
     }
 

@@ -20,13 +20,15 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// What a diagnosis says of the leak.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(super) struct Told {
+    /// Processes that leak.
+    pub(super) leaks: usize,
     /// How many are in `CLOSE_WAIT`.
     pub(super) close_wait: u64,
     /// How many of them are old.
     pub(super) old: u64,
-    /// How many more there are in a second.
+    /// How many more there are in a second, where that is told of all.
     pub(super) growth: Option<f64>,
-    /// Who holds them.
+    /// Who holds the first of them.
     pub(super) held_by: Option<String>,
     /// Descriptors in use, and how many there may be.
     pub(super) descriptors: Option<(u64, u64)>,
@@ -80,18 +82,22 @@ pub(super) fn told(daemon: &Daemon) -> Result<Told> {
 fn parse(answer: &str) -> Result<Told> {
     let Diagnosis { lost, findings } =
         serde_json::from_str(answer).context("the daemon's diagnosis is not as expected")?;
-    let leak = findings.into_iter().find(|found| found.kind == "close_wait_leak");
-    let Some(leak) = leak else { return Ok(Told { lost, ..Told::default() }) };
-    let held = leak.evidence.into_iter().find(|line| line.label == "held by");
-    Ok(Told {
-        close_wait: leak.counts.get("close_wait").copied().unwrap_or(0),
-        old: leak.count,
-        growth: leak.growth.map(|growth| growth.per_second),
-        held_by: held.map(|line| line.text),
-        descriptors: leak.exhaustion.map(|bound| (bound.used, bound.limit)),
-        lost,
-        seconds: 0.0,
-    })
+    let mut told = Told { lost, ..Told::default() };
+    for leak in findings.into_iter().filter(|found| found.kind == "close_wait_leak") {
+        let growth = leak.growth.map(|growth| growth.per_second);
+        let before = if told.leaks == 0 { Some(0.0) } else { told.growth };
+        told.growth = before.zip(growth).map(|(sum, growth)| sum + growth);
+        told.leaks += 1;
+        told.close_wait += leak.counts.get("close_wait").copied().unwrap_or(0);
+        told.old += leak.count;
+        let held = leak.evidence.into_iter().find(|line| line.label == "held by");
+        told.held_by = told.held_by.or_else(|| held.map(|line| line.text));
+        if let Some(bound) = leak.exhaustion {
+            let (used, limit) = told.descriptors.unwrap_or_default();
+            told.descriptors = Some((used + bound.used, limit + bound.limit));
+        }
+    }
+    Ok(told)
 }
 
 /// Seconds that `tcp-trace diagnose --json` takes, from its start to its end.
@@ -137,6 +143,7 @@ mod tests {
              "exhaustion":{"of":"file descriptors","used":20,"limit":30,"seconds_left":1.0},
              "evidence":[{"label":"held by","text":"x 7 as fd 4","connections":[]}]}]}"#;
         let expected = Told {
+            leaks: 1,
             close_wait: 9,
             old: 7,
             growth: Some(1.5),
@@ -146,6 +153,19 @@ mod tests {
             seconds: 0.0,
         };
         assert_eq!(parse(answer).unwrap(), expected);
+        // Of several processes, all together.
+        let leak = |growth| {
+            format!(
+                r#"{{"kind":"close_wait_leak","count":7,"counts":{{"close_wait":9}},
+                "growth":{growth},"exhaustion":null,"evidence":[]}}"#
+            )
+        };
+        let growing = r#"{"per_second":1.5}"#;
+        for (second, sum) in [(growing, Some(3.0)), ("null", None)] {
+            let findings = [leak(growing), leak(second)].join(",");
+            let told = parse(&format!(r#"{{"lost":0,"findings":[{findings}]}}"#)).unwrap();
+            assert_eq!((told.leaks, told.close_wait, told.growth), (2, 18, sum));
+        }
         assert_eq!(parse(r#"{"lost":0,"findings":[]}"#).unwrap(), Told::default());
         assert!(parse("{}").is_err());
     }

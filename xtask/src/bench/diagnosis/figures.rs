@@ -116,8 +116,9 @@ impl Figures {
         if off.is_none_or(|off| off > OFF) {
             missed.push(format!("growth: {told}; it should be {:.0} % at most", OFF * 100.0));
         }
-        let Told { close_wait, old, held_by, descriptors, .. } = &self.found;
-        line("found", format!("{close_wait} of {}, {old} of them old", self.there));
+        let Told { leaks, close_wait, old, held_by, descriptors, .. } = &self.found;
+        let there = self.there;
+        line("found", format!("{close_wait} of {there}, {old} of them old; findings: {leaks}"));
         if *close_wait != self.there || *old != self.there || self.there != u64::from(self.count) {
             missed.push("not all of them were found".to_owned());
         }
@@ -164,6 +165,7 @@ mod tests {
             looks: Vec::new(),
             told: Some(103.0),
             found: Told {
+                leaks: 1,
                 close_wait: 1_000,
                 old: 1_000,
                 held_by: Some("x 7 as fd 3".to_owned()),

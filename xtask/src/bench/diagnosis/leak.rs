@@ -1,10 +1,10 @@
 //! A server that never closes what it accepts, and its clients, who do: at a constant rate, in one
-//! process.
+//! process, or in as many as it takes where none may have so many descriptors.
 
 use std::{
     fs,
-    io::{self, Read as _, Write as _},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream},
     process::{Command, Stdio},
     sync::mpsc::{Receiver, TryRecvError, channel},
     thread,
@@ -12,13 +12,18 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::{
+    net::{AddressFamily, SocketType, bind, connect, socket, sockopt::set_socket_reuseaddr},
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{child::Running, namespace::Network};
 
-/// Addresses that the clients connect to in turn: each has local ports of its own.
+/// Addresses that the clients connect to in turn: each has ports of its own.
 const ADDRESSES: u32 = 16;
+/// The first port of the clients.
+const PORTS: u16 = 5_000;
 /// Descriptors beside those that leak.
 const OTHERS: u64 = 256;
 /// `CLOSE_WAIT`, as `/proc/net/tcp` has it.
@@ -30,7 +35,7 @@ pub(crate) struct Load {
     /// Sockets to leak
     count: u32,
     /// How many of them in a second
-    rate: u32,
+    rate: f64,
 }
 
 /// What became of it.
@@ -46,9 +51,6 @@ pub(super) struct Grown {
 
 /// Leaks, says what became of it, and keeps all until nobody is there any more.
 pub(crate) fn run(load: Load) -> Result<()> {
-    let limit = Some(u64::from(load.count) + OTHERS);
-    setrlimit(Resource::Nofile, Rlimit { current: limit, maximum: limit })
-        .context("cannot raise the limit of descriptors (fs.nr_open may be below it)")?;
     let mut leaked = Vec::with_capacity(load.count as usize);
     let grown = grow(load, &mut leaked)?;
     println!("{}", serde_json::to_string(&grown).context("figures make no JSON")?);
@@ -65,13 +67,12 @@ fn grow(load: Load, leaked: &mut Vec<TcpStream>) -> Result<Grown> {
     let begun = Instant::now();
     let mut behind = Duration::ZERO;
     for number in 0..load.count {
-        let due = begun + Duration::from_secs(1) * number / load.rate;
+        let due = begun + Duration::from_secs_f64(f64::from(number) / load.rate);
         match due.checked_duration_since(Instant::now()) {
             Some(early) => thread::sleep(early),
             None => behind = behind.max(due.elapsed()),
         }
-        let host = Ipv4Addr::from(u32::from(Ipv4Addr::LOCALHOST) + number % ADDRESSES);
-        let socket = one(&listener, (host, port).into());
+        let socket = one(&listener, &Ends::new(number, port));
         leaked.push(socket.with_context(|| format!("socket {number} was not leaked"))?);
     }
     let seconds = begun.elapsed().as_secs_f64();
@@ -79,8 +80,29 @@ fn grow(load: Load, leaked: &mut Vec<TcpStream>) -> Result<Grown> {
     Ok(Grown { seconds, per_second, behind: behind.as_secs_f64() })
 }
 
-fn one(listener: &TcpListener, at: SocketAddr) -> io::Result<TcpStream> {
-    let client = TcpStream::connect(at)?;
+/// Where a client is, and its server. No client has a port of another's: a SYN to a socket that has
+/// leaked would end in a RST, and the leak with it.
+#[derive(Clone, Copy, Debug)]
+struct Ends {
+    client: SocketAddrV4,
+    server: SocketAddrV4,
+}
+
+impl Ends {
+    fn new(number: u32, port: u16) -> Self {
+        let host = Ipv4Addr::from(u32::from(Ipv4Addr::LOCALHOST) + number % ADDRESSES);
+        let own = u16::try_from(number / ADDRESSES).map_or(u16::MAX, |n| n.saturating_add(PORTS));
+        let (client, server) = (SocketAddrV4::new(host, own), SocketAddrV4::new(host, port));
+        Self { client, server }
+    }
+}
+
+fn one(listener: &TcpListener, ends: &Ends) -> io::Result<TcpStream> {
+    let client = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    // Other processes' clients may have the same, with servers of their own.
+    set_socket_reuseaddr(&client, true)?;
+    bind(&client, &ends.client)?;
+    connect(&client, &ends.server)?;
     let (mut server, _) = listener.accept()?;
     drop(client);
     match server.read(&mut [0; 8])? {
@@ -89,17 +111,76 @@ fn one(listener: &TcpListener, at: SocketAddr) -> io::Result<TcpStream> {
     }
 }
 
-/// The process.
+/// The processes.
 #[derive(Debug)]
 pub(super) struct Leak {
-    running: Running,
-    words: Receiver<String>,
+    parts: Vec<Part>,
     limit: Instant,
 }
 
+#[derive(Debug)]
+struct Part {
+    running: Running,
+    words: Receiver<String>,
+    grown: Option<Grown>,
+}
+
+/// How many processes it takes: one, where it may have so many descriptors.
+pub(super) fn processes(count: u32) -> u32 {
+    let wanted = u64::from(count) + OTHERS;
+    let raised = Rlimit { current: Some(wanted), maximum: Some(wanted) };
+    let Some(hard) = getrlimit(Resource::Nofile).maximum else { return 1 };
+    // That takes CAP_SYS_RESOURCE, and fs.nr_open bounds it.
+    if hard >= wanted || setrlimit(Resource::Nofile, raised).is_ok() {
+        return 1;
+    }
+    let room = u32::try_from(hard.saturating_sub(OTHERS)).unwrap_or(u32::MAX).max(1);
+    count.div_ceil(room)
+}
+
 impl Leak {
-    /// Starts it in `network`.
-    pub(super) fn start(network: &Network, count: u32, rate: u32) -> Result<Self> {
+    /// Starts it in `network`, in so many processes.
+    pub(super) fn start(network: &Network, count: u32, rate: u32, processes: u32) -> Result<Self> {
+        let limit = getrlimit(Resource::Nofile).maximum;
+        setrlimit(Resource::Nofile, Rlimit { current: limit, maximum: limit })
+            .context("cannot use all the descriptors that are allowed")?;
+        let share = |number: u32| count / processes + u32::from(number < count % processes);
+        let rate_of = |part: u32| f64::from(rate) * f64::from(part) / f64::from(count);
+        let parts = (0..processes).map(share).map(|part| Part::start(network, part, rate_of(part)));
+        // A slow machine may take three times as long.
+        let limit = Instant::now() + Duration::from_secs(60 + u64::from(3 * count / rate));
+        Ok(Self { parts: parts.collect::<Result<_>>()?, limit })
+    }
+
+    /// What became of it, once all have leaked.
+    pub(super) fn grown(&mut self) -> Result<Option<Grown>> {
+        let mut all = Grown { seconds: 0.0, per_second: 0.0, behind: 0.0 };
+        for part in &mut self.parts {
+            let Some(grown) = part.grown()? else {
+                if Instant::now() > self.limit {
+                    bail!("the leak takes too long: this machine is too slow for its rate");
+                }
+                return Ok(None);
+            };
+            all.seconds = all.seconds.max(grown.seconds);
+            all.per_second += grown.per_second;
+            all.behind = all.behind.max(grown.behind);
+        }
+        Ok(Some(all))
+    }
+
+    /// How many there are by the kernel's own list.
+    pub(super) fn close_waits(&self) -> Result<u64> {
+        let part = self.parts.first().context("nothing leaks")?;
+        let path = format!("/proc/{}/net/tcp", part.running.pid());
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+        let state = |line: &&str| line.split_ascii_whitespace().nth(3) == Some(CLOSE_WAIT);
+        Ok(text.lines().skip(1).filter(state).count() as u64)
+    }
+}
+
+impl Part {
+    fn start(network: &Network, count: u32, rate: f64) -> Result<Self> {
         let mut command = Command::new("/proc/self/exe");
         command
             .args(["leak-load", &count.to_string(), &rate.to_string()])
@@ -107,44 +188,28 @@ impl Leak {
             .stdout(Stdio::piped());
         network.hold(&mut command);
         let mut running = Running::start(command)?;
-        let mut output = running.child().stdout.take().context("the leak has no output")?;
+        let output = running.child().stdout.take().context("the leak has no output")?;
         let (sender, words) = channel();
         thread::spawn(move || {
-            let (mut text, mut bytes) = (String::new(), [0; 256]);
-            while let Ok(got) = output.read(&mut bytes) {
-                text.push_str(&String::from_utf8_lossy(bytes.get(..got).unwrap_or_default()));
-                if got == 0 || text.ends_with('\n') {
-                    break;
-                }
-            }
+            let mut text = String::new();
+            let read = BufReader::new(output).read_line(&mut text);
             // Fails only where nobody waits for it any more.
-            let _ = sender.send(text);
+            let _ = read.map(|_| sender.send(text));
         });
-        // A slow machine may take three times as long.
-        let limit = Instant::now() + Duration::from_secs(60 + u64::from(3 * count / rate));
-        Ok(Self { running, words, limit })
+        Ok(Self { running, words, grown: None })
     }
 
-    /// What became of it, once all have leaked.
-    pub(super) fn grown(&mut self) -> Result<Option<Grown>> {
-        match self.words.try_recv() {
-            Ok(text) => serde_json::from_str(text.trim())
-                .map(Some)
-                .with_context(|| format!("the leak failed, and said {text:?}; see above")),
-            Err(TryRecvError::Disconnected) => bail!("the leak has died; see above"),
-            Err(TryRecvError::Empty) if Instant::now() > self.limit => {
-                bail!("the leak takes too long: this machine is too slow for its rate")
-            }
-            Err(TryRecvError::Empty) => Ok(None),
+    fn grown(&mut self) -> Result<Option<Grown>> {
+        if self.grown.is_none() {
+            self.grown = match self.words.try_recv() {
+                Ok(text) => serde_json::from_str(text.trim())
+                    .map(Some)
+                    .with_context(|| format!("the leak failed, and said {text:?}; see above"))?,
+                Err(TryRecvError::Disconnected) => bail!("the leak has died; see above"),
+                Err(TryRecvError::Empty) => None,
+            };
         }
-    }
-
-    /// How many there are by the kernel's own list.
-    pub(super) fn close_waits(&self) -> Result<u64> {
-        let path = format!("/proc/{}/net/tcp", self.running.pid());
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-        let state = |line: &&str| line.split_ascii_whitespace().nth(3) == Some(CLOSE_WAIT);
-        Ok(text.lines().skip(1).filter(state).count() as u64)
+        Ok(self.grown)
     }
 }
 
@@ -155,7 +220,7 @@ mod tests {
     #[test]
     fn it_leaks_as_many_as_it_is_told_and_not_faster() {
         let mut leaked = Vec::new();
-        let grown = grow(Load { count: 40, rate: 400 }, &mut leaked).unwrap();
+        let grown = grow(Load { count: 40, rate: 400.0 }, &mut leaked).unwrap();
         assert_eq!(leaked.len(), 40);
         assert!(grown.seconds > 0.09 && grown.per_second < 410.0, "{grown:?}");
     }
