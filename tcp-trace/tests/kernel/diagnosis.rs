@@ -129,7 +129,9 @@ impl Apart {
             Traced::Both => &[&wire.left, &wire.right],
         };
         for netns in netns {
-            settings.iter().for_each(|(setting, value)| netns.set(setting, value));
+            for (setting, value) in settings {
+                netns.set(setting, value);
+            }
         }
         let (client, server) = (wire.left.actor("dg-client"), wire.right.actor("dg-server"));
         let daemon = Daemon::reconciling(netns, ROUND_MS, &OLDER_THAN);
@@ -183,6 +185,7 @@ fn pid(found: &Finding) -> Option<u32> {
 }
 
 /// A service of this host's own.
+#[expect(clippy::unnecessary_wraps, reason = "as a finding has it")]
 fn port(at: SocketAddr) -> Option<String> {
     Some(format!("port {}", at.port()))
 }

@@ -67,9 +67,9 @@ impl Gathering {
     }
 
     /// Takes a namespace's settings.
-    pub(super) fn take_settings(&mut self, netns: u32, settings: NetnsFacts) {
-        let max_orphans = settings.max_orphans.or(self.max_orphans);
-        self.facts.namespaces.insert(netns, NetnsFacts { max_orphans, ..settings });
+    pub(super) fn take_settings(&mut self, netns: u32, mut settings: NetnsFacts) {
+        settings.max_orphans = settings.max_orphans.or(self.max_orphans);
+        self.facts.namespaces.insert(netns, settings);
     }
 
     /// Looks for whoever holds the sockets; all that was gathered, as of `at`.

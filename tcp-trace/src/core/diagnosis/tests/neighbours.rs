@@ -225,7 +225,11 @@ fn a_pool_is_one_after_a_long_loss() {
             }
             if pool.len() >= 6 {
                 let id = pool.pop_front().unwrap();
-                if told { scene.close(id) } else { drop(scene.sockets.remove(&id)) }
+                if told {
+                    scene.close(id);
+                } else {
+                    scene.sockets.remove(&id);
+                }
             }
             let id = scene.connects(7, "10.0.0.5:443");
             scene.fin(id, 0);
