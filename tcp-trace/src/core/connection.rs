@@ -87,7 +87,7 @@ pub struct Connection {
     pub last_event: Ts,
     /// The cookie as snapshots tell it, where its events carry none.
     pub row_cookie: Option<NonZeroU64>,
-    /// When a snapshot last showed its queues.
+    /// When the last snapshot was asked for that showed its queues.
     pub row_at: Ts,
     /// When a snapshot last showed that something had moved in it.
     pub moved_at: Ts,
@@ -251,8 +251,9 @@ impl Connection {
         }
     }
 
-    /// Takes figures and flags from a row of a snapshot taken at `at`, which is no event.
-    pub fn refresh(&mut self, at: Ts, row: &StateChange) {
+    /// Takes figures and flags from a row of a snapshot asked for at `since` and taken at `at`, which
+    /// is no event.
+    pub fn refresh(&mut self, since: Ts, at: Ts, row: &StateChange) {
         // What moved between its change of state and the first row may have done so at once.
         if let (Some(known), Some(shown)) = (self.transfer, row.transfer)
             && self.row_at >= self.state_since
@@ -266,7 +267,7 @@ impl Connection {
             self.moved_at = if moved { at } else { self.moved_at };
         }
         self.learn_opener(row);
-        self.row_at = at;
+        self.row_at = since;
         if let (Some(flags), Some(shown)) = (&mut self.flags, row.flags) {
             flags.attached = shown.attached;
         }

@@ -83,6 +83,7 @@ pub struct Table {
     statistics: Statistics,
     last_id: u64,
     loss_epoch: u64,
+    lost_at: Ts,
 }
 
 impl Table {
@@ -109,6 +110,7 @@ impl Table {
             statistics: Statistics::default(),
             last_id: 0,
             loss_epoch: 0,
+            lost_at: Ts(0),
         }
     }
 
@@ -123,6 +125,7 @@ impl Table {
         match &event.body {
             Body::Lost { .. } => {
                 self.loss_epoch += 1;
+                self.lost_at = self.lost_at.max(event.at);
                 Outcome::Nothing
             }
             Body::State(change) if change.origin == Origin::Snapshot => {

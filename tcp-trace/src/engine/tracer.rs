@@ -159,6 +159,7 @@ impl Tracer {
 
     /// Takes the news that `count` records were lost between two moments.
     pub(crate) fn take_loss(&mut self, since: Ts, until: Ts, count: u64) {
+        self.casebook.lost(until);
         self.merge.push(since, Inbound::Lost(count));
         self.merge.push(until, Inbound::Lost(0));
     }
@@ -274,7 +275,7 @@ impl Tracer {
         self.publish_decided(event.at);
         let change = match &event.body {
             Body::State(change) => change,
-            Body::Life(life) => return self.casebook.life(life, event.at),
+            Body::Life(life) => return self.casebook.life(life, &self.table, event.at),
             Body::Segment(_) | Body::Lost { .. } => return,
         };
         self.casebook.state(change);

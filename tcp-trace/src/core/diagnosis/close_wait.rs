@@ -66,6 +66,10 @@ const POOL: u64 = 100;
 const POOL_SHARE: u64 = 20;
 /// Times as old as old: a socket that has heard nothing for so long is not about to be reused.
 const LONG_SILENT: u32 = 5;
+/// One in so many that leave are some.
+const SOME: u64 = 8;
+/// Times as old as old, for which a group is watched whose old ones are replaced one by one.
+const COMING_ROUND: u32 = 5;
 /// Of the descriptors, the share in use at which something fails soon.
 const NEARLY_ALL: f64 = 0.8;
 
@@ -174,10 +178,14 @@ fn nature(book: &Casebook, now: Ts, key: &Key, group: &Group, thresholds: &Thres
     let watched = course.map_or(Duration::ZERO, |course| course.watched(now));
     let silent = group.piles.iter().filter_map(|pile| pile.silent).max();
     let long_silent = silent >= Some(thresholds.older_than * LONG_SILENT);
-    // Of those that were there before nobody knows yet which are old: where any leave, wait.
-    let leaving = course.is_some_and(|course| course.left.saturating_mul(2) >= old);
-    let enough = thresholds.older_than * if leaving { 2 } else { 1 };
-    if watched >= enough || long_silent { Nature::Stuck } else { Nature::TooEarly }
+    // Of those that were there before nobody knows yet which are old: where any leave, wait. Where
+    // old ones do, it may be a pool that has not come round yet.
+    let some = |left: u64| left.saturating_mul(SOME) >= old;
+    let replaced = some(old_left);
+    let leaving = course.is_some_and(|course| some(course.left));
+    let times = if replaced { COMING_ROUND } else { 1 + u32::from(leaving) };
+    let enough = watched >= thresholds.older_than * times;
+    if enough || long_silent && !replaced { Nature::Stuck } else { Nature::TooEarly }
 }
 
 /// Connections of ours that wait for their next use and have not noticed the peer's FIN: what pools

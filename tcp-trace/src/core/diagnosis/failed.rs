@@ -6,7 +6,7 @@ use std::{collections::HashMap, time::Duration};
 use super::{
     Casebook, Thresholds,
     finding::{Advice, Finding, Kind, Line, Report, Severity, Who},
-    service::Service,
+    service::{self, Service},
     survey::Survey,
     talk,
 };
@@ -18,6 +18,7 @@ use crate::core::{
     event::{LifeEvent, LifeStep},
     listeners::Listeners,
     owner::Owner,
+    table::Table,
     tcp_state::TcpState,
 };
 
@@ -68,6 +69,8 @@ struct Count {
     first: Ts,
     last: Ts,
     owner: Option<Owner>,
+    /// Whether they are of several processes.
+    shared: bool,
     /// The latest.
     examples: Vec<ConnectionId>,
 }
@@ -81,6 +84,7 @@ impl Count {
             first: at,
             last: at,
             owner: None,
+            shared: false,
             examples: Vec::new(),
         }
     }
@@ -96,6 +100,24 @@ impl Count {
         }
         self.total += 1;
         self.last = self.last.max(at);
+    }
+
+    /// One of this process's.
+    fn owned(&mut self, owner: Option<Owner>) {
+        let pid = |owner: Option<Owner>| owner.map(|owner| owner.pid);
+        self.shared |= owner.is_some() && self.owner.is_some() && pid(owner) != pid(self.owner);
+        self.owner = owner.or(self.owner);
+    }
+
+    /// One of this connection's.
+    fn example(&mut self, id: ConnectionId) {
+        if self.examples.contains(&id) {
+            return;
+        }
+        if self.examples.len() >= EXAMPLES {
+            self.examples.remove(0);
+        }
+        self.examples.push(id);
     }
 
     fn get(&self, bucket: u64) -> u32 {
@@ -174,16 +196,13 @@ impl Failures {
         let pid = known.owner.map_or(0, |owner| owner.pid);
         let key = Key { what, pid, netns: known.netns, service };
         if let Some(count) = self.count(key, at) {
-            count.owner = known.owner.or(count.owner);
-            if count.examples.len() >= EXAMPLES {
-                count.examples.remove(0);
-            }
-            count.examples.push(known.id);
+            count.owned(known.owner);
+            count.example(known.id);
         }
     }
 
     /// A SYN or a FIN is sent again.
-    pub(super) fn life(&mut self, life: &LifeEvent, at: Ts) {
+    pub(super) fn life(&mut self, life: &LifeEvent, table: &Table, at: Ts) {
         let what = match life.what {
             LifeStep::Retransmit(TcpState::SynSent) => What::Syn,
             LifeStep::Retransmit(TcpState::FinWait1 | TcpState::LastAck | TcpState::Closing) => {
@@ -191,14 +210,22 @@ impl Failures {
             }
             _ => return,
         };
-        // Of which side the service is, is not told here: its port is the lower one.
+        let known = table.of_socket(life.socket);
         let (local, remote) = (life.flow.local, life.flow.remote);
-        let service = if what == What::Syn || remote.port() < local.port() {
-            Service::Of(remote)
-        } else {
-            Service::Ours(local.port())
+        let service = match known {
+            _ if what == What::Syn => Service::Of(remote),
+            Some(known) => Service::of(known, table.listeners()),
+            // Of which side the service is, is not known: its port is the lower one.
+            None if remote.port() < local.port() => Service::Of(remote),
+            None => Service::Ours(local.port()),
         };
-        self.count(Key { what, pid: 0, netns: life.netns, service }, at);
+        // The way there loses them, whoever sends: those of all processes go together.
+        let key = Key { what, pid: 0, netns: life.netns, service };
+        let Some(count) = self.count(key, at) else { return };
+        count.owned(known.and_then(|known| service::owner_of(known, table.listeners())));
+        if let Some(known) = known {
+            count.example(known.id);
+        }
     }
 
     fn count(&mut self, key: Key, at: Ts) -> Option<&mut Count> {
@@ -278,7 +305,7 @@ fn finding(
 ) -> Finding {
     let severity = if key.what == What::NoPort { Severity::Serious } else { Severity::Warning };
     let mut found = Finding::new(kind(key.what), severity, recent, says(key));
-    found.who = count.owner.map(Who);
+    found.who = count.owner.filter(|_| !count.shared).map(Who);
     found.service = Some(key.service.to_string());
     found.cause = match key.what {
         What::Reset(reason) => Some(reason.name()),

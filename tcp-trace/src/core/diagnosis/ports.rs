@@ -128,11 +128,11 @@ pub(super) fn find(book: &Casebook, survey: &Survey, thresholds: &Thresholds, re
         ));
     }
     let before = report.findings.len();
-    for (netns, count) in &survey.time_wait {
-        buckets(book, *netns, *count, survey.at, thresholds, report);
+    for (netns, minis) in &survey.minis {
+        buckets(book, *netns, minis.all, survey.at, thresholds, report);
     }
     if report.findings.len() == before {
-        let all: u64 = survey.time_wait.values().sum();
+        let all: u64 = survey.minis.values().map(|minis| minis.time_wait).sum();
         let known = book.host.namespaces.values().any(|facts| facts.tw_buckets.is_some());
         let below = if known { ", below their limit" } else { "" };
         report.calm.push(format!("{} in TIME_WAIT{below}", talk::number(all)));

@@ -238,8 +238,8 @@ impl Scene {
         );
         let socket = SocketId { cookie: NonZeroU64::new(id), sk: id };
         let life = LifeEvent { socket, flow, protocol: Protocol::Tcp, netns: Some(NETNS), what };
-        self.book.life(&life, self.now);
-        self.apply(Body::Life(life));
+        self.apply(Body::Life(life.clone()));
+        self.book.life(&life, &self.table, self.now);
     }
 
     pub(super) fn apply(&mut self, body: Body) {

@@ -53,6 +53,8 @@ pub struct Group {
     pub arrived: u64,
     /// Those of the last mark that are there still.
     pub marked: u64,
+    /// Those that nothing has shown since a loss: they may be gone by now.
+    pub doubtful: u64,
     /// Those that have stood still for long, by cause; of states without causes the first.
     pub piles: [Pile; Cause::ALL.len()],
 }
@@ -122,6 +124,15 @@ pub struct PortUse {
     pub examples: Vec<(Ts, ConnectionId)>,
 }
 
+/// Mini-sockets of a namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Minis {
+    /// In `TIME_WAIT`.
+    pub time_wait: u64,
+    /// In either of their states.
+    pub all: u64,
+}
+
 /// All that one look has seen.
 #[derive(Clone, Debug, Default)]
 pub struct Survey {
@@ -137,8 +148,8 @@ pub struct Survey {
     pub unanswered: HashMap<Key, Unanswered>,
     /// Local ports by route.
     pub routes: HashMap<Route, PortUse>,
-    /// In `TIME_WAIT`, by namespace.
-    pub time_wait: HashMap<Option<u32>, u64>,
+    /// Mini-sockets by namespace: in `TIME_WAIT`, and all that count against their limit.
+    pub minis: HashMap<Option<u32>, Minis>,
     /// Listeners: cookie, number, end and owner.
     pub listeners: Vec<Listening>,
     /// Connections whose group or route was folded into others.
@@ -173,6 +184,8 @@ pub struct Sight<'a> {
     pub host: &'a HostFacts,
     /// When the last look was.
     pub looked: Ts,
+    /// When a loss was last noticed.
+    pub lost: Ts,
     /// What is known of each group in `CLOSE_WAIT`.
     pub marks: &'a dyn Fn(&Key) -> Mark,
 }
@@ -217,15 +230,16 @@ impl Survey {
             let key = bounded(all, key, GROUPS, Key::OTHER, &mut self.folded);
             all.entry(key).or_default().add(since, known.id);
         }
+        if !full {
+            let minis = self.minis.entry(known.netns).or_default();
+            minis.all += 1;
+            minis.time_wait += u64::from(known.state == TcpState::TimeWait);
+        }
         let groups = match known.state {
             TcpState::CloseWait if full => &mut self.close_wait,
             TcpState::FinWait2 => &mut self.fin_wait2,
             TcpState::LastAck | TcpState::FinWait1 | TcpState::Closing if full => {
                 &mut self.last_ack
-            }
-            TcpState::TimeWait => {
-                *self.time_wait.entry(known.netns).or_default() += 1;
-                return;
             }
             _ => return,
         };
@@ -293,7 +307,9 @@ impl Group {
         if self.owner.is_none() || oldest.is_none_or(|oldest| since < oldest) {
             self.owner = owner.or(self.owner);
         }
-        if sight.at.since(since) < sight.older_than {
+        let doubtful = known.last_event.max(known.row_at) < sight.lost;
+        self.doubtful += u64::from(doubtful);
+        if doubtful || sight.at.since(since) < sight.older_than {
             return;
         }
         let cause = match known.state {

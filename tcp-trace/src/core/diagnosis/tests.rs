@@ -12,6 +12,8 @@ use proptest::prelude::*;
 
 use super::{scene::*, *};
 
+mod neighbours;
+
 const MINUTE: Duration = Duration::from_mins(1);
 
 fn sole(report: &Report) -> &Finding {

@@ -78,7 +78,8 @@ impl Table {
             self.correct_state(slot, at, state);
         }
         if sure || differs {
-            self.alter(slot, |connection| connection.refresh(at, change));
+            let since = self.rounds.get(&change.netns).map_or(at, |round| round.since);
+            self.alter(slot, |connection| connection.refresh(since, at, change));
         }
         Outcome::Nothing
     }

@@ -49,10 +49,11 @@ pub struct RouteCourse {
 
 impl Course {
     /// Takes a look into account: how many there are, how many of them came since the last one, and
-    /// how many are still there that the mark covers.
+    /// how many are still there that the mark covers. What passed before `lost` may not have been seen.
     pub(super) fn follow(
         &mut self,
         now: Ts,
+        lost: Ts,
         older_than: Duration,
         count: u64,
         arrived: u64,
@@ -67,7 +68,7 @@ impl Course {
         self.old_left += old_left;
         if old_left > 0 {
             self.last_left = now;
-        } else if now.since(self.last_left) >= older_than * ABANDONED {
+        } else if now.since(self.last_left.max(lost)) >= older_than * ABANDONED {
             // What was replaced once and is not any more is a pool no longer.
             self.old_left = 0;
         }
