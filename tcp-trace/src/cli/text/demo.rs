@@ -154,7 +154,8 @@ pub(crate) fn next(program: &str, style: &Style) -> String {
 /// That the scene goes on, and how to look at it.
 pub(crate) fn kept(netns: &str, program: &str, style: &Style) -> String {
     let mut page = Page::new(style);
-    let head = "The servers stay as they are until Ctrl-C. In another terminal:";
+    let head =
+        "The servers stay as they are until Ctrl-C. In another terminal, where no daemon runs:";
     page.put(Paint::Bold, head).newline();
     for command in ["diagnose --for 10s --older-than 5s", "list"] {
         let typed = format!("sudo {program} {command} --netns {netns}");
