@@ -91,6 +91,9 @@ struct Show {
     course: Course,
     excerpt: Excerpt,
     told: Diagnosis,
+    /// When the command began.
+    called: Instant,
+    /// When it was traced.
     begun: Instant,
     style: Style,
     json: bool,
@@ -99,7 +102,7 @@ struct Show {
 impl Show {
     /// Assembles everybody, and begins to trace before anybody opens a socket.
     async fn new(context: &Context, args: &Demo, mut config: live::Config) -> anyhow::Result<Self> {
-        let begun = Instant::now();
+        let called = Instant::now();
         let (style, json) = (context.style.clone(), args.json);
         let troupe = Troupe::assemble()?;
         if !json {
@@ -111,8 +114,8 @@ impl Show {
             .context("the start-up died")??;
         let events = engine.handle().events();
         let (course, excerpt) = <(Course, Excerpt)>::default();
-        let told = Diagnosis::default();
-        Ok(Self { engine, events, troupe, course, excerpt, told, begun, style, json })
+        let (told, begun) = (Diagnosis::default(), Instant::now());
+        Ok(Self { engine, events, troupe, course, excerpt, told, called, begun, style, json })
     }
 
     /// The scene from its beginning to its end.
@@ -154,12 +157,12 @@ impl Show {
                 },
                 report = self.troupe.report() => {
                     let (role, report) = report.context("all of the players have ended")?;
-                    let news = self.course.take(role, report, self.begun.elapsed());
+                    let news = self.course.take(role, report, self.passed());
                     self.say(news.map_err(anyhow::Error::msg)?)?;
                 }
                 _ = look.tick() => {
                     self.told = self.engine.handle().diagnosis(Asked::default()).await?;
-                    let news = self.course.look(&self.told, self.begun.elapsed());
+                    let news = self.course.look(&self.told, self.passed());
                     self.say(news)?;
                 }
             }
@@ -167,6 +170,7 @@ impl Show {
         Ok(())
     }
 
+    /// How long it has been traced.
     fn passed(&self) -> Duration {
         self.begun.elapsed()
     }
@@ -201,7 +205,7 @@ impl Show {
     /// What it came to.
     async fn conclude(&self) -> anyhow::Result<ExitCode> {
         let judgement = Judgement::of(&self.told, self.course.facts());
-        let seconds = self.passed().as_secs_f64();
+        let seconds = self.called.elapsed().as_secs_f64();
         let good = judgement.is_good();
         if self.json {
             let (missing, diagnosis) = (judgement.missing(), &self.told);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// How long a socket stands still until it counts as stuck: on a host it is a minute.
 pub(crate) const OLD: Duration = Duration::from_secs(5);
-/// By when everything must be over.
+/// By when everything must be over, once it is traced.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 /// Between two looks at the diagnosis.
 pub(crate) const LOOK: Duration = Duration::from_millis(500);

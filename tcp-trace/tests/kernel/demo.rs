@@ -18,8 +18,8 @@ use super::{
     program::{program, run, unprivileged},
 };
 
-/// How long it may take: as long as it gives itself, and what a busy host adds.
-const LONGEST: Duration = Duration::from_secs(75);
+/// How long it may take: as long as it gives itself, and what attaching takes on a busy host.
+const LONGEST: Duration = Duration::from_secs(90);
 
 /// The command. It plays in a namespace of its own, so that packet programs disturb nobody.
 fn demo(arguments: &[&str]) -> Command {
