@@ -128,27 +128,33 @@ impl Show {
         self.troupe.tell(Role::is_server, Cue::Go)?;
         self.until("the servers to listen", Course::do_servers_listen).await?;
         self.troupe.tell(|role| !role.is_server(), Cue::Go)?;
-        self.goes_on(|show| show.course.is_complete(&show.told)).await?;
+        self.goes_on(|show| show.course.is_complete(&show.told), scene::DEADLINE).await?;
         self.troupe.tell(|role| !role.is_server(), Cue::Stop)?;
-        self.until("the clients to stop", Course::have_clients_stopped).await?;
-        // Now nothing is added to what has to be told.
-        self.goes_on(|show| show.course.is_complete(&show.told)).await
+        // What was missed until here is told. Now nothing is added to what has to be found.
+        let stop = self.passed() + scene::GRACE;
+        self.goes_on(|show| show.course.have_clients_stopped(), stop).await?;
+        let end = self.passed() + scene::GRACE;
+        self.goes_on(|show| show.course.is_complete(&show.told), end).await
     }
 
     /// Goes on until all of the players have come so far.
     async fn until(&mut self, what: &str, is: fn(&Course) -> bool) -> anyhow::Result<()> {
-        self.goes_on(|show| is(&show.course)).await?;
+        self.goes_on(|show| is(&show.course), scene::DEADLINE).await?;
         if is(&self.course) {
             return Ok(());
         }
         bail!("waited for {what} until {} s were over", scene::DEADLINE.as_secs());
     }
 
-    /// Goes on until it is so, or time is up.
-    async fn goes_on(&mut self, is: impl Fn(&Self) -> bool) -> anyhow::Result<()> {
+    /// Goes on until it is so, or so much time has passed.
+    async fn goes_on(
+        &mut self,
+        is: impl Fn(&Self) -> bool,
+        longest: Duration,
+    ) -> anyhow::Result<()> {
         let mut look = interval(scene::LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while !is(self) && self.passed() < scene::DEADLINE {
+        while !is(self) && self.passed() < longest {
             tokio::select! {
                 event = self.events.recv() => match event {
                     Ok(event) => self.show(&event)?,
@@ -163,6 +169,9 @@ impl Show {
                 _ = look.tick() => {
                     self.told = self.engine.handle().diagnosis(Asked::default()).await?;
                     let news = self.course.look(&self.told, self.passed());
+                    if news.is_some() {
+                        self.troupe.tell(|role| role == Role::Pricing, Cue::Hurry)?;
+                    }
                     self.say(news)?;
                 }
             }

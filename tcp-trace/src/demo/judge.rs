@@ -145,7 +145,9 @@ impl Planted {
             says,
         };
         let Some(finding) = found else {
-            return verdict(false, "not found".to_owned());
+            let came = self.count != Count::Met || facts.failures > 0;
+            let says = if came { "not found" } else { "it did not come to that in time" };
+            return verdict(false, says.to_owned());
         };
         let count = finding.count;
         let complaint = match self.count {
@@ -278,6 +280,10 @@ pub(crate) mod tests {
         told.findings[1].counts.insert("not_read".to_owned(), 6);
         let missing = Judgement::of(&told, FACTS).missing();
         assert_eq!(missing, ["reports (stops reading): 6 of 8 for this reason"]);
+        let mut told = complete();
+        told.findings.pop();
+        let missing = Judgement::of(&told, Facts { failures: 0, ..FACTS }).missing();
+        assert_eq!(missing, ["pricing (until none is left): it did not come to that in time"]);
         let late = Facts { foretold_seconds: None, ..FACTS };
         let missing = Judgement::of(&complete(), late).missing();
         assert!(missing.len() == 1 && missing[0].contains("not before"), "{missing:?}");

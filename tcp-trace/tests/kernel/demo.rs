@@ -116,7 +116,7 @@ fn as_json_it_is_one_object() {
     assert!(told["foretold_seconds"].as_f64() > Some(0.0), "{told:#}");
     let findings = told["diagnosis"]["findings"].as_array().unwrap();
     let pressure = findings.iter().find(|found| found["kind"] == "port_pressure").unwrap();
-    assert_eq!(pressure["exhaustion"]["limit"], 400);
+    assert_eq!(pressure["exhaustion"]["limit"], 200);
     assert_eq!(told["diagnosis"]["lost"], 0);
     nothing_is_left();
 }

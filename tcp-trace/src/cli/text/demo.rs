@@ -179,7 +179,7 @@ on this host is touched. It takes some 20 seconds.
   reports       one that stops reading
   login-svc     one that stops accepting
   pricing       opens a connection for each request and closes it first; it has
-                400 local ports, and tcp_tw_reuse=0 (on loopback Linux would
+                200 local ports, and tcp_tw_reuse=0 (on loopback Linux would
                 reuse them)
   orders        a healthy keep-alive pool of 6, as control
 ";
