@@ -30,6 +30,9 @@ pub(crate) const FAILURES: u64 = 10;
 
 /// Between two visits that the server forgets to close.
 pub(crate) const FORGET: Duration = Duration::from_millis(400);
+/// Visits at most, so that they do not take many ports themselves: each keeps one for a minute, in
+/// `FIN_WAIT2`.
+pub(crate) const VISITS: u32 = 40;
 /// Visits that it must have forgotten, and that must have been found.
 pub(crate) const FORGOTTEN: u64 = 12;
 /// Descriptors that it may have, so that their end is in sight.

@@ -57,7 +57,10 @@ pub(super) fn visit_the_sick(curtain: &Curtain) -> io::Result<()> {
         }
     }
     let mut next = Instant::now();
-    while !curtain.has_fallen() {
+    for _ in 0..scene::VISITS {
+        if curtain.has_fallen() {
+            break;
+        }
         ask(&mut connect(Role::ShopApi)?)?;
         next += scene::FORGET;
         sleep_until(next);
