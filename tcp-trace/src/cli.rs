@@ -6,6 +6,7 @@ use clap::Parser as _;
 
 mod args;
 pub(crate) mod client;
+mod demo;
 mod diagnose;
 mod doctor;
 mod exit;
@@ -21,7 +22,7 @@ mod show;
 mod source;
 mod status;
 mod terminal;
-mod text;
+pub(crate) mod text;
 mod watch;
 
 use args::{Cli, Command};
@@ -54,6 +55,11 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let Cli { global, command } = cli;
+    if let Command::DemoActor(args) = &command {
+        // A process of the scene: neither settings nor a log nor threads that it does not need.
+        crate::demo::actor::run(args.role)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let settings = FileSettings::read(global.config.as_deref())?;
     let daemon = matches!(command, Command::Serve(_));
     logging::start(settings.log_level(&global, daemon)?, daemon)?;
@@ -75,7 +81,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Doctor(args) => doctor::run(&context, &args),
             Command::Record(args) => record::run(&context, &args).await,
             Command::Replay(args) => replay::run(&context, &args).await,
+            Command::Demo(args) => demo::run(&context, &args).await,
             Command::PacketCosts(args) => packet_costs::run(&args),
+            Command::DemoActor(_) => Ok(ExitCode::SUCCESS),
         }
     })
 }

@@ -8,6 +8,7 @@
 pub mod api;
 pub mod cli;
 pub mod core;
+mod demo;
 mod doctor;
 pub mod engine;
 pub mod kernel;

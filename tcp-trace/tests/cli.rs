@@ -35,7 +35,7 @@ const NO_SOCKET: &str = "--socket=/nonexistent/tcp-trace.sock";
 
 #[test]
 fn wrong_usage_is_2_and_names_the_mistake() {
-    let mistakes: [(&[&str], &str); 14] = [
+    let mistakes: [(&[&str], &str); 17] = [
         (&["serve", "--no-such-flag"], "--no-such-flag"),
         (&["frobnicate"], "frobnicate"),
         (&["watch", "--format", "xml"], "xml"),
@@ -48,6 +48,9 @@ fn wrong_usage_is_2_and_names_the_mistake() {
         (&["serve", "--interface", "a/b"], "a/b"),
         (&["serve", "--xdp", "lo=fast"], "fast"),
         (&["serve", "--segment-rate", "0"], "segment-rate"),
+        (&["demo", "--json", "--keep"], "--keep"),
+        (&["demo", "--netns", "web"], "--netns"),
+        (&["demo-actor", "nobody"], "nobody"),
         (&["replay"], "<FILE>"),
         (&["show"], "<ID>"),
     ];
@@ -63,7 +66,9 @@ fn wrong_usage_is_2_and_names_the_mistake() {
 #[test]
 fn help_and_version_are_no_mistakes() {
     let help = tcp_trace(&["--help"]).good();
-    for command in ["serve", "watch", "list", "show", "status", "doctor", "record", "replay"] {
+    for command in
+        ["serve", "watch", "list", "show", "status", "doctor", "record", "replay", "demo"]
+    {
         assert!(help.contains(command), "{help}");
     }
     assert!(help.contains("Exit codes"), "{help}");
@@ -77,12 +82,13 @@ fn without_privileges_it_is_4_and_the_ways_out_are_named() {
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let file = directory.path().join("file");
     let (socket, file) = (format!("--socket={}", file.display()), file.display().to_string());
-    let commands: [&[&str]; 5] = [
+    let commands: [&[&str]; 6] = [
         &["serve", "--web.listen-address=127.0.0.1:0"],
         &["watch"],
         &["list"],
         &["show", "1"],
         &["record", &file],
+        &["demo"],
     ];
     for command in commands {
         let ran = tcp_trace(&[&[socket.as_str()], command].concat());

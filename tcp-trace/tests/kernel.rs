@@ -28,6 +28,7 @@
 //! | `variants` | Fast Open, MPTCP, v4-mapped addresses, simultaneous open |
 //! | `diagnosis` | what goes wrong is found, attributed and foretold, and nothing else is |
 //! | `leakers` | the same of Python, Node, Java and nginx |
+//! | `demo` | the demo finds what it plants, and leaves nothing behind |
 //! | `tcpstates` | the same rows as another tool |
 
 #![expect(
@@ -50,6 +51,8 @@ mod actor;
 mod counters;
 #[path = "kernel/daemon.rs"]
 mod daemon;
+#[path = "kernel/demo.rs"]
+mod demo;
 #[path = "kernel/denied.rs"]
 mod denied;
 #[path = "kernel/diagnosis.rs"]

@@ -4,7 +4,7 @@
 //!
 //! | module | has |
 //! |---|---|
-//! | `bpf`, `run`, `test`, `bench`, `vm` | the commands |
+//! | `bpf`, `run`, `demo`, `test`, `bench`, `vm` | the commands |
 //! | `checkout` | where everything lies in the source tree |
 //! | `cargo` | cargo, started for one of its commands |
 //! | `tool` | other programs: where they are, and how they are installed |
@@ -20,6 +20,7 @@ mod cargo;
 mod checkout;
 mod child;
 mod daemon;
+mod demo;
 #[cfg(test)]
 mod house;
 mod http;
@@ -50,6 +51,8 @@ enum Command {
     Bpf(bpf::Command),
     /// Build tcp-trace and run its daemon, as root.
     Run(run::Args),
+    /// Build tcp-trace and run its demo, as root: a scene of sick servers, traced and diagnosed.
+    Demo(demo::Args),
     /// Run every check and every test that this host can run.
     Test(test::Args),
     /// Measure what tracing costs.
@@ -85,6 +88,7 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Bpf(command) => bpf::run(&command)?,
         Command::Run(args) => match run::run(&args)? {},
+        Command::Demo(args) => match demo::run(&args)? {},
         Command::Test(args) => return test::run(&args),
         Command::Bench(command) => return bench::run(&command),
         Command::Vm(args) => return vm::run(&args),

@@ -6,6 +6,7 @@ use std::{
     ffi::OsString,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context as _, Result};
@@ -28,16 +29,9 @@ pub(crate) struct Args {
     serve: Vec<OsString>,
 }
 
-/// Builds, says what to try, and becomes the daemon: its exit code is this command's, and Ctrl-C
-/// reaches it.
+/// Builds, says what to try, and becomes the daemon.
 pub(crate) fn run(args: &Args) -> Result<Infallible> {
-    privilege::expect_a_way_to_root()?;
-    let program = build(&Checkout::find()?, Profile::Release)?;
-    let keep: Vec<_> = env::vars_os()
-        .map(|(name, _)| name)
-        .filter(|name| name.to_string_lossy().starts_with("TCP_TRACE_"))
-        .collect();
-    let mut command = privilege::as_root(&program, &keep)?;
+    let (program, mut command) = build_for_root()?;
     command.arg("serve").args(&args.serve);
 
     let sudo = if privilege::is_root() { "" } else { "sudo " };
@@ -50,9 +44,25 @@ pub(crate) fn run(args: &Args) -> Result<Infallible> {
         None => format!("{sudo}{shown}"),
     };
     print!("{}", hints(&address(&args.serve, set, elsewhere), &client));
+    turn_into(&mut command)
+}
 
+/// Builds tcp-trace: its path, and how root runs it, with the settings of this environment.
+pub(crate) fn build_for_root() -> Result<(PathBuf, Command)> {
+    privilege::expect_a_way_to_root()?;
+    let program = build(&Checkout::find()?, Profile::Release)?;
+    let keep: Vec<_> = env::vars_os()
+        .map(|(name, _)| name)
+        .filter(|name| name.to_string_lossy().starts_with("TCP_TRACE_"))
+        .collect();
+    let command = privilege::as_root(&program, &keep)?;
+    Ok((program, command))
+}
+
+/// Becomes `command`: its exit code is this command's, and Ctrl-C reaches it.
+pub(crate) fn turn_into(command: &mut Command) -> Result<Infallible> {
     let error = command.exec();
-    Err(error).with_context(|| format!("cannot start {}", crate::tool::words(&command)))
+    Err(error).with_context(|| format!("cannot start {}", crate::tool::words(command)))
 }
 
 /// The metrics' address.

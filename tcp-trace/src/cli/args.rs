@@ -9,9 +9,11 @@ mod segments;
 
 use crate::{kernel::plan::BackendChoice, serve::span};
 
+mod demo;
 mod diagnose;
 mod filter;
 
+pub(crate) use demo::{Demo, DemoActor};
 pub(crate) use diagnose::{Diagnose, Judge};
 pub(crate) use filter::Filter;
 
@@ -90,6 +92,11 @@ pub(crate) enum Command {
     Record(Record),
     /// Watch, list and show from a recording or a packet capture; needs no root
     Replay(Replay),
+    /// Play a scene of sick servers in a network namespace of its own, trace and diagnose it (root)
+    Demo(Demo),
+    /// A player of the demo
+    #[command(hide = true)]
+    DemoActor(DemoActor),
     /// Run the packet programs on frames that nobody sends, and say how long each takes (root)
     #[command(hide = true)]
     PacketCosts(super::packet_costs::PacketCosts),

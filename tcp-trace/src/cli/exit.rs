@@ -3,10 +3,13 @@
 use std::{io, process::ExitCode};
 
 use super::print;
-use crate::kernel::{load::LoadError, plan::PlanError, selfcheck::CheckError};
+use crate::{
+    demo::troupe::NoStage,
+    kernel::{load::LoadError, plan::PlanError, selfcheck::CheckError},
+};
 
 /// Something failed.
-const FAILED: u8 = 1;
+pub(super) const FAILED: u8 = 1;
 /// The command line makes no sense.
 const MISUSED: u8 = 2;
 /// `diagnose` has found something.
@@ -42,6 +45,7 @@ fn code(error: &anyhow::Error) -> u8 {
             || cause.is::<LoadError>()
             || cause.is::<CheckError>()
             || cause.is::<NeedsRoot>()
+            || cause.is::<NoStage>()
     });
     if unsupported {
         UNSUPPORTED

@@ -8,6 +8,7 @@
 //! alone writes control sequences, or by hand in the two renderers that mimic other tools.
 
 mod command;
+pub(crate) mod demo;
 pub(crate) mod diagnosis;
 pub(crate) mod doctor;
 mod ending;
@@ -27,7 +28,7 @@ mod watch_columns;
 mod words;
 
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 
 pub(crate) use command::Command;
 pub(crate) use sanitize::sanitize;

@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io,
+    net::{Ipv4Addr, UdpSocket},
     path::{Path, PathBuf},
 };
 
@@ -11,6 +12,7 @@ use thiserror::Error;
 use super::{
     holders::{self, Wanted},
     namespaces::{self, Scan},
+    sys,
 };
 
 /// A network namespace to trace.
@@ -89,6 +91,26 @@ pub(crate) fn inside<T: Send>(netns: &File, work: impl FnOnce() -> T + Send) -> 
         });
         entered.join().unwrap_or_else(|_| Err(io::Error::other("the thread in the namespace died")))
     })
+}
+
+/// Moves the calling thread, and what it starts from here on, into a new namespace, where nothing
+/// is but a loopback that is up. It goes with the last thread and socket in it.
+///
+/// # Errors
+/// Without `CAP_SYS_ADMIN`, or where there may be no more namespaces.
+pub(crate) fn enter_new() -> io::Result<()> {
+    use std::os::fd::AsFd as _;
+    sys::new_network_namespace()?;
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    sys::raise_loopback(socket.as_fd())
+}
+
+/// Writes a setting of the calling thread's namespace, such as `ipv4/tcp_tw_reuse`.
+///
+/// # Errors
+/// Where there is no such setting, or it may not be written.
+pub(crate) fn set(setting: &str, value: &str) -> io::Result<()> {
+    std::fs::write(Path::new("/proc/sys/net").join(setting), value)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use aya_obj::generated::{
     bpf_link_info, bpf_prog_info, bpf_prog_type, perf_event_attr, perf_event_mmap_page,
     perf_event_sample_format, perf_sw_ids, perf_type_id,
 };
+use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 /// `PERF_FLAG_FD_CLOEXEC` of `perf_event_open(2)`.
 const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 1 << 3;
@@ -58,6 +59,29 @@ pub(crate) fn namespace_kind(namespace: BorrowedFd<'_>) -> io::Result<libc::c_in
     // SAFETY: this request takes no pointer.
     let kind = unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_NSTYPE, 0) };
     if kind < 0 { Err(io::Error::last_os_error()) } else { Ok(kind) }
+}
+
+/// Moves the calling thread, and what it starts from here on, into a new network namespace.
+///
+/// # Errors
+/// `EPERM` without `CAP_SYS_ADMIN`, `ENOSPC` where there may be no more.
+pub(crate) fn new_network_namespace() -> io::Result<()> {
+    // SAFETY: the table of file descriptors stays shared.
+    Ok(unsafe { unshare_unsafe(UnshareFlags::NEWNET) }?)
+}
+
+/// Brings `lo` of the network namespace up that `socket` was opened in.
+pub(crate) fn raise_loopback(socket: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: the structure is plain integers and unions of them, for which all-zero is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (into, byte) in request.ifr_name.iter_mut().zip(*b"lo") {
+        *into = byte.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags = libc::IFF_UP.try_into().map_err(io::Error::other)?;
+    // SAFETY: this request reads the structure, which outlives the call, and writes nothing.
+    let answer =
+        unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Puts file descriptor `value` into a BPF array under `key`.

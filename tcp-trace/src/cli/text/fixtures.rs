@@ -38,7 +38,7 @@ pub(super) fn end(text: &str) -> Endpoint {
 }
 
 /// An owner found at `connect()`.
-pub(super) fn owner(comm: &str, pid: u32) -> Owner {
+pub(crate) fn owner(comm: &str, pid: u32) -> Owner {
     Owner {
         pid,
         comm: comm.to_owned(),
@@ -54,7 +54,7 @@ pub(super) fn owner(comm: &str, pid: u32) -> Owner {
 }
 
 /// The leaking end: java on port 8080, its peer gone.
-pub(super) fn java() -> Connection {
+pub(crate) fn java() -> Connection {
     Connection {
         id: "3f9c".to_owned(),
         netns: Some(4_026_531_840),
@@ -143,7 +143,7 @@ pub(super) fn closed_event(connection: Connection) -> ClosedEvent {
 }
 
 /// A change of `connection`'s state to that in which it stands.
-pub(super) fn change(connection: Connection, from: &str, seconds: Option<f64>) -> StateEvent {
+pub(crate) fn change(connection: Connection, from: &str, seconds: Option<f64>) -> StateEvent {
     StateEvent {
         at: "2026-03-01T12:00:01.490Z".to_owned(),
         from: from.to_owned(),
