@@ -366,7 +366,8 @@ impl Pile {
         let owner = known.owner.map(|owner| owner.pid);
         let others = facts.holders.iter().any(|holder| Some(holder.pid) != owner);
         let own = facts.holders.iter().any(|holder| Some(holder.pid) == owner);
-        self.elsewhere += u64::from(others && !own);
+        // Whose it is must be known to say that he is done with it.
+        self.elsewhere += u64::from(owner.is_some() && others && !own);
         let room = HOLDERS.saturating_sub(self.holders.len());
         self.holders.extend(facts.holders.iter().take(room).copied());
     }

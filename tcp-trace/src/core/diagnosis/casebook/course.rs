@@ -29,7 +29,7 @@ pub struct Course {
     last_left: Ts,
     /// All that have left.
     pub left: u64,
-    /// When it was first seen.
+    /// Since when it has had members.
     pub first: Ts,
     count: u64,
     /// When it last had a member.
@@ -59,8 +59,11 @@ impl Course {
         arrived: u64,
         marked: u64,
     ) {
-        if self.first == Ts(0) {
+        if self.count == 0 {
+            // Those of before are no word on those that come now.
             self.first = now;
+        }
+        if self.history.last().is_none() {
             self.count = count.saturating_sub(arrived);
         }
         self.left += (self.count + arrived).saturating_sub(count);
