@@ -15,6 +15,7 @@ mod closing;
 pub mod evidence;
 mod failed;
 mod finding;
+mod origins;
 mod orphans;
 mod ports;
 pub mod service;
@@ -27,6 +28,7 @@ pub use close_wait::Cause;
 pub use finding::{
     Advice, Confidence, Exhaustion, Finding, Growth, Kind, Line, Report, Severity, Who,
 };
+pub use origins::Origins;
 pub use survey::Survey;
 
 /// From when on something is worth a finding.

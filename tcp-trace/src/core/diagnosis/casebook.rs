@@ -22,6 +22,7 @@ use crate::core::{
     connection::Connection,
     coverage::{Mib, Mibs},
     event::{LifeEvent, StateChange},
+    stack::StackEvent,
     table::Table,
     tcp_state::TcpState,
 };
@@ -121,6 +122,13 @@ impl Casebook {
     pub fn life(&mut self, life: &LifeEvent, at: Ts) {
         self.failures.life(life, at);
         self.lingering.life(life);
+    }
+
+    /// Where in its program a connection was opened is known.
+    pub fn stack(&mut self, news: &StackEvent, table: &Table) {
+        if let Some(id) = table.stacks().number(&news.stack) {
+            self.lingering.stack(news.socket, id);
+        }
     }
 
     /// Takes what the host says.
@@ -254,7 +262,7 @@ impl Casebook {
         close_wait::find(self, survey, thresholds, &mut report);
         ports::find(self, survey, thresholds, &mut report);
         self.failures.find(self, survey, thresholds, &mut report);
-        self.lingering.find(self, survey.at, thresholds, &mut report);
+        self.lingering.find(self, table.stacks(), survey.at, thresholds, &mut report);
         closing::find(table, survey, thresholds, &mut report);
         orphans::find(self, thresholds, &mut report);
         backlog::find(self, table, survey, thresholds, &mut report);

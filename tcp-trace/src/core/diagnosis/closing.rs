@@ -65,6 +65,8 @@ fn find_among(
         );
         found.evidence.push(Line { label: "", text, connections: pile.ids() });
         found.evidence.push(Line::new("cause", because(held, pile.holders_known).to_owned()));
+        found.evidence.extend(pile.origins.lines());
+        found.unseen.extend(pile.origins.unseen());
         found.advice = advice(held);
         let state = if held { "fin_wait2" } else { "last_ack,fin_wait1,closing" };
         let pid = group.owner.map_or_else(String::new, |owner| format!(" --pid {}", owner.pid));

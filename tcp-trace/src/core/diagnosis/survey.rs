@@ -11,6 +11,7 @@ use std::{
 use super::{
     close_wait::Cause,
     evidence::{Descriptor, HostFacts, SocketFacts},
+    origins::Origins,
     service::{self, Key},
 };
 use crate::core::{
@@ -91,6 +92,8 @@ pub struct Pile {
     pub holders_known: bool,
     /// The oldest.
     pub examples: Vec<(Ts, ConnectionId)>,
+    /// Where in the code they come from.
+    pub origins: Origins,
 }
 
 /// Where connections go: the unit in which local ports are given out.
@@ -119,6 +122,8 @@ pub struct PortUse {
     pub closers: Vec<(Owner, u64)>,
     /// Examples.
     pub examples: Vec<(Ts, ConnectionId)>,
+    /// Where in the code they come from.
+    pub origins: Origins,
 }
 
 /// All that one look has seen.
@@ -188,7 +193,16 @@ impl Survey {
         for known in table.live().filter(|known| known.is_counted()) {
             survey.look_at(known, table, sight);
         }
+        survey.name_origins(table);
         survey
+    }
+
+    fn name_origins(&mut self, table: &Table) {
+        let groups = [&mut self.close_wait, &mut self.fin_wait2, &mut self.last_ack];
+        let groups = groups.into_iter().flat_map(HashMap::values_mut);
+        let piles = groups.flat_map(|group| &mut group.piles).map(|pile| &mut pile.origins);
+        let routes = self.routes.values_mut().map(|ports| &mut ports.origins);
+        piles.chain(routes).for_each(|origins| origins.name(table.stacks()));
     }
 
     fn look_at(&mut self, known: &Connection, table: &Table, sight: &Sight<'_>) {
@@ -240,6 +254,7 @@ impl Survey {
         }
         let ports = self.routes.entry(route).or_default();
         ports.taken += 1;
+        ports.origins.add(known.stack);
         if known.state != TcpState::TimeWait {
             return;
         }
@@ -333,6 +348,7 @@ impl Pile {
         self.unlooked += u64::from(known.row_at < known.state_since);
         self.minis += u64::from(!known.is_full());
         keep_oldest(&mut self.examples, (since, known.id));
+        self.origins.add(known.stack);
         let Some(facts) = facts else { return };
         self.silent = self.silent.max(facts.idle.map(|idle| idle.heard));
         self.holders_known |= facts.holders_count > 0;

@@ -12,6 +12,14 @@ fn frames() -> Vec<Frame> {
         Frame::Lost { at: 5, count: 9 },
         Frame::Counters { at: 6, counters: vec![1, 2, 3] },
         Frame::Record { cpu: 7, bytes: Vec::new() },
+        Frame::Stack(Box::new(StackNews {
+            at: 8,
+            called: 7,
+            cookie: 6,
+            sk: 5,
+            number: 4,
+            stack: None,
+        })),
     ]
 }
 
@@ -43,7 +51,7 @@ fn read(bytes: &[u8]) -> (Vec<Frame>, Result<(), RecordingError>) {
 fn what_was_written_is_read() {
     let (mut read, result) = read(&written());
     assert!(result.is_ok());
-    assert_eq!(read.pop(), Some(Frame::End { at: 77, frames: 4 }));
+    assert_eq!(read.pop(), Some(Frame::End { at: 77, frames: 5 }));
     assert_eq!(read, frames());
 }
 

@@ -13,6 +13,7 @@ use crate::{
     },
     engine::{tracer::Tracer, wall},
     kernel::{
+        btf::Btf,
         hooks::Role,
         host::HostFacts,
         load::{self, Attached},
@@ -20,6 +21,7 @@ use crate::{
         plan::{self, Backend, BackendChoice, Degradation, Plan},
         segments::{self, Follower, Standing},
         selfcheck::Made,
+        stacks,
         transport::{Sample, default_buffer_bytes},
     },
 };
@@ -50,11 +52,17 @@ pub(super) fn prepare(config: &Config) -> anyhow::Result<Prepared> {
     let place = segments::place(&config.segments, &facts, &netns);
     let kernel = facts.version();
     segments::set(&mut plan.settings, place.as_ref().ok(), config.segments.rate, kernel);
+    let types = || Btf::parse(load::read_btf(config.btf.as_deref()).ok()?).ok();
+    let types = config.stacks.on.then(types).flatten();
+    stacks::set(&mut plan.settings, &config.stacks, types.as_ref(), &facts.arch);
     let buffer = config.buffer.unwrap_or_else(|| default_buffer_bytes(facts.cpus.len()));
     let attached = load::attach(&plan, &facts.cpus, buffer, config.log_level)
         .with_context(|| without_choice(config.backend))?;
     let mut degradations = degradations(&plan, &attached);
     degradations.extend(super::reach::degradations(&facts, &netns));
+    if config.stacks.on {
+        degradations.extend(stack_degradations(&plan, &attached));
+    }
     let mut prepared = Prepared {
         facts,
         attached,
@@ -113,6 +121,26 @@ fn degradations(plan: &Plan, attached: &Attached) -> Vec<Degradation> {
         note(role.feature(), &why, &effect);
     }
     all
+}
+
+/// What stacks do not tell on this host.
+fn stack_degradations(plan: &Plan, attached: &Attached) -> Vec<Degradation> {
+    let degradation = |reason: String, effect: &str| Degradation {
+        feature: "stacks".to_owned(),
+        reason,
+        effect: effect.to_owned(),
+    };
+    let missing = attached.hooks.missing();
+    let accept = missing.into_iter().find(|(role, _)| *role == Role::Accept);
+    let accept = accept.map(|(_, why)| {
+        let effect = "where a connection was accepted is not known; where one was opened is";
+        degradation(why, effect)
+    });
+    let top = (plan.settings.regs_at == 0).then(|| {
+        let why = "the user's registers are not found on this machine".to_owned();
+        degradation(why, "the function that itself calls connect() or accept() may be left out")
+    });
+    accept.into_iter().chain(top).collect()
 }
 
 /// Makes a connection of our own and compares what the programs say with what is true.
