@@ -27,6 +27,7 @@
 //! | `reasons` | ends that no orderly program brings about, and a RST in every state |
 //! | `variants` | Fast Open, MPTCP, v4-mapped addresses, simultaneous open |
 //! | `diagnosis` | what goes wrong is found, attributed and foretold, and nothing else is |
+//! | `stacks` | where in the code: functions by name, live, in findings and in recordings |
 //! | `tcpstates` | the same rows as another tool |
 
 #![expect(
@@ -93,6 +94,8 @@ mod segments;
 mod snapshot;
 #[path = "kernel/sock.rs"]
 mod sock;
+#[path = "kernel/stacks.rs"]
+mod stacks;
 #[path = "kernel/stage.rs"]
 mod stage;
 #[path = "kernel/stopped.rs"]

@@ -119,8 +119,8 @@ pub(crate) struct Tracing {
     /// Closed connections kept for questions [default: 10000]
     #[arg(long, env = "TCP_TRACE_MAX_CLOSED", value_name = "N")]
     pub(crate) max_closed: Option<usize>,
-    /// Take the user stack at connect() and accept(): of all processes, or of those named by number or
-    /// name, at each call or one of N; costs a microsecond each [default: off]
+    /// Say where in the code connections are opened and accepted: of all processes, or of those named
+    /// by number or name, at each call or one of N; costs a microsecond each [default: off]
     #[arg(
         long,
         env = "TCP_TRACE_STACKS",

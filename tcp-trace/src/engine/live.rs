@@ -168,8 +168,8 @@ fn launch(
     let world = World::new(scope, hooked, std::sync::Arc::clone(&inbox.waker))
         .context("starting the thread that lists the host's sockets failed")?;
     // The namespaces' handles are dropped here: held open, they would outlive their owners.
-    let Prepared { attached, segments, .. } = prepared;
-    let naming = Naming::new(config.stacks.on);
+    let Prepared { attached, segments, stacks, .. } = prepared;
+    let naming = Naming::new(config.stacks.on, &stacks);
     let thread = std::thread::Builder::new()
         .name("tracer".to_owned())
         .spawn(move || Loop::new(tracer, (attached, segments, naming), inbox, world).run(done))

@@ -16,7 +16,9 @@ use std::{
 };
 
 use aya::maps::{Map, MapData, MapError, PerCpuArray};
-use tcp_trace_common::{STACK_ACCEPT, STACK_COUNTER_NAMES, STACK_SLOTS, StackRecord, VALID_COOKIE};
+use tcp_trace_common::{
+    STACK_ACCEPT, STACK_COUNTER_NAMES, STACK_SLOTS, STACK_TAKEN, StackRecord, VALID_COOKIE,
+};
 
 use super::counters::sums;
 use crate::core::{
@@ -37,7 +39,7 @@ pub use wishes::{BadStackWish, StackWishes};
 /// Stacks that may wait to be named.
 const WAITING: usize = 1024;
 /// After so long without a question, what the library keeps of files is let go.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 /// Longest wait at the end for what is still to be named.
 const LAST_WAIT: Duration = Duration::from_secs(2);
 
@@ -56,29 +58,21 @@ struct Tally {
     dropped: AtomicU64,
 }
 
-/// A question.
-struct Asked {
-    record: Box<StackRecord>,
-}
-
 /// The thread that names stacks; without one, none is asked for.
 #[derive(Debug)]
 pub(crate) struct Naming {
-    questions: Option<SyncSender<Asked>>,
+    questions: Option<SyncSender<Box<StackRecord>>>,
     answers: Receiver<StackEvent>,
     tally: Arc<Tally>,
     thread: Option<JoinHandle<()>>,
-}
-
-impl std::fmt::Debug for Asked {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Asked").field("pid", &self.record.pid).finish_non_exhaustive()
-    }
+    /// Stacks of the self-check.
+    own: u64,
 }
 
 impl Naming {
-    /// Starts the thread, where stacks are wanted.
-    pub(crate) fn new(wanted: bool) -> Self {
+    /// Starts the thread, where stacks are wanted, and asks it for these, save those of our own: the
+    /// self-check's are no news, and count nowhere.
+    pub(crate) fn new(wanted: bool, first: &[StackRecord]) -> Self {
         let tally = Arc::new(Tally::default());
         let (questions, waiting) = sync_channel(WAITING);
         let (told, answers) = mpsc::channel();
@@ -97,12 +91,20 @@ impl Naming {
             None => None,
         };
         let questions = thread.as_ref().map(|_| questions);
-        Self { questions, answers, tally, thread }
+        let mut naming = Self { questions, answers, tally, thread, own: 0 };
+        for record in first {
+            if record.pid == std::process::id() {
+                naming.own += 1;
+            } else {
+                naming.ask(record);
+            }
+        }
+        naming
     }
 
     /// Asks for the names on a stack.
-    pub(crate) fn ask(&self, record: StackRecord) {
-        let asked = Asked { record: Box::new(record) };
+    pub(crate) fn ask(&self, record: &StackRecord) {
+        let asked = Box::new(*record);
         let sent = self.questions.as_ref().map(|questions| questions.try_send(asked));
         if !matches!(sent, Some(Ok(()))) {
             if let Some(Err(TrySendError::Disconnected(_))) = sent {
@@ -149,10 +151,13 @@ impl Naming {
 
     /// What has become of stacks, in the kernel and outside.
     pub(crate) fn figures(&self, counts: &StackMap) -> StackFigures {
-        let kernel = counts.read().unwrap_or_else(|error| {
+        let mut kernel = counts.read().unwrap_or_else(|error| {
             tracing::error!(%error, "the kernel's counters of stacks cannot be read");
             vec![0; STACK_SLOTS]
         });
+        if let Some(taken) = kernel.get_mut(STACK_TAKEN) {
+            *taken = taken.saturating_sub(self.own);
+        }
         let kernel = STACK_COUNTER_NAMES.into_iter().zip(kernel);
         StackFigures(kernel.chain(self.tally()).collect())
     }
@@ -191,27 +196,26 @@ impl std::fmt::Debug for StackMap {
 }
 
 /// The thread: until nobody asks any more.
-fn name_all(waiting: &Receiver<Asked>, told: &mpsc::Sender<StackEvent>, tally: &Tally) {
+fn name_all(waiting: &Receiver<Box<StackRecord>>, told: &mpsc::Sender<StackEvent>, tally: &Tally) {
     let mut namer = Namer::default();
     loop {
-        let asked = match waiting.recv_timeout(IDLE) {
-            Ok(asked) => asked,
+        let record = match waiting.recv_timeout(IDLE) {
+            Ok(record) => record,
             Err(RecvTimeoutError::Timeout) => {
                 namer = Namer::default();
                 continue;
             }
             Err(RecvTimeoutError::Disconnected) => return,
         };
-        let record = &*asked.record;
         // The library reads files that any process may have made; what it cannot take is its loss.
-        let named = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| namer.name(record)));
-        let Ok(stack) = named else {
+        let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| namer.name(&record)));
+        let Ok(stack) = answer else {
             tally.panicked.fetch_add(1, Ordering::Relaxed);
             namer = Namer::default();
             continue;
         };
         tally.count(&stack);
-        if told.send(event(record, stack)).is_err() {
+        if told.send(event(&record, stack)).is_err() {
             return;
         }
     }

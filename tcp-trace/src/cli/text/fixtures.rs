@@ -78,6 +78,7 @@ pub(super) fn java() -> Connection {
         srtt_us: Some(61),
         retransmits: Some(0),
         complete: true,
+        stack: None,
         timeline: None,
     }
 }

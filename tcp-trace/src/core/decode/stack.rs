@@ -8,6 +8,7 @@ use super::{DecodeError, length, prefix};
 ///
 /// # Errors
 /// Where the bytes are too few, or say of themselves what no record is.
+#[must_use]
 pub fn stack(bytes: &[u8]) -> Option<Result<wire::StackRecord, DecodeError>> {
     let kind = u16::from_ne_bytes(*bytes.first_chunk::<2>()?);
     if kind != wire::KIND_STACK {

@@ -131,7 +131,9 @@ impl Lingering {
             left.sort_by_key(|left| (left.since, left.id));
             if let Some(mut found) = finding(book, pid, &left, now, thresholds) {
                 let mut origins = Origins::default();
-                left.iter().for_each(|left| origins.add(left.stack));
+                for left in &left {
+                    origins.add(left.stack);
+                }
                 origins.name(stacks);
                 found.evidence.extend(origins.lines());
                 found.unseen.extend(origins.unseen());

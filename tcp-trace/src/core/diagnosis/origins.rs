@@ -167,7 +167,9 @@ mod tests {
         let names: Vec<_> = names.iter().map(String::as_str).collect();
         let (stacks, ids) = stacks_of(&names);
         let mut origins = Origins::default();
-        ids.iter().for_each(|id| origins.add(Some(*id)));
+        for id in ids {
+            origins.add(Some(id));
+        }
         origins.name(&stacks);
         assert_eq!(told(&origins).last().unwrap().1, "70 from elsewhere");
     }

@@ -141,7 +141,7 @@ impl Loop {
                 tracer.malformed(&format_args!("a malformed sample of {} bytes", bytes.len()));
             }
             Sample::Raw(bytes) => match decode::stack(bytes) {
-                Some(Ok(record)) => naming.ask(record),
+                Some(Ok(record)) => naming.ask(&record),
                 Some(Err(error)) => tracer.malformed(&error),
                 None => match decode::record(bytes) {
                     Ok(record) => tracer.take_record(cpu, record),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tcp_trace_common::StateRecord;
+use tcp_trace_common::{StackRecord, StateRecord};
 
 use super::Config;
 use crate::{
@@ -40,6 +40,7 @@ pub(super) struct Prepared {
     pub(super) segments: Follower,
     pub(super) check: Vec<Made>,
     pub(super) records: Vec<(u32, Record)>,
+    pub(super) stacks: Vec<StackRecord>,
 }
 
 pub(super) fn prepare(config: &Config) -> anyhow::Result<Prepared> {
@@ -71,6 +72,7 @@ pub(super) fn prepare(config: &Config) -> anyhow::Result<Prepared> {
         segments: Follower::idle(Standing::off()),
         check: Vec::new(),
         records: Vec::new(),
+        stacks: Vec::new(),
     };
     self_check(&mut prepared)?;
     // Last, so that no segment of our own is counted or reported.
@@ -171,9 +173,10 @@ fn self_check(prepared: &mut Prepared) -> anyhow::Result<()> {
     let deadline = wall::now();
     loop {
         prepared.attached.transport.wait(CHECK_TICK)?;
-        let records = &mut prepared.records;
-        prepared.attached.transport.drain(|cpu, sample| {
+        let Prepared { attached, records, stacks, .. } = prepared;
+        attached.transport.drain(|cpu, sample| {
             if let Sample::Raw(bytes) = sample {
+                stacks.extend(decode::stack(bytes).and_then(Result::ok));
                 records.extend(decode::record(bytes).ok().map(|record| (cpu, record)));
             }
         });

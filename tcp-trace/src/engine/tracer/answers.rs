@@ -40,7 +40,7 @@ impl Tracer {
     fn view(&self, known: &Connection, now: Ts, timeline: bool) -> api::Connection {
         let mut told = api::connection(known, now, self.wall, self.table.loss_epoch(), timeline);
         if timeline {
-            told.stack = known.stack.and_then(|id| self.table.stacks().get(id)).map(|it| it.into());
+            told.stack = known.stack.and_then(|id| self.table.stacks().get(id)).map(Into::into);
         }
         self.residence.tell(&mut told);
         told
