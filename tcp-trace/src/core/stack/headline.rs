@@ -12,7 +12,7 @@ const SYSTEMS: [&str; 6] = ["libc.so", "libc-", "libpthread", "ld-linux", "ld-mu
 
 /// How functions begin that belong to a language's runtime or standard library: of C, Rust, Go, Java,
 /// Node and Python. Such a frame says that a call was made, and not where.
-const RUNTIMES: [&str; 42] = [
+const RUNTIMES: [&str; 43] = [
     "_start",
     "__libc_",
     "start_thread",
@@ -45,6 +45,7 @@ const RUNTIMES: [&str; 42] = [
     "JavaCalls::",
     "node:",
     "node::",
+    "void node::",
     "v8::",
     "uv_",
     "uv__",
@@ -77,6 +78,8 @@ fn is_own(frame: &Frame) -> bool {
     };
     !frame.module.as_ref().is_some_and(|module| is_systems(module))
         && !RUNTIMES.iter().any(|begin| bare(function).starts_with(begin))
+        // Of Node's own library: `internalConnect node:net:1038:25`.
+        && !function.contains(" node:")
 }
 
 fn is_systems(module: &str) -> bool {

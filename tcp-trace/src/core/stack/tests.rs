@@ -46,6 +46,7 @@ fn the_line_names_the_programs_own_functions() {
                 ("__connect", "libc.so.6"),
                 ("uv_tcp_connect", "node"),
                 ("Builtins_InterpreterEntryTrampoline", "node"),
+                ("JS:~internalConnect node:net:1038:25", "?"),
                 ("LazyCompile:~buy /srv/shop.js:12:3", "node"),
                 ("Function:*serve /srv/shop.js:40:1", "node"),
             ],
