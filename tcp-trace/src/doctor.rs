@@ -220,17 +220,14 @@ fn stack_checks(outcomes: &Outcomes) -> [Check; 2] {
         loses: loses.map(str::to_owned),
     };
     let connect = check("connect(), at its state change".to_owned(), CheckOutcome::Ok, None, None);
-    let accept = match outcomes.attached(Role::Accept) {
-        Some(hook) => {
-            let means = format!("accept(), at {} {}", hook.mechanism, hook.target);
-            check(means, CheckOutcome::Ok, None, None)
-        }
-        None => {
-            let why = outcomes.missing().into_iter().find(|(role, _)| *role == Role::Accept);
-            let loses = "where in the code a connection was accepted (--stacks)";
-            let (means, why) = ("accept()".to_owned(), why.map(|(_, why)| why));
-            check(means, CheckOutcome::Missing, why, Some(loses))
-        }
+    let accept = if let Some(hook) = outcomes.attached(Role::Accept) {
+        let means = format!("accept(), at {} {}", hook.mechanism, hook.target);
+        check(means, CheckOutcome::Ok, None, None)
+    } else {
+        let why = outcomes.missing().into_iter().find(|(role, _)| *role == Role::Accept);
+        let loses = "where in the code a connection was accepted (--stacks)";
+        let (means, why) = ("accept()".to_owned(), why.map(|(_, why)| why));
+        check(means, CheckOutcome::Missing, why, Some(loses))
     };
     [connect, accept]
 }
