@@ -36,6 +36,9 @@ const FRAMES: usize = 256;
 /// Bytes of a name told at most: templates have no end.
 const NAME: usize = 512;
 
+/// For how long what is known of a process's memory is not read again.
+const MAPS_STAND: Duration = Duration::from_secs(1);
+
 /// A process.
 type ProcessKey = (u32, u64);
 
@@ -44,7 +47,7 @@ pub(super) struct Namer {
     symbolizer: Symbolizer,
     wrappers: Wrappers,
     named: HashMap<(ProcessKey, u16, Vec<u64>), Named>,
-    maps: HashMap<ProcessKey, Arc<Vec<Mapping>>>,
+    maps: HashMap<ProcessKey, (Instant, Arc<Vec<Mapping>>)>,
 }
 
 /// A stack that has been named.
@@ -79,6 +82,9 @@ impl Namer {
         let Some(mappings) = self.mappings(process, &addresses) else {
             return Arc::new(without(record, Unnamed::Ended));
         };
+        // Where a function has no frame, anything may stand in its place: what is no code ends it.
+        let code = addresses.iter().take_while(|it| maps::find(&mappings, **it).is_some()).count();
+        addresses.truncate(code);
         self.add_caller(record, &mappings, &mut addresses);
         let key = (process, record.call, addresses);
         let known = self.named.get(&key);
@@ -103,12 +109,15 @@ impl Namer {
         stack
     }
 
-    /// The code in a process's memory; read again where an address lies outside of what is known.
+    /// The code in a process's memory; read again, now and then, where an address lies outside of what
+    /// is known.
     fn mappings(&mut self, process: ProcessKey, addresses: &[u64]) -> Option<Arc<Vec<Mapping>>> {
         let holds = |maps: &Arc<Vec<Mapping>>| {
             addresses.iter().all(|address| maps::find(maps, *address).is_some())
         };
-        if let Some(known) = self.maps.get(&process).filter(|maps| holds(maps)) {
+        if let Some((read, known)) = self.maps.get(&process)
+            && (holds(known) || read.elapsed() < MAPS_STAND)
+        {
             return Some(Arc::clone(known));
         }
         let mappings = Arc::new(maps::of(process.0).ok()?);
@@ -119,7 +128,7 @@ impl Namer {
         if self.maps.len() >= REMEMBERED {
             self.maps.clear();
         }
-        self.maps.insert(process, Arc::clone(&mappings));
+        self.maps.insert(process, (Instant::now(), Arc::clone(&mappings)));
         Some(mappings)
     }
 

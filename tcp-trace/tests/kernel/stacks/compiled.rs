@@ -54,10 +54,12 @@ impl Compiled {
         // SAFETY: all of it lies within the memory.
         unsafe { ptr::copy(make_call.as_ptr(), memory, make_call.len()) };
         for (function, name) in [(Function::Buy, "buy"), (Function::Refund, "refund")] {
-            let mut code = vec![0x55, 0x48, 0x89, 0xe5, 0xe8]; // push rbp; mov rbp, rsp; call
+            // push rbp; push 0; push 0; mov rbp, rsp; call. With it the stack ends: what called it may
+            // have no frame, and whatever is in its register then is told for one.
+            let mut code = vec![0x55, 0x6a, 0, 0x6a, 0, 0x48, 0x89, 0xe5, 0xe8];
             let next = i32::try_from(function as usize + code.len() + 4).unwrap();
             code.extend((i32::try_from(MAKE_CALL).unwrap() - next).to_le_bytes());
-            code.extend([0x5d, 0xc3]); // pop rbp; ret
+            code.extend([0x48, 0x83, 0xc4, 0x10, 0x5d, 0xc3]); // add rsp, 16; pop rbp; ret
             names.push((function as usize, code.len(), name));
             // SAFETY: likewise.
             unsafe { ptr::copy(code.as_ptr(), memory.add(function as usize), code.len()) };
