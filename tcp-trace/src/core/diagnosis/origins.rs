@@ -1,8 +1,8 @@
 //! Where in the code: connections by the stack that opened or accepted them.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use super::{finding::Line, talk};
+use super::{finding::Line, survey::Survey, talk};
 use crate::core::stack::{StackCall, StackId, Stacks};
 
 /// Stacks told apart in one group; a leak has one or two.
@@ -97,6 +97,15 @@ impl Origins {
             _ => None,
         }
     }
+}
+
+/// Puts names to all that a look has counted.
+pub(super) fn name_all(survey: &mut Survey, stacks: &Stacks) {
+    let groups = [&mut survey.close_wait, &mut survey.fin_wait2, &mut survey.last_ack];
+    let groups = groups.into_iter().flat_map(HashMap::values_mut);
+    let piles = groups.flat_map(|group| &mut group.piles).map(|pile| &mut pile.origins);
+    let routes = survey.routes.values_mut().map(|ports| &mut ports.origins);
+    piles.chain(routes).for_each(|origins| origins.name(stacks));
 }
 
 #[cfg(test)]

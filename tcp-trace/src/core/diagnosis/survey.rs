@@ -11,7 +11,7 @@ use std::{
 use super::{
     close_wait::Cause,
     evidence::{Descriptor, HostFacts, SocketFacts},
-    origins::Origins,
+    origins::{self, Origins},
     service::{self, Key},
 };
 use crate::core::{
@@ -193,16 +193,8 @@ impl Survey {
         for known in table.live().filter(|known| known.is_counted()) {
             survey.look_at(known, table, sight);
         }
-        survey.name_origins(table);
+        origins::name_all(&mut survey, table.stacks());
         survey
-    }
-
-    fn name_origins(&mut self, table: &Table) {
-        let groups = [&mut self.close_wait, &mut self.fin_wait2, &mut self.last_ack];
-        let groups = groups.into_iter().flat_map(HashMap::values_mut);
-        let piles = groups.flat_map(|group| &mut group.piles).map(|pile| &mut pile.origins);
-        let routes = self.routes.values_mut().map(|ports| &mut ports.origins);
-        piles.chain(routes).for_each(|origins| origins.name(table.stacks()));
     }
 
     fn look_at(&mut self, known: &Connection, table: &Table, sight: &Sight<'_>) {
