@@ -11,6 +11,7 @@ mod convert;
 mod diagnosis;
 mod owner;
 mod segment;
+mod stack;
 
 pub(crate) use convert::{
     closed_event, connection, lost_event, packet_hooks, rfc3339, state_event,
@@ -19,6 +20,7 @@ pub use diagnosis::{Advice, Diagnosis, Exhaustion, Finding, Growth, Line, Thresh
 pub(crate) use diagnosis::{Traced, diagnosis};
 pub(crate) use owner::locate;
 pub use segment::{Segments, Wire};
+pub use stack::{Frame, Stack, Stacks};
 
 /// One end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,6 +135,9 @@ pub struct Connection {
     pub retransmits: Option<u32>,
     /// Whether every step is in the timeline.
     pub complete: bool,
+    /// Where in its program it was opened or accepted; in details only, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub stack: Option<Stack>,
     /// What happened; in details only.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub timeline: Option<Vec<Step>>,
@@ -259,6 +264,9 @@ pub struct Status {
     /// Where segments are looked at, interface by interface.
     #[serde(default)]
     pub segments: crate::kernel::segments::Standing,
+    /// Whether user stacks are taken, and what has become of them.
+    #[serde(default)]
+    pub stacks: Stacks,
     /// Namespaces traced, by inode; empty: all.
     pub netns: Vec<u32>,
     /// Events taken.

@@ -150,6 +150,7 @@ fn hook_checks(
     let mut standing = Standing::default();
     if let Ok(mut attached) = load::attach(&plan, &facts.cpus, buffer, 0) {
         checks.extend(role_checks(&attached.hooks));
+        checks.extend(stack_checks(&attached.hooks));
         standing = if try_segments {
             segments::start(place, &mut attached.ebpf, wanted, kernel).standing().clone()
         } else {
@@ -214,6 +215,29 @@ fn role_checks(outcomes: &Outcomes) -> Vec<Check> {
         Some(check)
     };
     Role::ALL.into_iter().filter_map(check).collect()
+}
+
+/// Where user stacks can be taken.
+fn stack_checks(outcomes: &Outcomes) -> [Check; 2] {
+    let check = |means: String, outcome, reason: Option<String>, loses: Option<&str>| Check {
+        feature: "stacks".to_owned(),
+        means,
+        outcome,
+        reason,
+        fallback: None,
+        loses: loses.map(str::to_owned),
+    };
+    let connect = check("connect(), at its state change".to_owned(), CheckOutcome::Ok, None, None);
+    let accept = if let Some(hook) = outcomes.attached(Role::Accept) {
+        let means = format!("accept(), at {} {}", hook.mechanism, hook.target);
+        check(means, CheckOutcome::Ok, None, None)
+    } else {
+        let why = outcomes.missing().into_iter().find(|(role, _)| *role == Role::Accept);
+        let loses = "where in the code a connection was accepted (--stacks)";
+        let (means, why) = ("accept()".to_owned(), why.map(|(_, why)| why));
+        check(means, CheckOutcome::Missing, why, Some(loses))
+    };
+    [connect, accept]
 }
 
 /// A backend that cannot be had; no loss where a better one works.

@@ -29,6 +29,7 @@
 //! | `diagnosis` | what goes wrong is found, attributed and foretold, and nothing else is |
 //! | `leakers` | the same of Python, Node, Java and nginx |
 //! | `demo` | the demo finds what it plants, and leaves nothing behind |
+//! | `stacks` | where in the code: functions by name, live, in findings and in recordings |
 //! | `tcpstates` | the same rows as another tool |
 
 #![expect(
@@ -99,6 +100,8 @@ mod segments;
 mod snapshot;
 #[path = "kernel/sock.rs"]
 mod sock;
+#[path = "kernel/stacks.rs"]
+mod stacks;
 #[path = "kernel/stage.rs"]
 mod stage;
 #[path = "kernel/stopped.rs"]

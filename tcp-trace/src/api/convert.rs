@@ -93,6 +93,7 @@ pub(crate) fn connection(
         srtt_us: transfer.map(|transfer| transfer.srtt_us),
         retransmits: transfer.map(|transfer| transfer.retransmits),
         complete: known.is_complete(loss_epoch),
+        stack: None,
         timeline: timeline.then(|| steps(known, wall)),
     }
 }

@@ -7,7 +7,10 @@ pub(crate) use segments::{Segments, Switch};
 
 mod segments;
 
-use crate::{kernel::plan::BackendChoice, serve::span};
+use crate::{
+    kernel::{plan::BackendChoice, stacks::StackWishes},
+    serve::span,
+};
 
 mod demo;
 mod diagnose;
@@ -123,6 +126,17 @@ pub(crate) struct Tracing {
     /// Closed connections kept for questions [default: 10000]
     #[arg(long, env = "TCP_TRACE_MAX_CLOSED", value_name = "N")]
     pub(crate) max_closed: Option<usize>,
+    /// Say where in the code connections are opened and accepted: of all processes, or of those named
+    /// by number or name, at each call or one of N; costs a microsecond each [default: off]
+    #[arg(
+        long,
+        env = "TCP_TRACE_STACKS",
+        value_name = "all|PID|NAME|1/N,...",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "all"
+    )]
+    pub(crate) stacks: Option<StackWishes>,
     #[command(flatten)]
     pub(crate) segments: Segments,
 }
@@ -137,6 +151,7 @@ impl Tracing {
             (self.buffer_size.is_some(), "TCP_TRACE_BUFFER_SIZE"),
             (self.max_connections.is_some(), "TCP_TRACE_MAX_CONNECTIONS"),
             (self.max_closed.is_some(), "TCP_TRACE_MAX_CLOSED"),
+            (self.stacks.is_some(), "TCP_TRACE_STACKS"),
             (self.segments.on.is_some(), "TCP_TRACE_SEGMENTS"),
             (!self.segments.interfaces.is_empty(), "TCP_TRACE_INTERFACES"),
             (!self.segments.xdp.is_empty(), "TCP_TRACE_XDP"),

@@ -17,6 +17,7 @@ pub(crate) mod list;
 mod page;
 mod sanitize;
 pub(crate) mod show;
+mod stack;
 pub(crate) mod status;
 mod style;
 mod table;

@@ -14,6 +14,7 @@ use super::{
     event::{Flow, Origin, Protocol, SockFlags, SocketId, StateChange, Transfer},
     owner::Owner,
     processes::ProcessSlot,
+    stack::StackId,
     tcp_state::TcpState,
     time_wait::Mini,
     timeline::{Call, Detail, Mark, StepKind, Timeline},
@@ -69,6 +70,8 @@ pub struct Connection {
     pub found: bool,
     /// Whose it is.
     pub owner: Option<Owner>,
+    /// Where in its program it was opened or accepted, where that was asked for.
+    pub stack: Option<StackId>,
     /// Where its process is counted, while it is in the table.
     pub process: Option<ProcessSlot>,
     /// What it had moved at its last change.
@@ -137,6 +140,7 @@ impl Connection {
             opened_at: at,
             found: snapshot,
             owner: None,
+            stack: None,
             process: None,
             transfer: None,
             flags: None,

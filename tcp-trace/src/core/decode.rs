@@ -244,6 +244,9 @@ fn transfer(record: &wire::StateRecord) -> Transfer {
 
 mod life;
 mod segment;
+mod stack;
+
+pub use stack::stack;
 
 #[cfg(test)]
 mod tests {

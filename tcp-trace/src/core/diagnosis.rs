@@ -15,6 +15,8 @@ mod closing;
 pub mod evidence;
 mod failed;
 mod finding;
+pub mod group;
+mod origins;
 mod orphans;
 mod ports;
 pub mod service;
@@ -28,6 +30,7 @@ pub use close_wait::Cause;
 pub use finding::{
     Advice, Confidence, Exhaustion, Finding, Growth, Kind, Line, Report, Severity, Who,
 };
+pub use origins::Origins;
 pub use survey::Survey;
 
 /// From when on something is worth a finding.

@@ -6,6 +6,7 @@ use std::{borrow::Cow, fmt, net::SocketAddr, num::NonZeroU64};
 use super::{
     clock::Ts,
     segment::SegmentEvent,
+    stack::StackEvent,
     tcp_state::{TcpState, Transition},
 };
 
@@ -27,6 +28,8 @@ pub enum Body {
     Life(LifeEvent),
     /// A segment passed one end.
     Segment(SegmentEvent),
+    /// Where in its program a connection was opened or accepted is known.
+    Stack(StackEvent),
     /// Events were lost around this moment.
     Lost {
         /// How many; 0 where an earlier loss is over.

@@ -15,6 +15,7 @@ use super::{
     pending::Pending,
     reconcile::{RecentEnds, Round},
     sources::Sources,
+    stack::Stacks,
     statistics::Statistics,
     tcp_state::{TcpState, Transition},
     timeline::{Mark, StepKind},
@@ -80,6 +81,7 @@ pub struct Table {
     last_round: u64,
     recent: RecentEnds,
     census: Census,
+    stacks: Stacks,
     statistics: Statistics,
     last_id: u64,
     loss_epoch: u64,
@@ -107,6 +109,7 @@ impl Table {
             last_round: 0,
             recent: RecentEnds::default(),
             census: Census::default(),
+            stacks: Stacks::default(),
             statistics: Statistics::default(),
             last_id: 0,
             loss_epoch: 0,
@@ -134,6 +137,7 @@ impl Table {
             Body::State(change) => self.change(event.at, change),
             Body::Life(life) => self.life(event.at, life),
             Body::Segment(segment) => self.segment_passed(event.at, segment),
+            Body::Stack(news) => self.stack_told(news),
         }
     }
 
@@ -380,6 +384,7 @@ mod row;
 #[cfg(test)]
 pub(crate) mod scene;
 mod snapshot;
+mod stacks;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::{
         capture,
         clock::{Ts, WallOffset},
         decode,
-        recording::{Frame, Header, MAGIC, Reader},
+        recording::{Frame, Header, MAGIC, Reader, Untold},
         sources::Sources,
     },
     kernel::{counters::Counters, plan::Degradation},
@@ -156,6 +156,7 @@ struct Player {
     kernel: KernelFigures,
     first: Option<Ts>,
     last: Ts,
+    stacks: Untold,
 }
 
 impl Player {
@@ -172,8 +173,13 @@ impl Player {
         let mut tracer =
             Tracer::new(identity(&header, config), config.limits, channels, Ts(0), wall);
         tracer.set_sources(Sources::from_programs(&header.hooks));
-        let mut player =
-            Self { tracer, kernel: KernelFigures::default(), first: None, last: Ts(0) };
+        let mut player = Self {
+            tracer,
+            kernel: KernelFigures::default(),
+            first: None,
+            last: Ts(0),
+            stacks: Untold::default(),
+        };
         let damage = loop {
             match reader.next_frame() {
                 Ok(Some(frame)) => player.frame(frame),
@@ -200,6 +206,12 @@ impl Player {
                 }
                 Err(error) => self.tracer.malformed(&error),
             },
+            Frame::Stack(news) => {
+                let at = Ts(news.at);
+                if let Some(event) = self.stacks.event(*news) {
+                    self.tracer.take_stack(at, event);
+                }
+            }
             Frame::Lost { at, count } => self.tracer.take_recorded_loss(Ts(at), count),
             Frame::Counters { at, counters } => {
                 self.last = self.last.max(Ts(at));

@@ -85,6 +85,7 @@ pub(crate) fn java() -> Connection {
         srtt_us: Some(61),
         retransmits: Some(0),
         complete: true,
+        stack: None,
         timeline: None,
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     ladder,
     page::Page,
+    stack,
     style::{Paint, Style},
     verdict, words,
 };
@@ -40,6 +41,10 @@ pub(crate) fn timeline(connection: &Connection, style: &Style) -> String {
         _ => {
             page.wrap(Paint::Plain, "No step of it was seen yet.", 0).newline();
         }
+    }
+    if let Some(stack) = &connection.stack {
+        page.newline();
+        stack::draw(&mut page, stack);
     }
     if let Some(next) = next_command(connection) {
         let next = style.command.next(&next);

@@ -6,7 +6,7 @@ use super::{
     words,
 };
 use crate::{
-    api::{Hook, Reconciled, Status},
+    api::{Hook, Loss, Reconciled, Stacks, Status},
     kernel::{plan::Degradation, segments::Standing},
 };
 
@@ -27,6 +27,7 @@ pub(crate) fn status(status: &Status, style: &Style) -> String {
     }
     hooks(&mut page, status);
     segments(&mut page, &status.segments);
+    stacks(&mut page, &status.stacks);
     let when = if status.source == "recording" { " when it was recorded" } else { "" };
     reduced(&mut page, &status.degradations, when);
     page.finish()
@@ -180,6 +181,32 @@ fn segments(page: &mut Page<'_>, standing: &Standing) {
     }
 }
 
+/// What has become of user stacks, where they are taken.
+fn stacks(page: &mut Page<'_>, stacks: &Stacks) {
+    if !stacks.on && stacks.fates.is_empty() {
+        return;
+    }
+    let fate = |loss: &Loss| {
+        let what = match loss.stage.as_str() {
+            "left_out" => "left out by the sample",
+            "no_user_stack" => "of the kernel's own threads",
+            "busy" => "while another was taken",
+            "failed" => "not given by the kernel",
+            "process_ended" => "whose process had ended",
+            "unreadable" => "without names",
+            "panicked" => "given up",
+            "dropped" => "dropped: too many waited",
+            "no_connection" => "of no connection that is known",
+            "forgotten" => "forgotten",
+            other => other,
+        };
+        format!("{} {what}", words::count(loss.count))
+    };
+    let fates: Vec<_> = stacks.fates.iter().map(fate).collect();
+    let text = if fates.is_empty() { "none yet".to_owned() } else { fates.join(", ") };
+    page.wrap(Paint::Plain, &format!("stacks: {text}"), 2).newline();
+}
+
 /// What snapshots have put right.
 fn corrections(page: &mut Page<'_>, status: &Status) {
     let Reconciled { state, found, gone } = status.reconciled;
@@ -198,12 +225,9 @@ fn corrections(page: &mut Page<'_>, status: &Status) {
 #[cfg(test)]
 mod tests {
     use super::{super::fixtures::*, *};
-    use crate::{
-        api::Loss,
-        kernel::{
-            plan::Degradation,
-            segments::{InterfaceStanding, Way},
-        },
+    use crate::kernel::{
+        plan::Degradation,
+        segments::{InterfaceStanding, Way},
     };
 
     fn well() -> Status {

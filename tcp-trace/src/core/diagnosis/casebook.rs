@@ -13,9 +13,10 @@ use super::{
     closing,
     evidence::{HostFacts, Suspects},
     failed::Failures,
+    group::{Group, Mark},
     orphans, ports,
     service::Key,
-    survey::{GROUPS, Group, Mark, PortUse, Route, Sight, Survey},
+    survey::{GROUPS, PortUse, Route, Sight, Survey},
     waiting,
 };
 use crate::core::{
@@ -23,6 +24,7 @@ use crate::core::{
     connection::Connection,
     coverage::{Mib, Mibs},
     event::{LifeEvent, StateChange},
+    stack::StackEvent,
     table::Table,
     tcp_state::TcpState,
 };
@@ -130,6 +132,13 @@ impl Casebook {
     /// Events were lost, the last of them before `until`.
     pub fn lost(&mut self, until: Ts) {
         self.lost = self.lost.max(until);
+    }
+
+    /// Where in its program a connection was opened is known.
+    pub fn stack(&mut self, news: &StackEvent, table: &Table) {
+        if let Some(id) = table.stacks().number(&news.stack) {
+            self.lingering.stack(news.socket, id);
+        }
     }
 
     /// Takes what the host says.
@@ -285,7 +294,7 @@ impl Casebook {
         close_wait::find(self, survey, thresholds, &mut report);
         ports::find(self, survey, thresholds, &mut report);
         self.failures.find(self, survey, thresholds, &mut report);
-        self.lingering.find(self, survey.at, thresholds, &mut report);
+        self.lingering.find(self, table.stacks(), survey.at, thresholds, &mut report);
         closing::find(table, survey, thresholds, &mut report);
         orphans::find(self, thresholds, &mut report);
         backlog::find(self, table, survey, thresholds, &mut report);

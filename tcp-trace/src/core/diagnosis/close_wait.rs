@@ -6,8 +6,9 @@ use super::{
     Casebook, Thresholds,
     casebook::Course,
     finding::{Confidence, Exhaustion, Finding, Growth, Kind, Report, Severity, Who},
+    group::{Group, Pile},
     service::Key,
-    survey::{Group, Pile, Survey},
+    survey::Survey,
     talk,
     waiting::{self, Waits},
 };

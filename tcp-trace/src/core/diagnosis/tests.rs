@@ -2,8 +2,10 @@
 
 mod bounds;
 mod close_wait;
+mod neighbours;
 mod no_leak;
 mod ports;
+mod stacks;
 mod talk;
 
 use std::time::Duration;
@@ -11,8 +13,6 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::{scene::*, *};
-
-mod neighbours;
 
 const MINUTE: Duration = Duration::from_mins(1);
 

@@ -9,8 +9,9 @@ use rustc_hash::FxHashSet;
 use super::{
     Casebook,
     finding::Line,
+    group::keep_oldest,
     service::{self, Key, Service},
-    survey::{Listening, Sight, Survey, cookie, keep_oldest},
+    survey::{Listening, Sight, Survey, cookie},
     talk,
 };
 use crate::core::{

@@ -366,7 +366,7 @@ proptest::proptest! {
                         (change.origin, change.old) = (Origin::Snapshot, change.new);
                     }
                 }
-                Body::Segment(_) | Body::Lost { .. } => {}
+                Body::Segment(_) | Body::Stack(_) | Body::Lost { .. } => {}
             }
             table.apply(&event);
             if sk == 7 {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::core::{
     clock::Ts,
-    diagnosis::{survey::Mark, trend::History},
+    diagnosis::{group::Mark, trend::History},
 };
 
 /// Times as old as old, after which the old are marked anew.

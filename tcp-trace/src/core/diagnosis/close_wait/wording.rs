@@ -7,8 +7,8 @@ use crate::core::{
         Thresholds,
         casebook::Course,
         finding::{Advice, Line},
+        group::{Group, Pile},
         service::{Key, Service},
-        survey::{Group, Pile},
         talk,
     },
     sentence::bytes_text,
@@ -70,6 +70,7 @@ pub(super) fn evidence(
         Line { connections: pile.ids(), ..Line::new("cause", because(cause, pile, leak.group)) },
         Line::new("where", whereabouts(leak.key.service)),
     ];
+    lines.extend(pile.origins.lines());
     if !pile.holders.is_empty() {
         lines.push(Line::new("held by", held_by(pile)));
     }
@@ -280,6 +281,10 @@ pub(super) fn unseen(leak: &Leak<'_>, pile: &Pile) -> Vec<String> {
     }
     if pile.outside > 0 {
         unseen.push("what was read: segments do not tell".to_owned());
+    }
+    // What nobody has accepted was accepted nowhere.
+    if main(leak.group).0 != Cause::NotAccepted {
+        unseen.extend(pile.origins.unseen());
     }
     if leak.owner.is_none() {
         unseen.push("whose they are".to_owned());
