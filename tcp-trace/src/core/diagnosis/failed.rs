@@ -13,25 +13,22 @@ use super::{
 use crate::core::{
     clock::Ts,
     close::CloseReason,
-    connection::{Connection, ConnectionId},
+    connection::Connection,
     errno,
     event::{LifeEvent, LifeStep},
     listeners::Listeners,
-    owner::Owner,
     table::Table,
     tcp_state::TcpState,
 };
 
 /// Destinations followed at most.
 const LIMIT: usize = 2048;
-/// Of so many buckets is the window.
-const BUCKETS: usize = 60;
-/// The span of one.
-const BUCKET: Duration = Duration::from_secs(5);
-/// Connections named as examples.
-const EXAMPLES: usize = 8;
 /// What a process that gives a connection up has waited for at least; less is a change of mind.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+mod count;
+
+use count::{Count, SPAN};
 
 /// What failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,93 +55,6 @@ struct Key {
     pid: u32,
     netns: Option<u32>,
     service: Service,
-}
-
-/// How often, in the window and altogether.
-#[derive(Clone, Debug)]
-struct Count {
-    buckets: [u32; BUCKETS],
-    newest: u64,
-    total: u64,
-    first: Ts,
-    last: Ts,
-    owner: Option<Owner>,
-    /// Whether they are of several processes.
-    shared: bool,
-    /// The latest.
-    examples: Vec<ConnectionId>,
-}
-
-impl Count {
-    fn new(at: Ts) -> Self {
-        Self {
-            buckets: [0; BUCKETS],
-            newest: number(at),
-            total: 0,
-            first: at,
-            last: at,
-            owner: None,
-            shared: false,
-            examples: Vec::new(),
-        }
-    }
-
-    fn add(&mut self, at: Ts) {
-        let bucket = number(at);
-        for old in (self.newest + 1..=bucket).take(BUCKETS) {
-            self.set(old, 0);
-        }
-        self.newest = self.newest.max(bucket);
-        if self.newest - bucket < BUCKETS as u64 {
-            self.set(bucket, self.get(bucket).saturating_add(1));
-        }
-        self.total += 1;
-        self.last = self.last.max(at);
-    }
-
-    /// One of this process's.
-    fn owned(&mut self, owner: Option<Owner>) {
-        let pid = |owner: Option<Owner>| owner.map(|owner| owner.pid);
-        self.shared |= owner.is_some() && self.owner.is_some() && pid(owner) != pid(self.owner);
-        self.owner = owner.or(self.owner);
-    }
-
-    /// One of this connection's.
-    fn example(&mut self, id: ConnectionId) {
-        if self.examples.contains(&id) {
-            return;
-        }
-        if self.examples.len() >= EXAMPLES {
-            self.examples.remove(0);
-        }
-        self.examples.push(id);
-    }
-
-    fn get(&self, bucket: u64) -> u32 {
-        self.buckets.get(place(bucket)).copied().unwrap_or(0)
-    }
-
-    fn set(&mut self, bucket: u64, value: u32) {
-        if let Some(slot) = self.buckets.get_mut(place(bucket)) {
-            *slot = value;
-        }
-    }
-
-    /// Within `window` before `now`.
-    fn within(&self, now: Ts, window: Duration) -> u64 {
-        let spans = u64::try_from(window.as_nanos() / BUCKET.as_nanos()).unwrap_or(u64::MAX);
-        let from = number(now).saturating_sub(spans.min(BUCKETS as u64 - 1));
-        let oldest = self.newest.saturating_sub(BUCKETS as u64 - 1);
-        (from.max(oldest)..=self.newest).map(|bucket| u64::from(self.get(bucket))).sum()
-    }
-}
-
-fn number(at: Ts) -> u64 {
-    at.0 / u64::try_from(BUCKET.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn place(bucket: u64) -> usize {
-    usize::try_from(bucket % BUCKETS as u64).unwrap_or(0)
 }
 
 /// All that failed of late.
@@ -231,8 +141,7 @@ impl Failures {
     fn count(&mut self, key: Key, at: Ts) -> Option<&mut Count> {
         if self.counts.len() >= LIMIT && !self.counts.contains_key(&key) {
             // Room comes from those that are past; a scan makes many, and they pass.
-            let window = BUCKET * u32::try_from(BUCKETS).unwrap_or(u32::MAX);
-            self.counts.retain(|_, count| at.since(count.last) < window);
+            self.counts.retain(|_, count| at.since(count.last) < SPAN);
             if self.counts.len() >= LIMIT {
                 self.folded += 1;
                 return None;
