@@ -20,6 +20,7 @@ mod origins;
 mod orphans;
 mod ports;
 pub mod service;
+mod still;
 pub mod survey;
 mod talk;
 pub mod trend;

@@ -69,6 +69,8 @@ const POOL_SHARE: u64 = 20;
 const LONG_SILENT: u32 = 5;
 /// One in so many that leave are some.
 const SOME: u64 = 8;
+/// Times as old as old, for which a group is watched that some leave: whether old ones do shows late.
+const LEAVING: u32 = 3;
 /// Times as old as old, for which a group is watched whose old ones are replaced one by one.
 const COMING_ROUND: u32 = 5;
 /// Of the descriptors, the share in use at which something fails soon.
@@ -184,7 +186,11 @@ fn nature(book: &Casebook, now: Ts, key: &Key, group: &Group, thresholds: &Thres
     let some = |left: u64| left.saturating_mul(SOME) >= old;
     let replaced = some(old_left);
     let leaving = course.is_some_and(|course| some(course.left));
-    let times = if replaced { COMING_ROUND } else { 1 + u32::from(leaving) };
+    let times = match (replaced, leaving) {
+        (true, _) => COMING_ROUND,
+        (false, true) => LEAVING,
+        (false, false) => 1,
+    };
     let enough = watched >= thresholds.older_than * times;
     if enough || long_silent && !replaced { Nature::Stuck } else { Nature::TooEarly }
 }

@@ -21,14 +21,14 @@ use crate::core::{
     tcp_state::TcpState,
 };
 
-mod count;
-
-use count::{BUCKET, BUCKETS, Count};
-
 /// Destinations followed at most.
 const LIMIT: usize = 2048;
 /// What a process that gives a connection up has waited for at least; less is a change of mind.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+mod count;
+
+use count::{Count, SPAN};
 
 /// What failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -141,8 +141,7 @@ impl Failures {
     fn count(&mut self, key: Key, at: Ts) -> Option<&mut Count> {
         if self.counts.len() >= LIMIT && !self.counts.contains_key(&key) {
             // Room comes from those that are past; a scan makes many, and they pass.
-            let window = BUCKET * u32::try_from(BUCKETS).unwrap_or(u32::MAX);
-            self.counts.retain(|_, count| at.since(count.last) < window);
+            self.counts.retain(|_, count| at.since(count.last) < SPAN);
             if self.counts.len() >= LIMIT {
                 self.folded += 1;
                 return None;

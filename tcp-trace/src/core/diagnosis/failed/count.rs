@@ -1,13 +1,15 @@
-//! How often something failed, by the time at which it did.
+//! How often something failed of late: buckets of a few seconds each, and the latest examples.
 
 use std::time::Duration;
 
 use crate::core::{clock::Ts, connection::ConnectionId, owner::Owner};
 
 /// Of so many buckets is the window.
-pub(super) const BUCKETS: usize = 60;
+const BUCKETS: usize = 60;
 /// The span of one.
-pub(super) const BUCKET: Duration = Duration::from_secs(5);
+const BUCKET: Duration = Duration::from_secs(5);
+/// What all of them span.
+pub(super) const SPAN: Duration = Duration::from_mins(5);
 /// Connections named as examples.
 const EXAMPLES: usize = 8;
 
