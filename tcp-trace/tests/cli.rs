@@ -300,7 +300,7 @@ fn what_is_no_recording_of_this_version_is_1() {
     let mut other_format = bytes.clone();
     other_format[MAGIC.len()] += 1;
     let mut other_layout = bytes.clone();
-    other_layout[MAGIC.len() + 2] += 1;
+    other_layout[MAGIC.len() + 2] += 100;
     let mut broken_header = bytes.clone();
     broken_header[MAGIC.len() + 10] ^= 1;
     let said: [(&[u8], &str); 7] = [
