@@ -55,9 +55,11 @@ pub const OUTPUT_ERRORS_STATE: usize = 0;
 pub const OUTPUT_ERRORS_LIFE: usize = OUTPUT_ERROR_COUNT;
 /// First slot of failed outputs of segments.
 pub const OUTPUT_ERRORS_SEGMENT: usize = 2 * OUTPUT_ERROR_COUNT;
+/// First slot of failed outputs of stacks.
+pub const OUTPUT_ERRORS_STACK: usize = 3 * OUTPUT_ERROR_COUNT;
 /// Slots of the other block, which counts failed perf-buffer outputs; see [`output_error`]. It is
 /// apart because the daemon looks at it with every drain.
-pub const OUTPUT_ERROR_SLOTS: usize = 3 * OUTPUT_ERROR_COUNT;
+pub const OUTPUT_ERROR_SLOTS: usize = 4 * OUTPUT_ERROR_COUNT;
 
 /// Names of the errors, in order.
 pub const OUTPUT_ERROR_NAMES: [&str; OUTPUT_ERROR_COUNT] =

@@ -14,6 +14,7 @@ mod offsets;
 mod record;
 mod segment;
 mod settings;
+mod stack;
 
 pub use counters::*;
 pub use life::*;
@@ -21,6 +22,9 @@ pub use offsets::*;
 pub use record::*;
 pub use segment::*;
 pub use settings::*;
+pub use stack::*;
 
 /// Version of every layout in this crate; written into each recording.
-pub const ABI_VERSION: u16 = 4;
+pub const ABI_VERSION: u16 = 5;
+/// Oldest version whose records are laid out as they are now: those since added kinds alone.
+pub const OLDEST_ABI_VERSION: u16 = 4;

@@ -2,6 +2,10 @@
 
 /// How many network namespaces a filter can name.
 pub const NETNS_FILTER_SLOTS: usize = 4;
+/// How many processes can be named whose stacks are wanted, by number.
+pub const STACK_PIDS: usize = 4;
+/// How many process names can be given whose stacks are wanted.
+pub const STACK_NAMES: usize = 4;
 
 /// Load-time settings; a frozen global, so an unused filter costs nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +38,22 @@ pub struct Settings {
     pub segment_burst: u32,
     /// 1 where XDP programs are loaded for frames in several parts (5.18).
     pub xdp_frags: u32,
+    /// 1 where user stacks are wanted.
+    pub stacks: u32,
+    /// Of how many calls one stack is taken; 0 or 1: of each.
+    pub stack_every: u32,
+    /// Processes whose stacks are wanted; with [`Settings::stack_names`] all zero: of all.
+    pub stack_pids: [u32; STACK_PIDS],
+    /// Offset of `task_struct.stack`, a pointer.
+    pub task_stack: u32,
+    /// Where on a kernel stack the user's registers begin; 0: not known.
+    pub regs_at: u32,
+    /// Offset of the instruction pointer in `struct pt_regs`.
+    pub regs_ip: u32,
+    /// Offset of the stack pointer in `struct pt_regs`.
+    pub regs_sp: u32,
+    /// Names of threads whose stacks are wanted, NUL padded, two words each.
+    pub stack_names: [u64; 2 * STACK_NAMES],
 }
 
 impl Settings {
@@ -50,5 +70,13 @@ impl Settings {
         segment_cost_ns: 0,
         segment_burst: 0,
         xdp_frags: 0,
+        stacks: 0,
+        stack_every: 0,
+        stack_pids: [0; STACK_PIDS],
+        task_stack: 0,
+        regs_at: 0,
+        regs_ip: 0,
+        regs_sp: 0,
+        stack_names: [0; 2 * STACK_NAMES],
     };
 }

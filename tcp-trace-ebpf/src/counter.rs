@@ -5,9 +5,11 @@ use core::{
     ptr::read_volatile,
 };
 
-use tcp_trace_common::{COUNTER_SLOTS, OUTPUT_ERROR_SLOTS, SEGMENT_SLOTS, transition_slot};
+use tcp_trace_common::{
+    COUNTER_SLOTS, OUTPUT_ERROR_SLOTS, SEGMENT_SLOTS, STACK_SLOTS, transition_slot,
+};
 
-use crate::maps::{COUNTERS, FAILURES, SEGMENTS};
+use crate::maps::{COUNTERS, FAILURES, SEGMENTS, STACK_COUNTS};
 
 /// This CPU's block of counters.
 pub(crate) struct Counters(*mut u64);
@@ -64,6 +66,16 @@ impl SegmentCounters {
 pub(crate) fn output_failed(slot: usize) {
     let Some(block) = FAILURES.get_ptr_mut(0) else { return };
     if slot < OUTPUT_ERROR_SLOTS {
+        // SAFETY: the slot lies within the block (just checked) and the block is aligned.
+        unsafe { raise(block.cast::<u64>().add(slot)) };
+    }
+}
+
+/// Counts what became of a stack.
+#[inline(always)]
+pub(crate) fn stack(slot: usize) {
+    let Some(block) = STACK_COUNTS.get_ptr_mut(0) else { return };
+    if slot < STACK_SLOTS {
         // SAFETY: the slot lies within the block (just checked) and the block is aligned.
         unsafe { raise(block.cast::<u64>().add(slot)) };
     }

@@ -4,8 +4,8 @@ use core::{ffi::c_void, ptr};
 
 use aya_ebpf::helpers::generated::bpf_perf_event_output;
 use tcp_trace_common::{
-    LifeRecord, OUTPUT_ERRORS_LIFE, OUTPUT_ERRORS_SEGMENT, OUTPUT_ERRORS_STATE, SegmentRecord,
-    StateRecord, output_error,
+    LifeRecord, OUTPUT_ERRORS_LIFE, OUTPUT_ERRORS_SEGMENT, OUTPUT_ERRORS_STACK,
+    OUTPUT_ERRORS_STATE, SegmentRecord, StackRecord, StateRecord, output_error,
 };
 
 use crate::{counter, maps::EVENTS, note};
@@ -29,6 +29,10 @@ impl Counted for LifeRecord {
 
 impl Counted for SegmentRecord {
     const FIRST_ERROR_SLOT: usize = OUTPUT_ERRORS_SEGMENT;
+}
+
+impl Counted for StackRecord {
+    const FIRST_ERROR_SLOT: usize = OUTPUT_ERRORS_STACK;
 }
 
 /// Sends `record`, one of the shared crate's. aya's own `output` drops the helper's answer, which is what tells a full buffer.

@@ -130,8 +130,11 @@ unsafe fn current(record: *mut LifeRecord) -> u16 {
 
 /// When the process of `current` began. Its `task_struct` comes without a type, so it is copied
 /// from whatever the program's own way of reading is.
+///
+/// # Safety
+/// The hook runs in process context.
 #[inline(always)]
-unsafe fn process_started() -> u64 {
+pub(crate) unsafe fn process_started() -> u64 {
     if global!(SETTINGS.read_kernel) == 0
         || global!(OFFSETS.group_leader) == ABSENT
         || global!(OFFSETS.start_boottime) == ABSENT

@@ -5,7 +5,8 @@ use aya_ebpf::{
     maps::{Array, PerCpuArray, PerfEventArray},
 };
 use tcp_trace_common::{
-    AWAITED_SLOTS, COUNTER_SLOTS, OUTPUT_ERROR_SLOTS, Offsets, SEGMENT_SLOTS, Settings, StateRecord,
+    AWAITED_SLOTS, COUNTER_SLOTS, OUTPUT_ERROR_SLOTS, Offsets, SEGMENT_SLOTS, STACK_SLOTS,
+    Settings, StackRecord, StateRecord,
 };
 
 use crate::packet::ROOM;
@@ -39,6 +40,24 @@ pub(crate) static BUDGET: PerCpuArray<u64> = PerCpuArray::with_max_entries(2, 0)
 /// Headers copied out of a buffer; see [`crate::packet::Copied`].
 #[map]
 pub(crate) static COPY: PerCpuArray<[u8; ROOM]> = PerCpuArray::with_max_entries(1, 0);
+
+/// What becomes of user stacks: one block of [`STACK_SLOTS`] for each CPU.
+#[map]
+pub(crate) static STACK_COUNTS: PerCpuArray<[u64; STACK_SLOTS]> =
+    PerCpuArray::with_max_entries(1, 0);
+
+/// The user stack that is being taken on this CPU; see [`crate::stack`].
+#[map]
+pub(crate) static STACK: PerCpuArray<Stack> = PerCpuArray::with_max_entries(1, 0);
+
+/// A user stack in the making: too large for the stack of a program.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Stack {
+    /// Whether one is being taken: a program may be preempted at it.
+    pub(crate) taken: u64,
+    pub(crate) record: StackRecord,
+}
 
 /// What is being done to a mini-socket on this CPU; see [`crate::probes::time_wait`].
 #[map]

@@ -11,6 +11,7 @@ mod convert;
 mod diagnosis;
 mod owner;
 mod segment;
+mod stack;
 
 pub(crate) use convert::{
     closed_event, connection, lost_event, packet_hooks, rfc3339, state_event,
@@ -19,6 +20,7 @@ pub use diagnosis::{Advice, Diagnosis, Exhaustion, Finding, Growth, Line, Thresh
 pub(crate) use diagnosis::{Traced, diagnosis};
 pub(crate) use owner::locate;
 pub use segment::{Segments, Wire};
+pub use stack::{Frame, Stack, Stacks};
 
 /// One end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,6 +116,9 @@ pub struct Connection {
     pub closed_by: Option<String>,
     /// Why it ended.
     pub close_reason: Option<String>,
+    /// Whether the peer's FIN has come; `null` where it may have, unseen.
+    #[serde(default)]
+    pub peer_closed: Option<bool>,
     /// The error the process gets, by name.
     pub error: Option<String>,
     /// Whose it is.
@@ -130,6 +135,9 @@ pub struct Connection {
     pub retransmits: Option<u32>,
     /// Whether every step is in the timeline.
     pub complete: bool,
+    /// Where in its program it was opened or accepted; in details only, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub stack: Option<Stack>,
     /// What happened; in details only.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub timeline: Option<Vec<Step>>,
@@ -256,6 +264,9 @@ pub struct Status {
     /// Where segments are looked at, interface by interface.
     #[serde(default)]
     pub segments: crate::kernel::segments::Standing,
+    /// Whether user stacks are taken, and what has become of them.
+    #[serde(default)]
+    pub stacks: Stacks,
     /// Namespaces traced, by inode; empty: all.
     pub netns: Vec<u32>,
     /// Events taken.
@@ -266,6 +277,9 @@ pub struct Status {
     pub perf_record_lost: u64,
     /// Connections and listeners held.
     pub connections: u64,
+    /// How many of these are listeners.
+    #[serde(default)]
+    pub listeners: u64,
     /// How many could be held.
     pub connections_limit: u64,
     /// Records that came too late to be put in order.

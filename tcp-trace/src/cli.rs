@@ -63,7 +63,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let settings = FileSettings::read(global.config.as_deref())?;
     let daemon = matches!(command, Command::Serve(_));
     logging::start(settings.log_level(&global, daemon)?, daemon)?;
-    let style = terminal::style(global.color);
+    // What the environment names need not be named again.
+    let told = global.socket.as_deref().filter(|_| std::env::var_os("TCP_TRACE_SOCKET").is_none());
+    let next = told.map_or_else(text::Command::default, text::Command::to_socket);
+    let style = terminal::style(global.color, next);
     let context = Context { global, settings, style };
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;

@@ -35,6 +35,7 @@ pub mod relative;
 pub mod segment;
 pub mod sentence;
 pub mod sources;
+pub mod stack;
 pub mod statistics;
 pub mod story;
 pub mod table;

@@ -18,12 +18,16 @@ use crate::{
 
 /// Examines the host this runs on; every hook is really attached for a moment.
 ///
-/// The packet programs are attached for a moment only where `segments` are on; otherwise it is said
-/// how they would be.
-pub(crate) fn examine(btf: Option<&Path>, segments: &segments::Config) -> Doctor {
+/// `segments` is what `serve` would do. The packet programs are attached for a moment only where
+/// `try_segments` says so; otherwise it is said how they would be.
+pub(crate) fn examine(
+    btf: Option<&Path>,
+    segments: &segments::Config,
+    try_segments: bool,
+) -> Doctor {
     let facts = HostFacts::gather(btf);
     let bytes = load::read_btf(btf).ok();
-    judge(facts, bytes, Some(segments))
+    judge(facts, bytes, Some((segments, try_segments)))
 }
 
 /// Judges facts saved elsewhere. Nothing is tried; the kernel's types are those of `btf`, if given.
@@ -33,7 +37,11 @@ pub(crate) fn judge_facts(facts: HostFacts, btf: Option<&Path>) -> Doctor {
 }
 
 /// `tried` says how the packet programs are to be tried, where anything is.
-fn judge(facts: HostFacts, btf: Option<Vec<u8>>, tried: Option<&segments::Config>) -> Doctor {
+fn judge(
+    facts: HostFacts,
+    btf: Option<Vec<u8>>,
+    tried: Option<(&segments::Config, bool)>,
+) -> Doctor {
     let mut checks = Vec::new();
     let mut standing = Standing::default();
     let (hooks, works) = match (&facts.btf, btf, tried) {
@@ -44,8 +52,8 @@ fn judge(facts: HostFacts, btf: Option<Vec<u8>>, tried: Option<&segments::Config
             match plan::plan(&facts, btf, BackendChoice::Auto, &[]) {
                 Err(error) => (vec![nothing_works(&error)], false),
                 Ok(plan) => match tried {
-                    Some(segments) => {
-                        let (checks, works, found) = hook_checks(&facts, plan, segments);
+                    Some((segments, attach)) => {
+                        let (checks, works, found) = hook_checks(&facts, plan, segments, attach);
                         standing = found;
                         (checks, works)
                     }
@@ -97,6 +105,7 @@ fn hook_checks(
     facts: &HostFacts,
     mut plan: plan::Plan,
     wanted: &segments::Config,
+    try_segments: bool,
 ) -> (Vec<Check>, bool, Standing) {
     let mut works = false;
     let mut checks = Vec::new();
@@ -135,15 +144,14 @@ fn hook_checks(
             check.outcome = CheckOutcome::Missing;
         }
     }
-    // Whether they are wanted now is not the question.
-    let asked = segments::Config { on: true, ..wanted.clone() };
-    let place = segments::place(&asked, facts, &[]);
+    let place = segments::place(wanted, facts, &[]);
     let kernel = facts.version();
     segments::set(&mut plan.settings, place.as_ref().ok(), wanted.rate, kernel);
     let mut standing = Standing::default();
     if let Ok(mut attached) = load::attach(&plan, &facts.cpus, buffer, 0) {
         checks.extend(role_checks(&attached.hooks));
-        standing = if wanted.on {
+        checks.extend(stack_checks(&attached.hooks));
+        standing = if try_segments {
             segments::start(place, &mut attached.ebpf, wanted, kernel).standing().clone()
         } else {
             segments::survey(place, &mut attached.ebpf, wanted, kernel)
@@ -165,7 +173,8 @@ fn segment_checks(standing: &Standing) -> Vec<Check> {
     };
     let off = standing.reason.iter().map(|why| {
         let loses = Some(segments::LOSES.to_owned());
-        check("XDP and TC".to_owned(), CheckOutcome::Missing, Some(why.clone()), loses)
+        let outcome = if standing.refused { CheckOutcome::Missing } else { CheckOutcome::Unused };
+        check("XDP and TC".to_owned(), outcome, Some(why.clone()), loses)
     });
     let row = |row: &InterfaceStanding| {
         let means = format!("{} {}", row.name, row.ways());
@@ -206,6 +215,29 @@ fn role_checks(outcomes: &Outcomes) -> Vec<Check> {
         Some(check)
     };
     Role::ALL.into_iter().filter_map(check).collect()
+}
+
+/// Where user stacks can be taken.
+fn stack_checks(outcomes: &Outcomes) -> [Check; 2] {
+    let check = |means: String, outcome, reason: Option<String>, loses: Option<&str>| Check {
+        feature: "stacks".to_owned(),
+        means,
+        outcome,
+        reason,
+        fallback: None,
+        loses: loses.map(str::to_owned),
+    };
+    let connect = check("connect(), at its state change".to_owned(), CheckOutcome::Ok, None, None);
+    let accept = if let Some(hook) = outcomes.attached(Role::Accept) {
+        let means = format!("accept(), at {} {}", hook.mechanism, hook.target);
+        check(means, CheckOutcome::Ok, None, None)
+    } else {
+        let why = outcomes.missing().into_iter().find(|(role, _)| *role == Role::Accept);
+        let loses = "where in the code a connection was accepted (--stacks)";
+        let (means, why) = ("accept()".to_owned(), why.map(|(_, why)| why));
+        check(means, CheckOutcome::Missing, why, Some(loses))
+    };
+    [connect, accept]
 }
 
 /// A backend that cannot be had; no loss where a better one works.

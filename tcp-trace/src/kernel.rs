@@ -28,5 +28,6 @@ pub mod segments;
 pub(crate) mod selfcheck;
 pub(crate) mod settings;
 pub(crate) mod sock_diag;
+pub mod stacks;
 pub(crate) mod sys;
 pub(crate) mod transport;

@@ -124,6 +124,29 @@ fn a_capture_is_watched_and_says_how_it_stands() {
     assert!(status.events > 10 && status.connections == 1, "{status:#?}");
 }
 
+#[test]
+fn a_connection_is_shown_that_is_named_by_what_list_filters_by() {
+    let bytes = server_first();
+    let told = connections(&replay(&bytes, &["list", "--closed", "--json"]));
+    let one = told.connections.first().unwrap();
+    let (local, remote) = (one.local.port.to_string(), one.remote.port.to_string());
+    let shown = |filter: &[&str]| replay(&bytes, &[&["show", "--closed"], filter].concat());
+
+    let ran = shown(&["--local", &local]);
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    assert_eq!(ran.out, replay(&bytes, &["show", &one.id]).out);
+    // Both ends of it are known.
+    for (which, other) in [("oldest", "--oldest"), ("newest", "--newest")] {
+        let ran = shown(&["--port", &remote, other]);
+        let told = format!("this is the {which}; 1 other matches as well\n");
+        assert_eq!((ran.code, ran.err), (0, told));
+    }
+    let ran = shown(&["--local", ":1"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("no connection matches; 'tcp-trace replay "), "{}", ran.err);
+    assert_eq!(replay(&bytes, &["show"]).code, 2);
+}
+
 /// The packets of a capture, each with the header of its own, `seconds` later than they passed.
 fn packets(capture: &[u8], seconds: u32) -> Vec<Vec<u8>> {
     let mut packets = Vec::new();
@@ -187,7 +210,7 @@ fn a_capture_cut_short_tells_what_it_holds_and_where_it_ends() {
 #[test]
 fn what_is_neither_recording_nor_capture_is_named() {
     replay(b"#!/bin/sh\n", &[]).failed(1, &["neither a recording", "pcapng"]);
-    replay(b"", &[]).failed(1, &["recording"]);
+    replay(b"", &[]).failed(1, &["cannot be replayed: it is empty"]);
     replay(&[0x1f, 0x8b, 8, 0, 0], &[]).failed(1, &["compressed"]);
     let mut other = server_first();
     other[20] = 147;

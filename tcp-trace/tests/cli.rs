@@ -300,14 +300,15 @@ fn what_is_no_recording_of_this_version_is_1() {
     let mut other_format = bytes.clone();
     other_format[MAGIC.len()] += 1;
     let mut other_layout = bytes.clone();
-    other_layout[MAGIC.len() + 2] += 1;
+    other_layout[MAGIC.len() + 2] += 100;
     let mut broken_header = bytes.clone();
     broken_header[MAGIC.len() + 10] ^= 1;
-    let said: [(&[u8], &str); 6] = [
+    let said: [(&[u8], &str); 7] = [
         (&other_format, "has format 2"),
         (&other_layout, "this tcp-trace reads"),
         (&broken_header, "damaged at byte 12"),
-        (b"", "no recording of tcp-trace"),
+        (b"", "it is empty"),
+        (b"TCPT", "no recording of tcp-trace"),
         (b"#!/bin/sh\necho", "neither a recording"),
         (&bytes[..MAGIC.len() + 2], "cut off at byte 8"),
     ];

@@ -27,7 +27,9 @@
 //! | `reasons` | ends that no orderly program brings about, and a RST in every state |
 //! | `variants` | Fast Open, MPTCP, v4-mapped addresses, simultaneous open |
 //! | `diagnosis` | what goes wrong is found, attributed and foretold, and nothing else is |
+//! | `leakers` | the same of Python, Node, Java and nginx |
 //! | `demo` | the demo finds what it plants, and leaves nothing behind |
+//! | `stacks` | where in the code: functions by name, live, in findings and in recordings |
 //! | `tcpstates` | the same rows as another tool |
 
 #![expect(
@@ -66,6 +68,8 @@ mod half_open;
 mod keep;
 #[path = "kernel/ladder.rs"]
 mod ladder;
+#[path = "kernel/leakers.rs"]
+mod leakers;
 #[path = "kernel/life.rs"]
 mod life;
 #[path = "kernel/lifecycle.rs"]
@@ -96,6 +100,8 @@ mod segments;
 mod snapshot;
 #[path = "kernel/sock.rs"]
 mod sock;
+#[path = "kernel/stacks.rs"]
+mod stacks;
 #[path = "kernel/stage.rs"]
 mod stage;
 #[path = "kernel/stopped.rs"]

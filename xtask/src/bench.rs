@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `cps` | the command: connections per second, with and without each tracer |
 //! | `packets` | the command: what looking at segments costs, per packet, stream and connection |
+//! | `diagnosis` | the command: a hundred thousand leaked sockets, diagnosed |
 //! | `load` | the connections, made by a process of their own |
 //! | `placement` | its CPUs |
 //! | `rival` | tcpstates and tcplife of libbpf-tools |
@@ -14,6 +15,7 @@
 //! | `machine` | what they were measured on |
 
 mod cps;
+pub(crate) mod diagnosis;
 pub(crate) mod load;
 mod machine;
 pub(crate) mod packets;
@@ -39,6 +41,8 @@ pub(crate) enum Command {
     Cps(cps::Args),
     /// What looking at segments costs: a packet, a stream, a connection.
     Packets(packets::Args),
+    /// How a diagnosis scales: very many leaked sockets, how long it takes and how right it is.
+    Diagnosis(diagnosis::Args),
 }
 
 /// Measures it.
@@ -46,6 +50,7 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Cps(args) => cps::run(args),
         Command::Packets(args) => packets::run(args),
+        Command::Diagnosis(args) => diagnosis::run(args),
     }
 }
 

@@ -141,6 +141,11 @@ impl Daemon {
         Ok(daemon)
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
     /// The body of the answer to `GET path`.
     pub(crate) fn get(&self, path: &str) -> Result<String> {
         http::get(&self.socket(), path)
@@ -186,7 +191,8 @@ impl Daemon {
             .with_context(|| format!("tcp-trace serve was not ready within {} s", START.as_secs()))
     }
 
-    fn socket(&self) -> PathBuf {
+    /// Where it answers.
+    pub(crate) fn socket(&self) -> PathBuf {
         self.directory.path().join("socket")
     }
 

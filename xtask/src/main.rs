@@ -69,6 +69,9 @@ enum Command {
     /// The load of `bench cps`.
     #[command(hide = true)]
     CpsLoad(bench::load::Load),
+    /// The load of `bench diagnosis`.
+    #[command(hide = true)]
+    LeakLoad(bench::diagnosis::leak::Load),
     /// A part of `test` that may need sudo: scrape a daemon and let promtool judge its metrics.
     #[command(hide = true)]
     CheckMetrics(test::metrics::Args),
@@ -97,6 +100,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Vm(args) => return vm::run(&args),
         Command::Dashboards(command) => return dashboards::run(&command),
         Command::CpsLoad(load) => bench::load::run(load)?,
+        Command::LeakLoad(load) => bench::diagnosis::leak::run(load)?,
         Command::CheckMetrics(args) => test::metrics::run(&args)?,
     }
     Ok(ExitCode::SUCCESS)

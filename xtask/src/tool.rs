@@ -41,6 +41,17 @@ pub(crate) const TCPSTATES: Tool =
 pub(crate) const IPERF3: Tool = Tool { name: "iperf3", install: "apt-get install iperf3" };
 /// Makes interfaces.
 pub(crate) const IP: Tool = Tool { name: "ip", install: "apt-get install iproute2" };
+/// Says what passed; a yardstick.
+pub(crate) const TSHARK: Tool = Tool { name: "tshark", install: "apt-get install tshark" };
+/// Runs a server that leaks.
+pub(crate) const PYTHON: Tool = Tool { name: "python3", install: "apt-get install python3" };
+/// Likewise.
+pub(crate) const NODE: Tool = Tool { name: "node", install: "apt-get install nodejs" };
+/// Compiles a client that leaks, which `java` starts from its source.
+pub(crate) const JAVAC: Tool =
+    Tool { name: "javac", install: "apt-get install openjdk-17-jdk-headless" };
+/// Waits for a server that leaks.
+pub(crate) const NGINX: Tool = Tool { name: "nginx", install: "apt-get install nginx-light" };
 /// Traces lives of connections; a yardstick.
 pub(crate) const TCPLIFE: Tool = Tool { name: "tcplife", install: "apt-get install libbpf-tools" };
 

@@ -19,6 +19,7 @@ use aya_ebpf::{
 };
 use tcp_trace_common::{
     COUNTER_ACCEPTS, COUNTER_CLOSES, COUNTER_CONNECTS, KIND_ACCEPT, KIND_CLOSE, KIND_CONNECT,
+    STACK_ACCEPT,
 };
 
 use super::state::TCP_CLOSE;
@@ -27,7 +28,7 @@ use crate::{
     ends,
     field::{Base, Copied, Direct, Fields},
     life::{self, Moment, Who},
-    netns,
+    netns, stack,
 };
 
 #[fentry(function = "tcp_connect")]
@@ -99,5 +100,9 @@ fn call<F: Fields>(ctx: *mut c_void, sk: Base, kind: u16, counter: usize) {
         let moment =
             Moment { kind, time_ns, netns, old_state: state, new_state: state, value: 0, other: 0 };
         life::report::<F>(ctx, sk, &moment, Who::Current);
+        // The stack of connect() is taken where the state changes, which every backend sees.
+        if kind == KIND_ACCEPT {
+            stack::report::<F>(ctx, sk, STACK_ACCEPT, time_ns, netns);
+        }
     }
 }

@@ -21,7 +21,8 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, FEntryContext, ProbeContext, RawTracePointContext},
 };
 use tcp_trace_common::{
-    COUNTER_CAUGHT, COUNTER_FILTERED, COUNTER_MPTCP, COUNTER_STRANGE_STATE, STATE_SLOTS,
+    COUNTER_CAUGHT, COUNTER_FILTERED, COUNTER_MPTCP, COUNTER_STRANGE_STATE, STACK_CONNECT,
+    STATE_SLOTS,
 };
 
 use crate::{
@@ -32,10 +33,13 @@ use crate::{
     netns, note,
     pair::{self, Watch},
     record::{self, Change},
+    stack,
 };
 
 /// `IPPROTO_MPTCP`.
 const IPPROTO_MPTCP: u16 = 262;
+/// `TCP_SYN_SENT` of the kernel's `tcp_states.h`.
+const TCP_SYN_SENT: u32 = 2;
 /// `TCP_CLOSE` of the kernel's `tcp_states.h`.
 pub(super) const TCP_CLOSE: u32 = 7;
 /// `TCP_LISTEN`, likewise.
@@ -157,4 +161,8 @@ pub(super) fn state_change<F: Fields>(
         record.assume_init_ref()
     };
     emit(ctx, record);
+    if old == TCP_CLOSE && new == TCP_SYN_SENT {
+        // SAFETY: as above; only connect() makes this change, in the context of its caller.
+        unsafe { stack::report::<F>(ctx, sk, STACK_CONNECT, time_ns, netns) };
+    }
 }

@@ -81,6 +81,7 @@ pub(crate) fn connection(
             .judged
             .filter(|_| !known.is_listener())
             .map(|judged| judged.verdict.reason.name().to_owned()),
+        peer_closed: known.peer_closed().filter(|_| !known.is_listener()),
         error: known.judged.and_then(|judged| errno_text(judged.verdict.error)),
         owner: known.owner.map(owner::owner),
         recv_queue: known
@@ -92,6 +93,7 @@ pub(crate) fn connection(
         srtt_us: transfer.map(|transfer| transfer.srtt_us),
         retransmits: transfer.map(|transfer| transfer.retransmits),
         complete: known.is_complete(loss_epoch),
+        stack: None,
         timeline: timeline.then(|| steps(known, wall)),
     }
 }

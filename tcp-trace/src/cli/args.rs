@@ -7,7 +7,10 @@ pub(crate) use segments::{Segments, Switch};
 
 mod segments;
 
-use crate::{kernel::plan::BackendChoice, serve::span};
+use crate::{
+    kernel::{plan::BackendChoice, stacks::StackWishes},
+    serve::span,
+};
 
 mod demo;
 mod diagnose;
@@ -123,6 +126,17 @@ pub(crate) struct Tracing {
     /// Closed connections kept for questions [default: 10000]
     #[arg(long, env = "TCP_TRACE_MAX_CLOSED", value_name = "N")]
     pub(crate) max_closed: Option<usize>,
+    /// Say where in the code connections are opened and accepted: of all processes, or of those named
+    /// by number or name, at each call or one of N; costs a microsecond each [default: off]
+    #[arg(
+        long,
+        env = "TCP_TRACE_STACKS",
+        value_name = "all|PID|NAME|1/N,...",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "all"
+    )]
+    pub(crate) stacks: Option<StackWishes>,
     #[command(flatten)]
     pub(crate) segments: Segments,
 }
@@ -137,6 +151,7 @@ impl Tracing {
             (self.buffer_size.is_some(), "TCP_TRACE_BUFFER_SIZE"),
             (self.max_connections.is_some(), "TCP_TRACE_MAX_CONNECTIONS"),
             (self.max_closed.is_some(), "TCP_TRACE_MAX_CLOSED"),
+            (self.stacks.is_some(), "TCP_TRACE_STACKS"),
             (self.segments.on.is_some(), "TCP_TRACE_SEGMENTS"),
             (!self.segments.interfaces.is_empty(), "TCP_TRACE_INTERFACES"),
             (!self.segments.xdp.is_empty(), "TCP_TRACE_XDP"),
@@ -245,10 +260,22 @@ pub(crate) struct List {
 
 /// Which connection `show` shows.
 #[derive(Clone, Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct One {
-    /// Its number, as list and watch --json print it
-    #[arg(value_name = "ID")]
-    pub(crate) id: String,
+    /// Its number, as list and watch --json print it; or name it by the filters of list
+    #[arg(value_name = "ID", required_unless_present = "Filter", conflicts_with = "Filter")]
+    pub(crate) id: Option<String>,
+    #[command(flatten)]
+    pub(crate) filter: Filter,
+    /// Of those closed not long ago as well
+    #[arg(long, conflicts_with = "id")]
+    pub(crate) closed: bool,
+    /// Of several the one longest in its state (the default)
+    #[arg(long, conflicts_with_all = ["id", "newest"])]
+    pub(crate) oldest: bool,
+    /// Of several the one that came to its state last
+    #[arg(long, conflicts_with = "id")]
+    pub(crate) newest: bool,
     /// Print the API's object
     #[arg(long)]
     pub(crate) json: bool,
@@ -343,6 +370,29 @@ mod tests {
     #[test]
     fn the_definition_holds_together() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn show_takes_an_id_or_a_filter() {
+        let parse =
+            |args: &[&str]| Cli::try_parse_from(["tcp-trace", "show"].iter().chain(args)).map(drop);
+        for good in [
+            &["3f9c"][..],
+            &["--state", "close_wait"],
+            &["--local", ":8080", "--oldest"],
+            &["--pid", "7", "--closed", "--newest", "--json"],
+        ] {
+            assert!(parse(good).is_ok(), "{good:?}");
+        }
+        for bad in [
+            &[][..],
+            &["--oldest"],
+            &["3f9c", "--state", "close_wait"],
+            &["3f9c", "--newest"],
+            &["--pid", "7", "--oldest", "--newest"],
+        ] {
+            assert_eq!(parse(bad).unwrap_err().exit_code(), 2, "{bad:?}");
+        }
     }
 
     #[test]

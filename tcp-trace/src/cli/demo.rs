@@ -91,6 +91,9 @@ struct Show {
     course: Course,
     excerpt: Excerpt,
     told: Diagnosis,
+    /// When the command began.
+    called: Instant,
+    /// When it was traced.
     begun: Instant,
     style: Style,
     json: bool,
@@ -99,7 +102,7 @@ struct Show {
 impl Show {
     /// Assembles everybody, and begins to trace before anybody opens a socket.
     async fn new(context: &Context, args: &Demo, mut config: live::Config) -> anyhow::Result<Self> {
-        let begun = Instant::now();
+        let called = Instant::now();
         let (style, json) = (context.style.clone(), args.json);
         let troupe = Troupe::assemble()?;
         if !json {
@@ -111,8 +114,8 @@ impl Show {
             .context("the start-up died")??;
         let events = engine.handle().events();
         let (course, excerpt) = <(Course, Excerpt)>::default();
-        let told = Diagnosis::default();
-        Ok(Self { engine, events, troupe, course, excerpt, told, begun, style, json })
+        let (told, begun) = (Diagnosis::default(), Instant::now());
+        Ok(Self { engine, events, troupe, course, excerpt, told, called, begun, style, json })
     }
 
     /// The scene from its beginning to its end.
@@ -125,27 +128,33 @@ impl Show {
         self.troupe.tell(Role::is_server, Cue::Go)?;
         self.until("the servers to listen", Course::do_servers_listen).await?;
         self.troupe.tell(|role| !role.is_server(), Cue::Go)?;
-        self.goes_on(|show| show.course.is_complete(&show.told)).await?;
+        self.goes_on(|show| show.course.is_complete(&show.told), scene::DEADLINE).await?;
         self.troupe.tell(|role| !role.is_server(), Cue::Stop)?;
-        self.until("the clients to stop", Course::have_clients_stopped).await?;
-        // Now nothing is added to what has to be told.
-        self.goes_on(|show| show.course.is_complete(&show.told)).await
+        // What was missed until here is told. Now nothing is added to what has to be found.
+        let stop = self.passed() + scene::GRACE;
+        self.goes_on(|show| show.course.have_clients_stopped(), stop).await?;
+        let end = self.passed() + scene::GRACE;
+        self.goes_on(|show| show.course.is_complete(&show.told), end).await
     }
 
     /// Goes on until all of the players have come so far.
     async fn until(&mut self, what: &str, is: fn(&Course) -> bool) -> anyhow::Result<()> {
-        self.goes_on(|show| is(&show.course)).await?;
+        self.goes_on(|show| is(&show.course), scene::DEADLINE).await?;
         if is(&self.course) {
             return Ok(());
         }
         bail!("waited for {what} until {} s were over", scene::DEADLINE.as_secs());
     }
 
-    /// Goes on until it is so, or time is up.
-    async fn goes_on(&mut self, is: impl Fn(&Self) -> bool) -> anyhow::Result<()> {
+    /// Goes on until it is so, or so much time has passed.
+    async fn goes_on(
+        &mut self,
+        is: impl Fn(&Self) -> bool,
+        longest: Duration,
+    ) -> anyhow::Result<()> {
         let mut look = interval(scene::LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while !is(self) && self.passed() < scene::DEADLINE {
+        while !is(self) && self.passed() < longest {
             tokio::select! {
                 event = self.events.recv() => match event {
                     Ok(event) => self.show(&event)?,
@@ -154,12 +163,15 @@ impl Show {
                 },
                 report = self.troupe.report() => {
                     let (role, report) = report.context("all of the players have ended")?;
-                    let news = self.course.take(role, report, self.begun.elapsed());
+                    let news = self.course.take(role, report, self.passed());
                     self.say(news.map_err(anyhow::Error::msg)?)?;
                 }
                 _ = look.tick() => {
                     self.told = self.engine.handle().diagnosis(Asked::default()).await?;
-                    let news = self.course.look(&self.told, self.begun.elapsed());
+                    let news = self.course.look(&self.told, self.passed());
+                    if news.is_some() {
+                        self.troupe.tell(|role| role == Role::Pricing, Cue::Hurry)?;
+                    }
                     self.say(news)?;
                 }
             }
@@ -167,13 +179,14 @@ impl Show {
         Ok(())
     }
 
+    /// How long it has been traced.
     fn passed(&self) -> Duration {
         self.begun.elapsed()
     }
 
     fn show(&mut self, event: &Event) -> anyhow::Result<()> {
         if let Some(change) = self.excerpt.take(event).filter(|_| !self.json) {
-            print::line(&text::watch::line(change, &self.style))?;
+            print::line(&text::watch::line(change, false, &self.style))?;
         }
         Ok(())
     }
@@ -201,7 +214,7 @@ impl Show {
     /// What it came to.
     async fn conclude(&self) -> anyhow::Result<ExitCode> {
         let judgement = Judgement::of(&self.told, self.course.facts());
-        let seconds = self.passed().as_secs_f64();
+        let seconds = self.called.elapsed().as_secs_f64();
         let good = judgement.is_good();
         if self.json {
             let (missing, diagnosis) = (judgement.missing(), &self.told);

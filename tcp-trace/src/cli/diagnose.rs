@@ -18,6 +18,7 @@ const FIRST_LOOK: Duration = Duration::from_secs(5);
 pub(super) async fn run(context: &Context, args: &Diagnose) -> anyhow::Result<ExitCode> {
     let asked = args.judge.to_args().to_asked()?;
     let source = Source::open_with(context, &args.tracing, Stay::Moment, asked).await?;
+    let style = source.style(context);
     let least = source.is_new().then_some(FIRST_LOOK);
     let interrupted = tokio::signal::ctrl_c();
     tokio::pin!(interrupted);
@@ -33,7 +34,7 @@ pub(super) async fn run(context: &Context, args: &Diagnose) -> anyhow::Result<Ex
                 }
             }
         }
-        code = from(&source, &args.judge, &context.style).await?;
+        code = from(&source, &args.judge, &style).await?;
         if args.watch.is_none() {
             return Ok(code);
         }

@@ -15,8 +15,9 @@ pub(super) fn run(context: &Context, args: &Doctor) -> anyhow::Result<ExitCode> 
     let report = if let Some(file) = &args.facts {
         doctor::judge_facts(facts(file)?, args.btf.as_deref())
     } else {
-        let segments = context.settings.segments(&args.segments, Stay::Moment);
-        doctor::examine(args.btf.as_deref(), &segments)
+        let segments = context.settings.segments(&args.segments, Stay::Long);
+        let try_segments = context.settings.segments(&args.segments, Stay::Moment).on;
+        doctor::examine(args.btf.as_deref(), &segments, try_segments)
     };
     if args.json {
         print::json(&report)?;

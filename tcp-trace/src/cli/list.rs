@@ -14,7 +14,7 @@ use super::{
 /// Lists from the daemon, or from a trace of one's own.
 pub(super) async fn run(context: &Context, args: &List) -> anyhow::Result<ExitCode> {
     let source = Source::open(context, &args.tracing, Stay::Moment).await?;
-    from(&source, &args.rows, &context.style).await
+    from(&source, &args.rows, &source.style(context)).await
 }
 
 /// Lists from any source.

@@ -25,6 +25,8 @@ const BACKLOG: usize = 4096;
 /// Replays a recording or a capture; a damaged one up to the damage, which is then the error.
 pub(super) async fn run(context: &Context, args: &Replay) -> anyhow::Result<ExitCode> {
     let config = context.settings.tracing(&Tracing::default(), Stay::Moment, None)?;
+    let command = text::Command::replay(&args.file);
+    let style = text::Style { command, ..context.style.clone() };
     let opened = replay::open(&args.file, &config)?;
     let (code, (damage, passed_over)) = match &args.command {
         None => {
@@ -38,12 +40,10 @@ pub(super) async fn run(context: &Context, args: &Replay) -> anyhow::Result<Exit
             let Replayed { engine, damage, passed_over } = play(opened, || {}).await?;
             let source = Source::Local(engine);
             let code = match command {
-                ReplayCommand::List(rows) => list::from(&source, rows, &context.style).await?,
-                ReplayCommand::Show(one) => show::from(&source, one, &context.style).await?,
-                ReplayCommand::Diagnose(judge) => {
-                    diagnose::from(&source, judge, &context.style).await?
-                }
-                ReplayCommand::Status(args) => status::from(&source, args, &context.style).await?,
+                ReplayCommand::List(rows) => list::from(&source, rows, &style).await?,
+                ReplayCommand::Show(one) => show::from(&source, one, &style).await?,
+                ReplayCommand::Diagnose(judge) => diagnose::from(&source, judge, &style).await?,
+                ReplayCommand::Status(args) => status::from(&source, args, &style).await?,
                 ReplayCommand::Watch { .. } => ExitCode::SUCCESS,
             };
             (code, (damage, passed_over))

@@ -15,6 +15,7 @@ use crate::{
     kernel::{
         plan::BackendChoice,
         segments::{self, InterfaceName, Wishes, XdpWish},
+        stacks::StackWishes,
     },
 };
 
@@ -43,6 +44,7 @@ pub(crate) struct FileSettings {
     interfaces: Option<Vec<InterfaceName>>,
     xdp: Option<Vec<XdpWish>>,
     segment_rate: Option<u32>,
+    stacks: Option<StackWishes>,
 }
 
 /// How long a command traces.
@@ -156,6 +158,7 @@ impl FileSettings {
                 closed: flags.max_closed.or(self.max_closed).unwrap_or(defaults.limits.closed),
             },
             segments: self.segments(&flags.segments, stay),
+            stacks: flags.stacks.clone().or_else(|| self.stacks.clone()).unwrap_or_default(),
             process_limit: process_series.or(self.process_series).unwrap_or(defaults.process_limit),
             log_level: defaults.log_level,
             thresholds: defaults.thresholds,

@@ -12,11 +12,12 @@ use super::{
     source::Source,
     text,
 };
+use crate::api;
 
 /// Shows a connection of the daemon's, or of a trace of one's own.
 pub(super) async fn run(context: &Context, args: &Show) -> anyhow::Result<ExitCode> {
     let source = Source::open(context, &args.tracing, Stay::Moment).await?;
-    from(&source, &args.one, &context.style).await
+    from(&source, &args.one, &source.style(context)).await
 }
 
 /// Shows a connection of any source.
@@ -25,17 +26,51 @@ pub(super) async fn from(
     one: &One,
     style: &text::Style,
 ) -> anyhow::Result<ExitCode> {
-    let connection = source.connection(&one.id).await?.with_context(|| {
-        format!(
-            "there is no connection {}: it was never seen, or it closed too long ago to be kept \
-             (see 'tcp-trace list --closed')",
-            one.id
-        )
-    })?;
+    let (connection, others) = match &one.id {
+        Some(id) => (by_id(source, id, style).await?, None),
+        None => by_filter(source, one, style).await?,
+    };
     if one.json {
         print::json(&connection)?;
     } else {
         print::line(&text::show::timeline(&connection, style))?;
     }
+    if let Some(others) = others {
+        print::note(&others);
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn by_id(source: &Source, id: &str, style: &text::Style) -> anyhow::Result<api::Connection> {
+    source.connection(id).await?.with_context(|| {
+        format!(
+            "there is no connection {id}: it was never seen, or it closed too long ago to be kept \
+             (see '{}')",
+            style.command.next("tcp-trace list --closed")
+        )
+    })
+}
+
+/// The one that passes, and how many others do.
+async fn by_filter(
+    source: &Source,
+    one: &One,
+    style: &text::Style,
+) -> anyhow::Result<(api::Connection, Option<String>)> {
+    let mut filter = one.filter.to_args();
+    filter.closed = one.closed;
+    // They come oldest first.
+    filter.limit = Some(usize::from(!one.newest));
+    let list = source.connections(&filter).await?;
+    let found = if one.newest { list.connections.last() } else { list.connections.first() };
+    let found = found.with_context(|| {
+        let (hint, list) = if one.closed {
+            ("", "tcp-trace list --closed")
+        } else {
+            (" (--closed looks at those that have ended, too)", "tcp-trace list")
+        };
+        format!("no connection matches{hint}; '{}' shows what there is", style.command.next(list))
+    })?;
+    let connection = by_id(source, &found.id, style).await?;
+    Ok((connection, text::show::others(list.total, one.newest)))
 }

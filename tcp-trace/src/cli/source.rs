@@ -13,6 +13,7 @@ use super::{
     exit::{Misuse, NeedsRoot},
     print,
     settings::Stay,
+    text::Style,
 };
 use crate::{
     api,
@@ -109,6 +110,15 @@ impl Source {
                 let limit = filter.limit.unwrap_or(0);
                 Ok(engine.handle().connections(filter.to_query()?, limit, filter.closed).await?)
             }
+        }
+    }
+
+    /// The style for answers of this source.
+    pub(super) fn style(&self, context: &Context) -> Style {
+        let style = context.style.clone();
+        match self {
+            Self::Daemon(_) => style,
+            Self::Local(_) => Style { command: style.command.clone().without_ids(), ..style },
         }
     }
 

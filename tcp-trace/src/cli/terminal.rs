@@ -2,13 +2,16 @@
 
 use std::{env, io::IsTerminal as _};
 
-use super::{args::When, text::Style};
+use super::{
+    args::When,
+    text::{Command, Style},
+};
 
 /// Columns where the output is no terminal.
 const NO_TERMINAL: usize = usize::MAX;
 
-/// The style of standard output.
-pub(super) fn style(color: When) -> Style {
+/// The style of standard output, for a command that was called like this.
+pub(super) fn style(color: When, command: Command) -> Style {
     let stdout = std::io::stdout();
     let terminal = stdout.is_terminal();
     let wanted = match color {
@@ -20,7 +23,7 @@ pub(super) fn style(color: When) -> Style {
         .then(|| rustix::termios::tcgetwinsize(&stdout).ok())
         .flatten()
         .map_or(NO_TERMINAL, |size| usize::from(size.ws_col).max(40));
-    Style { color: wanted, unicode: unicode(), width, zone: jiff::tz::TimeZone::system() }
+    Style { color: wanted, unicode: unicode(), width, zone: jiff::tz::TimeZone::system(), command }
 }
 
 /// Whether the locale is a UTF-8 one, by the variables in their order of precedence.

@@ -7,6 +7,7 @@
 //! remote one, so every string on its way out passes [`sanitize`]: through [`page::Page`], which
 //! alone writes control sequences, or by hand in the two renderers that mimic other tools.
 
+mod command;
 pub(crate) mod demo;
 pub(crate) mod diagnosis;
 pub(crate) mod doctor;
@@ -16,6 +17,7 @@ pub(crate) mod list;
 mod page;
 mod sanitize;
 pub(crate) mod show;
+mod stack;
 pub(crate) mod status;
 mod style;
 mod table;
@@ -29,5 +31,6 @@ mod words;
 #[cfg(test)]
 pub(crate) mod fixtures;
 
+pub(crate) use command::Command;
 pub(crate) use sanitize::sanitize;
 pub(crate) use style::Style;

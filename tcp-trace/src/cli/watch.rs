@@ -43,6 +43,8 @@ pub(super) struct Printer {
     columns: Columns,
     style: Style,
     left: Option<u64>,
+    /// The youngest moment told.
+    latest: String,
 }
 
 impl Printer {
@@ -53,6 +55,7 @@ impl Printer {
             columns: Columns { wide: output.wide, time: output.timestamp },
             style: style.clone(),
             left: output.count,
+            latest: String::new(),
         }
     }
 
@@ -78,14 +81,25 @@ impl Printer {
         Ok(())
     }
 
+    /// Whether something younger has been told; moments are all written alike.
+    fn is_late(&mut self, at: &str) -> bool {
+        let late = *at < *self.latest;
+        if !late {
+            at.clone_into(&mut self.latest);
+        }
+        late
+    }
+
     /// Prints one event; false where the format has no line for it.
-    fn event(&self, event: &Event) -> anyhow::Result<bool> {
+    fn event(&mut self, event: &Event) -> anyhow::Result<bool> {
         let line = match (self.format, event) {
             (Format::Json, event) => {
                 print::json_line(event)?;
                 return Ok(true);
             }
-            (Format::Text, Event::State(event)) => text::watch::line(event, &self.style),
+            (Format::Text, Event::State(event)) => {
+                text::watch::line(event, self.is_late(&event.at), &self.style)
+            }
             (Format::Text, Event::Closed(event)) => text::watch::closed(event, &self.style),
             (Format::Text, Event::Lost(event)) => text::watch::lost(event, &self.style),
             (Format::Tcpstates, Event::State(event)) => {

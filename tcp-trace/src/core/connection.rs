@@ -14,11 +14,13 @@ use super::{
     event::{Flow, Origin, Protocol, SockFlags, SocketId, StateChange, Transfer},
     owner::Owner,
     processes::ProcessSlot,
+    stack::StackId,
     tcp_state::TcpState,
     time_wait::Mini,
     timeline::{Call, Detail, Mark, StepKind, Timeline},
 };
 
+mod closing;
 mod detail;
 mod moved;
 
@@ -68,6 +70,8 @@ pub struct Connection {
     pub found: bool,
     /// Whose it is.
     pub owner: Option<Owner>,
+    /// Where in its program it was opened or accepted, where that was asked for.
+    pub stack: Option<StackId>,
     /// Where its process is counted, while it is in the table.
     pub process: Option<ProcessSlot>,
     /// What it had moved at its last change.
@@ -86,7 +90,7 @@ pub struct Connection {
     pub last_event: Ts,
     /// The cookie as snapshots tell it, where its events carry none.
     pub row_cookie: Option<NonZeroU64>,
-    /// When a snapshot last showed its queues.
+    /// When the last snapshot was asked for that showed its queues.
     pub row_at: Ts,
     /// When a snapshot last showed that something had moved in it.
     pub moved_at: Ts,
@@ -136,6 +140,7 @@ impl Connection {
             opened_at: at,
             found: snapshot,
             owner: None,
+            stack: None,
             process: None,
             transfer: None,
             flags: None,
@@ -241,6 +246,7 @@ impl Connection {
             }
         }
         self.learn_name(change);
+        self.learn_opener(change);
         self.netns = change.netns.or(self.netns);
         self.flags = change.flags.or(self.flags);
         // The child's figures are its listener's until its own are set.
@@ -249,8 +255,9 @@ impl Connection {
         }
     }
 
-    /// Takes figures and flags from a row of a snapshot taken at `at`, which is no event.
-    pub fn refresh(&mut self, at: Ts, row: &StateChange) {
+    /// Takes figures and flags from a row of a snapshot asked for at `since` and taken at `at`, which
+    /// is no event.
+    pub fn refresh(&mut self, since: Ts, at: Ts, row: &StateChange) {
         // What moved between its change of state and the first row may have done so at once.
         if let (Some(known), Some(shown)) = (self.transfer, row.transfer)
             && self.row_at >= self.state_since
@@ -263,7 +270,8 @@ impl Connection {
                 || known.bytes_received < shown.bytes_received;
             self.moved_at = if moved { at } else { self.moved_at };
         }
-        self.row_at = at;
+        self.learn_opener(row);
+        self.row_at = since;
         if let (Some(flags), Some(shown)) = (&mut self.flags, row.flags) {
             flags.attached = shown.attached;
         }

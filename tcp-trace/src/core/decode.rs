@@ -49,6 +49,12 @@ pub enum DecodeError {
     Hook(u8),
 }
 
+/// `sock_flags` of a [`wire::KIND_SEED`], which no program makes: our SYN is among the bytes
+/// acknowledged, so that this end connected.
+pub const SEED_CONNECTED: u8 = 1 << 6;
+/// Likewise: no SYN of ours is, so that this end accepted.
+pub const SEED_ACCEPTED: u8 = 1 << 7;
+
 /// A record of any shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Record {
@@ -227,12 +233,20 @@ fn transfer(record: &wire::StateRecord) -> Transfer {
         retransmits: record.retransmits,
         bytes_acked: record.bytes_acked,
         bytes_received: record.bytes_received,
+        syn_acked: match record.sock_flags & (SEED_CONNECTED | SEED_ACCEPTED) {
+            SEED_CONNECTED if record.kind == wire::KIND_SEED => Some(true),
+            SEED_ACCEPTED if record.kind == wire::KIND_SEED => Some(false),
+            _ => None,
+        },
         outside: false,
     }
 }
 
 mod life;
 mod segment;
+mod stack;
+
+pub use stack::stack;
 
 #[cfg(test)]
 mod tests {
@@ -275,6 +289,23 @@ mod tests {
         assert_eq!(change.flags, None);
         assert_eq!(change.current, None);
         assert_eq!(change.netns, None);
+    }
+
+    #[test]
+    fn a_row_tells_who_opened_and_a_live_change_does_not() {
+        for (kind, flags, told) in [
+            (wire::KIND_SEED, SEED_CONNECTED, Some(true)),
+            (wire::KIND_SEED, SEED_ACCEPTED | wire::SOCK_ATTACHED, Some(false)),
+            (wire::KIND_SEED, SEED_ACCEPTED | SEED_CONNECTED, None),
+            (wire::KIND_SEED, wire::SOCK_ATTACHED, None),
+            (wire::KIND_STATE, SEED_CONNECTED, None),
+        ] {
+            let record = wire::StateRecord { kind, sock_flags: flags, ..sample() };
+            let Body::State(change) = event(&record.into()).unwrap().body else {
+                panic!("a state change")
+            };
+            assert_eq!(change.transfer.unwrap().syn_acked, told, "{kind} {flags}");
+        }
     }
 
     #[test]

@@ -15,18 +15,23 @@ mod closing;
 pub mod evidence;
 mod failed;
 mod finding;
+pub mod group;
+mod origins;
 mod orphans;
 mod ports;
 pub mod service;
+mod still;
 pub mod survey;
 mod talk;
 pub mod trend;
+mod waiting;
 
 pub use casebook::{Casebook, Leaks};
 pub use close_wait::Cause;
 pub use finding::{
     Advice, Confidence, Exhaustion, Finding, Growth, Kind, Line, Report, Severity, Who,
 };
+pub use origins::Origins;
 pub use survey::Survey;
 
 /// From when on something is worth a finding.
@@ -85,6 +90,8 @@ impl Default for Thresholds {
     }
 }
 
+#[cfg(test)]
+mod healthy;
 #[cfg(test)]
 mod scene;
 #[cfg(test)]

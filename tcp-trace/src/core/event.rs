@@ -6,6 +6,7 @@ use std::{borrow::Cow, fmt, net::SocketAddr, num::NonZeroU64};
 use super::{
     clock::Ts,
     segment::SegmentEvent,
+    stack::StackEvent,
     tcp_state::{TcpState, Transition},
 };
 
@@ -27,6 +28,8 @@ pub enum Body {
     Life(LifeEvent),
     /// A segment passed one end.
     Segment(SegmentEvent),
+    /// Where in its program a connection was opened or accepted is known.
+    Stack(StackEvent),
     /// Events were lost around this moment.
     Lost {
         /// How many; 0 where an earlier loss is over.
@@ -263,6 +266,9 @@ pub struct Transfer {
     pub bytes_acked: u64,
     /// Bytes received.
     pub bytes_received: u64,
+    /// Whether our SYN is among the bytes acknowledged, which tells who opened the connection; rows of
+    /// a snapshot alone know, and not all of them.
+    pub syn_acked: Option<bool>,
     /// Told by the segments of a capture: what the process has read is not known.
     pub outside: bool,
 }

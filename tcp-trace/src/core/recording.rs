@@ -7,7 +7,8 @@
 //!
 //! All of it little-endian, save the payload of a record, which is the recording host's own (its
 //! byte order stands in the header). Each frame carries its checksum, so that damage is found where
-//! it is, and what came before it can still be shown. The last frame says the recording is whole.
+//! it is, and what came before it can still be shown. The last frame says the recording is whole. The
+//! payload of a stack is JSON.
 
 use std::io::{self, Read, Write};
 
@@ -15,9 +16,11 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 mod reader;
+mod stack;
 mod writer;
 
 pub use reader::Reader;
+pub use stack::{StackNews, Told, Untold};
 pub use writer::Writer;
 
 /// First bytes of every recording.
@@ -80,6 +83,8 @@ pub enum Frame {
         /// The counter block, summed over the CPUs.
         counters: Vec<u64>,
     },
+    /// Where in its program a connection was opened or accepted: named on the host, which alone can.
+    Stack(Box<StackNews>),
     /// The recording was ended in order.
     End {
         /// When.
@@ -93,6 +98,7 @@ const TYPE_RECORD: u8 = 1;
 const TYPE_LOST: u8 = 2;
 const TYPE_COUNTERS: u8 = 3;
 const TYPE_END: u8 = 4;
+const TYPE_STACK: u8 = 5;
 
 /// Why a recording cannot be read on.
 #[derive(Debug, Error)]

@@ -44,7 +44,9 @@ pub fn of_step(connection: &Connection, step: &Step) -> String {
         StepKind::MiniBorn { substate, inferred, detail, .. } => {
             of_mini_born(connection, substate, inferred, detail)
         }
-        StepKind::MiniEnded { substate, why } => of_mini_end(substate, why),
+        StepKind::MiniEnded { substate, why } => {
+            of_mini_end(substate, why, connection.mini.is_some_and(|mini| mini.inferred))
+        }
         StepKind::Mark(Mark::Found(state)) if is_captured(connection) => {
             format!("found in {state}: what came before was not captured, ages are at least this")
         }
@@ -111,9 +113,12 @@ fn of_mini_born(connection: &Connection, substate: S, inferred: bool, detail: De
     format!("{text}{keeps}{how}")
 }
 
-fn of_mini_end(substate: S, why: Option<TimeWaitEnd>) -> String {
+fn of_mini_end(substate: S, why: Option<TimeWaitEnd>, inferred: bool) -> String {
     let name = substate.kernel_name();
     match why {
+        Some(TimeWaitEnd::Expired) if substate == S::FinWait2 && inferred => {
+            "no FIN of the peer was seen: it is waited for no longer (inferred)".to_owned()
+        }
         Some(TimeWaitEnd::Expired) if substate == S::FinWait2 => {
             "the peer never closed: its FIN is waited for no longer (tcp_fin_timeout)".to_owned()
         }
@@ -220,7 +225,7 @@ pub fn of_end(from: S, verdict: Verdict, detail: Detail, process: &str) -> Strin
             "the peer's FIN came: closed in order, without TIME_WAIT".to_owned()
         }
         CloseReason::FinActive => {
-            "closed here and acknowledged; nothing waits for the peer's FIN".to_owned()
+            "closed here and acknowledged; nothing waits for the peer's FIN any more".to_owned()
         }
         CloseReason::FinPassive => "the peer acknowledged our FIN: closed in order".to_owned(),
         CloseReason::Simultaneous => {

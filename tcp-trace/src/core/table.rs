@@ -15,6 +15,7 @@ use super::{
     pending::Pending,
     reconcile::{RecentEnds, Round},
     sources::Sources,
+    stack::Stacks,
     statistics::Statistics,
     tcp_state::{TcpState, Transition},
     timeline::{Mark, StepKind},
@@ -80,9 +81,11 @@ pub struct Table {
     last_round: u64,
     recent: RecentEnds,
     census: Census,
+    stacks: Stacks,
     statistics: Statistics,
     last_id: u64,
     loss_epoch: u64,
+    lost_at: Ts,
 }
 
 impl Table {
@@ -106,9 +109,11 @@ impl Table {
             last_round: 0,
             recent: RecentEnds::default(),
             census: Census::default(),
+            stacks: Stacks::default(),
             statistics: Statistics::default(),
             last_id: 0,
             loss_epoch: 0,
+            lost_at: Ts(0),
         }
     }
 
@@ -123,6 +128,7 @@ impl Table {
         match &event.body {
             Body::Lost { .. } => {
                 self.loss_epoch += 1;
+                self.lost_at = self.lost_at.max(event.at);
                 Outcome::Nothing
             }
             Body::State(change) if change.origin == Origin::Snapshot => {
@@ -131,6 +137,7 @@ impl Table {
             Body::State(change) => self.change(event.at, change),
             Body::Life(life) => self.life(event.at, life),
             Body::Segment(segment) => self.segment_passed(event.at, segment),
+            Body::Stack(news) => self.stack_told(news),
         }
     }
 
@@ -206,6 +213,7 @@ impl Table {
         if counted && transition != Transition::Birth && self.births_may_be_missing() {
             self.census.population.applied(TcpState::Close, change.old);
         }
+        let change = &self.without_stale_port(change);
         let mut connection = Connection::open(self.next_id(), at, change, self.loss_epoch);
         if transition != Transition::Birth {
             connection.found = true;
@@ -376,6 +384,7 @@ mod row;
 #[cfg(test)]
 pub(crate) mod scene;
 mod snapshot;
+mod stacks;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -16,14 +16,22 @@ use super::{
     role::Role,
 };
 
-/// Whether the player is to begin nothing new.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Curtain(Arc<AtomicBool>);
+/// What a player has been told since it began.
+#[derive(Debug, Default)]
+pub(super) struct Curtain {
+    fallen: AtomicBool,
+    hurry: AtomicBool,
+}
 
 impl Curtain {
-    /// Whether it has fallen.
+    /// Whether it has fallen, and nothing new is to be begun.
     pub(super) fn has_fallen(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.fallen.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing needs to be slow any more.
+    pub(super) fn is_in_hurry(&self) -> bool {
+        self.hurry.load(Ordering::Relaxed)
     }
 }
 
@@ -35,14 +43,15 @@ pub(crate) fn run(role: Role) -> io::Result<()> {
     // The threads of the play inherit it.
     rustix::thread::set_name(role.comm())?;
     report(&Report::Ready)?;
-    let curtain = Curtain::default();
+    let curtain = Arc::new(Curtain::default());
     for line in io::stdin().lock().lines() {
         match line?.parse().map_err(io::Error::other)? {
             Cue::Go => {
-                let curtain = curtain.clone();
+                let curtain = Arc::clone(&curtain);
                 thread::Builder::new().spawn(move || on_stage(role, &curtain))?;
             }
-            Cue::Stop => curtain.0.store(true, Ordering::Relaxed),
+            Cue::Hurry => curtain.hurry.store(true, Ordering::Relaxed),
+            Cue::Stop => curtain.fallen.store(true, Ordering::Relaxed),
         }
     }
     Ok(())

@@ -7,6 +7,8 @@ use std::{fmt, str::FromStr};
 pub(crate) enum Cue {
     /// Begin.
     Go,
+    /// What it does slowly it may do as fast as it did at first.
+    Hurry,
     /// Begin nothing new, and say what it came to.
     Stop,
 }
@@ -32,6 +34,7 @@ impl fmt::Display for Cue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Go => "go",
+            Self::Hurry => "hurry",
             Self::Stop => "stop",
         })
     }
@@ -43,6 +46,7 @@ impl FromStr for Cue {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "go" => Ok(Self::Go),
+            "hurry" => Ok(Self::Hurry),
             "stop" => Ok(Self::Stop),
             _ => Err(format!("'{text}' is no cue")),
         }
@@ -89,7 +93,7 @@ mod tests {
 
     #[test]
     fn what_is_said_is_understood() {
-        for cue in [Cue::Go, Cue::Stop] {
+        for cue in [Cue::Go, Cue::Hurry, Cue::Stop] {
             assert_eq!(cue.to_string().parse(), Ok(cue));
         }
         let failed = Report::Failed("no way: there".to_owned());

@@ -145,12 +145,18 @@ impl Planted {
             says,
         };
         let Some(finding) = found else {
-            return verdict(false, "not found".to_owned());
+            let came = self.count != Count::Met || facts.failures > 0;
+            let says = if came { "not found" } else { "it did not come to that in time" };
+            return verdict(false, says.to_owned());
         };
         let count = finding.count;
         let complaint = match self.count {
             Count::AtLeast(least) if count < least => Some(format!("{count} of {least} at least")),
             Count::Just(just) if count != just => Some(format!("{count}, and there are {just}")),
+            // Of one that no snapshot has shown yet the cause is a guess.
+            Count::AtLeast(_) | Count::Just(_) if self.is_leak() && alike(finding) != count => {
+                Some(format!("{} of {count} for this reason", alike(finding)))
+            }
             Count::Met if count != facts.failures => {
                 Some(format!("{count}, and connect() failed {} times", facts.failures))
             }
@@ -161,6 +167,10 @@ impl Planted {
         };
         let told = complaint.is_none();
         verdict(told, complaint.unwrap_or_else(|| self.says(finding, facts)))
+    }
+
+    fn is_leak(&self) -> bool {
+        self.kind == "close_wait_leak"
     }
 
     /// Whether it must be told before it comes to the worst.
@@ -183,6 +193,12 @@ impl Planted {
             }
         }
     }
+}
+
+/// How many are there for the reason that the finding names.
+fn alike(finding: &Finding) -> u64 {
+    let cause = finding.cause.as_deref().and_then(|cause| finding.counts.get(cause));
+    cause.copied().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -208,6 +224,7 @@ pub(crate) mod tests {
             title: "A title".to_owned(),
             process: Some(owner),
             cause: planted.cause.map(str::to_owned),
+            counts: planted.cause.map(|cause| (cause.to_owned(), count)).into_iter().collect(),
             count,
             ..Finding::default()
         }
@@ -259,6 +276,14 @@ pub(crate) mod tests {
             let judged = Judgement::of(&told, FACTS);
             assert_eq!(judged.missing().len(), 1, "{judged:#?}");
         }
+        let mut told = complete();
+        told.findings[1].counts.insert("not_read".to_owned(), 6);
+        let missing = Judgement::of(&told, FACTS).missing();
+        assert_eq!(missing, ["reports (stops reading): 6 of 8 for this reason"]);
+        let mut told = complete();
+        told.findings.pop();
+        let missing = Judgement::of(&told, Facts { failures: 0, ..FACTS }).missing();
+        assert_eq!(missing, ["pricing (until none is left): it did not come to that in time"]);
         let late = Facts { foretold_seconds: None, ..FACTS };
         let missing = Judgement::of(&complete(), late).missing();
         assert!(missing.len() == 1 && missing[0].contains("not before"), "{missing:?}");

@@ -110,6 +110,12 @@ mod tests {
     }
 
     #[test]
+    fn visits_take_too_few_ports_to_be_worth_a_finding() {
+        use crate::demo::scene::{PORT_COUNT, VISITS};
+        assert!(VISITS * 4 < u32::from(PORT_COUNT));
+    }
+
+    #[test]
     fn servers_listen_outside_the_ports_that_run_out() {
         use crate::demo::scene::PORTS;
         for role in Role::ALL.into_iter().filter(|role| role.is_server()) {

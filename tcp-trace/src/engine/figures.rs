@@ -55,6 +55,8 @@ pub struct Figures {
     pub segments: Standing,
     /// What the packet programs have counted.
     pub segment_counters: SegmentCounters,
+    /// What has become of stacks, by name.
+    pub stacks: Vec<(&'static str, u64)>,
     /// Every program, attached or not.
     pub hooks: Vec<api::Hook>,
     /// Owners whose executable and cgroup were not looked up, for want of room.

@@ -20,6 +20,7 @@ use crate::{
         load::Attached,
         plan::{Backend, BackendChoice},
         segments,
+        stacks::{Naming, StackWishes},
     },
 };
 
@@ -54,6 +55,8 @@ pub(crate) struct Config {
     pub(crate) process_limit: usize,
     /// Whether and where segments are looked at.
     pub(crate) segments: segments::Config,
+    /// Whose stacks are wanted.
+    pub(crate) stacks: StackWishes,
     /// Level of the kernel programs' log lines (0: none, 1: error … 5: trace).
     pub(crate) log_level: u8,
     /// From when on something is worth a finding.
@@ -70,6 +73,7 @@ impl Default for Config {
             limits: Limits::default(),
             process_limit: 50,
             segments: segments::Config::default(),
+            stacks: StackWishes::default(),
             log_level: 2,
             thresholds: Thresholds::default(),
         }
@@ -112,7 +116,7 @@ fn header(prepared: &Prepared) -> Header {
         degradations: prepared
             .degradations
             .iter()
-            .map(|d| format!("{}: {} ({})", d.feature, d.reason, d.effect))
+            .map(crate::kernel::plan::Degradation::to_line)
             .collect(),
         hooks: attached_programs(&prepared.attached),
     }
@@ -147,6 +151,7 @@ fn launch(
     let channels = (inbox.events.clone(), std::sync::Arc::clone(&inbox.lagged));
     let mut tracer = Tracer::new(identity, config.limits, channels, wall::now(), wall::offset());
     tracer.set_sources(Sources::from_programs(&attached_programs(&prepared.attached)));
+    tracer.set_stacks_asked(config.stacks.on);
     tracer.residence = Residence::of_host();
     tracer.looks.every = tracer.looks.every.min(world::interval());
     let mut done = None;
@@ -163,10 +168,11 @@ fn launch(
     let world = World::new(scope, hooked, std::sync::Arc::clone(&inbox.waker))
         .context("starting the thread that lists the host's sockets failed")?;
     // The namespaces' handles are dropped here: held open, they would outlive their owners.
-    let Prepared { attached, segments, .. } = prepared;
+    let Prepared { attached, segments, stacks, .. } = prepared;
+    let naming = Naming::new(config.stacks.on, &stacks);
     let thread = std::thread::Builder::new()
         .name("tracer".to_owned())
-        .spawn(move || Loop::new(tracer, (attached, segments), inbox, world).run(done))
+        .spawn(move || Loop::new(tracer, (attached, segments, naming), inbox, world).run(done))
         .context("starting the tracer's thread failed")?;
     Ok(Engine { handle, thread: Some(thread) })
 }

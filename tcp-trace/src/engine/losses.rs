@@ -8,7 +8,8 @@ pub(super) fn outputs(counters: &Counters) -> Vec<(&'static str, u64)> {
     let life = counters.life_output_errors().map(|(errno, count)| (life_stage(errno), count));
     let segment =
         counters.segment_output_errors().map(|(errno, count)| (segment_stage(errno), count));
-    state.chain(life).chain(segment).collect()
+    let stack = counters.stack_output_errors().map(|(errno, count)| (stack_stage(errno), count));
+    state.chain(life).chain(segment).chain(stack).collect()
 }
 
 /// A state change that could not be handed over.
@@ -50,5 +51,19 @@ fn segment_stage(errno: &str) -> &'static str {
         "einval" => "output_segment_einval",
         "eperm" => "output_segment_eperm",
         _ => "output_segment_other",
+    }
+}
+
+/// A stack that could not be handed over.
+fn stack_stage(errno: &str) -> &'static str {
+    match errno {
+        "enospc" => "output_stack_enospc",
+        "ebusy" => "output_stack_ebusy",
+        "enoent" => "output_stack_enoent",
+        "e2big" => "output_stack_e2big",
+        "eopnotsupp" => "output_stack_eopnotsupp",
+        "einval" => "output_stack_einval",
+        "eperm" => "output_stack_eperm",
+        _ => "output_stack_other",
     }
 }

@@ -7,13 +7,15 @@ use tcp_trace_common::KIND_SNAPSHOT_BEGUN;
 use crate::core::{
     clock::Ts,
     decode::Record,
-    recording::{Frame, Header, Writer},
+    recording::{Frame, Header, Told, Writer},
+    stack::StackEvent,
 };
 
 /// A recording in the making.
 pub(crate) struct Recorder {
     writer: Option<Writer<Box<dyn Write + Send>>>,
     pointers: RandomState,
+    stacks: Told,
     failure: Option<std::io::Error>,
 }
 
@@ -21,7 +23,7 @@ impl Recorder {
     /// Begins a recording.
     pub(crate) fn new(sink: Box<dyn Write + Send>, header: &Header) -> std::io::Result<Self> {
         let writer = Some(Writer::new(sink, header)?);
-        Ok(Self { writer, pointers: RandomState::new(), failure: None })
+        Ok(Self { writer, pointers: RandomState::new(), stacks: Told::default(), failure: None })
     }
 
     /// Adds a record. Kernel addresses are replaced by numbers that mean nothing elsewhere: a
@@ -47,6 +49,14 @@ impl Recorder {
         if *address != 0 {
             *address = self.pointers.hash_one(*address).max(1);
         }
+    }
+
+    /// Adds a connection's stack.
+    pub(crate) fn stack(&mut self, at: Ts, event: &StackEvent) {
+        let mut sk = event.socket.sk;
+        self.hide(&mut sk);
+        let news = self.stacks.news(at, event, sk);
+        self.write(&Frame::Stack(Box::new(news)));
     }
 
     /// Adds a loss.

@@ -19,7 +19,7 @@ use crate::{
         capture,
         clock::{Ts, WallOffset},
         decode,
-        recording::{Frame, Header, MAGIC, Reader},
+        recording::{Frame, Header, MAGIC, Reader, Untold},
         sources::Sources,
     },
     kernel::{counters::Counters, plan::Degradation},
@@ -54,6 +54,7 @@ enum Content {
 impl Content {
     fn new(mut file: BufReader<File>) -> anyhow::Result<Self> {
         let begins = file.fill_buf()?;
+        anyhow::ensure!(!begins.is_empty(), "it is empty");
         // What is too short to tell is most likely what is left of a recording.
         if begins.len() < MAGIC.len() && MAGIC.starts_with(begins) || begins.starts_with(&MAGIC) {
             Ok(Self::Recording(Box::new(Reader::new(file)?)))
@@ -130,10 +131,12 @@ fn is_live(kind: u16) -> bool {
 }
 
 fn identity(header: &Header, config: &Config) -> Identity {
-    let degradations = header.degradations.iter().map(|line| Degradation {
-        feature: "recorded".to_owned(),
-        reason: line.clone(),
-        effect: "as on the host that was recorded".to_owned(),
+    let degradations = header.degradations.iter().map(|line| {
+        Degradation::from_line(line).unwrap_or_else(|| Degradation {
+            feature: "recorded".to_owned(),
+            reason: line.clone(),
+            effect: "as on the host that was recorded".to_owned(),
+        })
     });
     Identity {
         kernel: header.kernel.clone(),
@@ -153,6 +156,7 @@ struct Player {
     kernel: KernelFigures,
     first: Option<Ts>,
     last: Ts,
+    stacks: Untold,
 }
 
 impl Player {
@@ -169,8 +173,13 @@ impl Player {
         let mut tracer =
             Tracer::new(identity(&header, config), config.limits, channels, Ts(0), wall);
         tracer.set_sources(Sources::from_programs(&header.hooks));
-        let mut player =
-            Self { tracer, kernel: KernelFigures::default(), first: None, last: Ts(0) };
+        let mut player = Self {
+            tracer,
+            kernel: KernelFigures::default(),
+            first: None,
+            last: Ts(0),
+            stacks: Untold::default(),
+        };
         let damage = loop {
             match reader.next_frame() {
                 Ok(Some(frame)) => player.frame(frame),
@@ -197,6 +206,12 @@ impl Player {
                 }
                 Err(error) => self.tracer.malformed(&error),
             },
+            Frame::Stack(news) => {
+                let at = Ts(news.at);
+                if let Some(event) = self.stacks.event(*news) {
+                    self.tracer.take_stack(at, event);
+                }
+            }
             Frame::Lost { at, count } => self.tracer.take_recorded_loss(Ts(at), count),
             Frame::Counters { at, counters } => {
                 self.last = self.last.max(Ts(at));

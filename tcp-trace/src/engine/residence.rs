@@ -40,7 +40,7 @@ impl Residence {
                 }
                 (task.pid, None, None)
             }
-            Body::Segment(_) | Body::Lost { .. } => return,
+            Body::Segment(_) | Body::Stack(_) | Body::Lost { .. } => return,
         };
         places.borrow_mut().of(pid, started_ns, cgroup);
     }

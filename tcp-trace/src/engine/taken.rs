@@ -3,7 +3,7 @@
 use crate::core::event::{Body, LifeStep, Origin};
 
 /// Kinds of event, as metrics name them.
-const KINDS: [&str; 16] = [
+const KINDS: [&str; 17] = [
     "state",
     "snapshot",
     "connect",
@@ -20,6 +20,7 @@ const KINDS: [&str; 16] = [
     "destroyed",
     "netns_gone",
     "segment",
+    "stack",
 ];
 
 /// How many events of each kind were taken.
@@ -50,6 +51,7 @@ fn kind(body: &Body) -> Option<usize> {
         Body::Lost { .. } => return None,
         Body::State(change) => return Some(usize::from(change.origin == Origin::Snapshot)),
         Body::Segment(_) => return Some(15),
+        Body::Stack(_) => return Some(16),
         Body::Life(life) => life,
     };
     Some(match life.what {

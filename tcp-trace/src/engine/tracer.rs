@@ -28,6 +28,7 @@ use crate::{
         owner::{Owner, OwnerSource},
         population::Matrix,
         sources::Sources,
+        stack::StackEvent,
         table::{Limits, Outcome, Table},
         tcp_state::TcpState,
     },
@@ -35,6 +36,7 @@ use crate::{
         counters::{Counters, SegmentCounters},
         programs::ProgramRuns,
         segments::Standing,
+        stacks::StackFigures,
     },
 };
 
@@ -68,6 +70,7 @@ pub(crate) struct Identity {
 enum Inbound {
     Record(u32, Record),
     Lost(u64),
+    Stack(StackEvent),
 }
 
 /// What the kernel says at the moment of a question.
@@ -77,6 +80,7 @@ pub(crate) struct KernelFigures {
     pub(crate) programs: Vec<ProgramRuns>,
     pub(crate) segments: Standing,
     pub(crate) segment_counters: SegmentCounters,
+    pub(crate) stacks: StackFigures,
 }
 
 /// The tracer.
@@ -159,6 +163,7 @@ impl Tracer {
 
     /// Takes the news that `count` records were lost between two moments.
     pub(crate) fn take_loss(&mut self, since: Ts, until: Ts, count: u64) {
+        self.casebook.lost(until);
         self.merge.push(since, Inbound::Lost(count));
         self.merge.push(until, Inbound::Lost(0));
     }
@@ -172,6 +177,16 @@ impl Tracer {
     /// Counts lost records as a buffer itself reports them.
     pub(crate) fn count_lost_records(&mut self, count: u64) {
         self.perf_record_lost += count;
+    }
+
+    /// Takes the news of a connection's stack, known at `at`.
+    pub(crate) fn take_stack(&mut self, at: Ts, news: StackEvent) {
+        self.merge.push(at, Inbound::Stack(news));
+    }
+
+    /// Says whether stacks are asked for.
+    pub(crate) fn set_stacks_asked(&mut self, asked: bool) {
+        self.table.stacks_mut().set_asked(asked);
     }
 
     /// Sets the beginning of what was traced.
@@ -244,6 +259,7 @@ impl Tracer {
         match item {
             Inbound::Record(cpu, record) => self.apply_record(*cpu, record),
             Inbound::Lost(count) => self.apply_loss(at, *count),
+            Inbound::Stack(news) => self.apply_stack(at, news),
         }
     }
 
@@ -255,6 +271,13 @@ impl Tracer {
             Ok(event) => self.apply(&event),
             Err(error) => self.malformed(&error),
         }
+    }
+
+    fn apply_stack(&mut self, at: Ts, news: &StackEvent) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.stack(at, news);
+        }
+        self.apply(&Event { at, body: Body::Stack(news.clone()) });
     }
 
     fn apply_loss(&mut self, at: Ts, count: u64) {
@@ -274,7 +297,8 @@ impl Tracer {
         self.publish_decided(event.at);
         let change = match &event.body {
             Body::State(change) => change,
-            Body::Life(life) => return self.casebook.life(life, event.at),
+            Body::Life(life) => return self.casebook.life(life, &self.table, event.at),
+            Body::Stack(news) => return self.casebook.stack(news, &self.table),
             Body::Segment(_) | Body::Lost { .. } => return,
         };
         self.casebook.state(change);

@@ -3,8 +3,8 @@
 use aya::maps::{Map, MapData, MapError, PerCpuArray};
 use tcp_trace_common::{
     COUNTER_CAUGHT, COUNTER_FILTERED, COUNTER_SLOTS, COUNTER_STRANGE_STATE, OUTPUT_ERROR_NAMES,
-    OUTPUT_ERROR_SLOTS, OUTPUT_ERRORS_LIFE, OUTPUT_ERRORS_SEGMENT, OUTPUT_ERRORS_STATE,
-    SEGMENT_FATE_COUNT, SEGMENT_FOLDED, SEGMENT_SLOTS, transition_slot,
+    OUTPUT_ERROR_SLOTS, OUTPUT_ERRORS_LIFE, OUTPUT_ERRORS_SEGMENT, OUTPUT_ERRORS_STACK,
+    OUTPUT_ERRORS_STATE, SEGMENT_FATE_COUNT, SEGMENT_FOLDED, SEGMENT_SLOTS, transition_slot,
 };
 
 use crate::core::population::Matrix;
@@ -129,6 +129,11 @@ impl Counters {
     /// Failed outputs of segments by errno name.
     pub fn segment_output_errors(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         self.errors(OUTPUT_ERRORS_SEGMENT)
+    }
+
+    /// Failed outputs of stacks by errno name.
+    pub fn stack_output_errors(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.errors(OUTPUT_ERRORS_STACK)
     }
 
     fn errors(&self, first: usize) -> impl Iterator<Item = (&'static str, u64)> + '_ {

@@ -17,6 +17,7 @@ use super::{
     packets,
     plan::{Backend, Plan},
     programs::KprobeLinks,
+    stacks::StackMap,
     transport::{Transport, TransportError},
 };
 
@@ -39,6 +40,8 @@ pub(crate) struct Attached {
     pub(crate) counters: CounterMaps,
     /// Those of segments.
     pub(crate) segments: SegmentMap,
+    /// Those of stacks.
+    pub(crate) stacks: StackMap,
     /// Backends that were tried first, and what the kernel said.
     pub(crate) refusals: Vec<(Backend, String)>,
     /// Every other hook, attached or not.
@@ -148,6 +151,8 @@ fn attempt(
         .map_err(|error| Failure::Refused(chain(&error)))?;
     let segments =
         SegmentMap::new(map("SEGMENTS")?).map_err(|error| Failure::Refused(chain(&error)))?;
+    let stacks =
+        StackMap::new(map("STACK_COUNTS")?).map_err(|error| Failure::Refused(chain(&error)))?;
     attach::load_all(&mut ebpf, backend, &plan.choices, types);
     hook(&mut ebpf, backend).map_err(Failure::Refused)?;
     let hooks = attach::attach_all(&mut ebpf, backend, &plan.choices, types);
@@ -160,6 +165,7 @@ fn attempt(
         transport,
         counters,
         segments,
+        stacks,
         refusals: Vec::new(),
         hooks,
         time_wait_counted_at_end: plan.time_wait_counted_at_end,

@@ -159,6 +159,34 @@ pub struct Degradation {
     pub effect: String,
 }
 
+impl Degradation {
+    /// In one line, as recordings keep it.
+    #[must_use]
+    pub fn to_line(&self) -> String {
+        format!("{}: {} ({})", self.feature, self.reason, self.effect)
+    }
+
+    /// From such a line; `None` where it is none.
+    #[must_use]
+    pub fn from_line(line: &str) -> Option<Self> {
+        let (feature, rest) = line.split_once(": ")?;
+        let inner = rest.strip_suffix(')')?;
+        // The effect may have brackets of its own.
+        let mut open = 1u32;
+        let start = inner.char_indices().rev().find_map(|(at, c)| {
+            match c {
+                ')' => open += 1,
+                '(' => open -= 1,
+                _ => {}
+            }
+            (open == 0).then_some(at)
+        })?;
+        let (reason, effect) = (inner.get(..start)?.strip_suffix(' ')?, inner.get(start + 1..)?);
+        let [feature, reason, effect] = [feature, reason, effect].map(str::to_owned);
+        Some(Self { feature, reason, effect })
+    }
+}
+
 /// What to try.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {

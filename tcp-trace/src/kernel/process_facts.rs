@@ -40,6 +40,12 @@ pub(crate) fn ask(pid: u32, start: Option<Start>) -> Option<ProcessFacts> {
     ask_under(Path::new("/proc"), pid, start)
 }
 
+/// Whether process `pid` is alive, and the one that began then.
+pub(crate) fn is_alive(pid: u32, start: Option<Start>) -> bool {
+    let found = start_under(Path::new("/proc"), pid);
+    found.is_some_and(|found| start.is_none_or(|start| start == found))
+}
+
 fn ask_under(procfs: &Path, pid: u32, start: Option<Start>) -> Option<ProcessFacts> {
     let start = start.or_else(|| start_under(procfs, pid))?;
     let directory = procfs.join(pid.to_string());

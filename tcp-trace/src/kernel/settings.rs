@@ -9,6 +9,11 @@ pub(crate) fn read() -> NetnsFacts {
     read_under(Path::new("/proc"))
 }
 
+/// `tcp_max_orphans`, where the calling thread's namespace shows it.
+pub(crate) fn max_orphans() -> Option<u64> {
+    number(&fs::read_to_string("/proc/sys/net/ipv4/tcp_max_orphans").ok()?)
+}
+
 fn read_under(procfs: &Path) -> NetnsFacts {
     let ipv4 = procfs.join("sys/net/ipv4");
     let text = |name: &str| fs::read_to_string(ipv4.join(name)).ok();

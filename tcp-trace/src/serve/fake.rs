@@ -140,6 +140,7 @@ pub(crate) fn connection(state: &str) -> Connection {
         closed_at: None,
         closed_by: None,
         close_reason: None,
+        peer_closed: None,
         error: None,
         owner: Some(Owner {
             pid: 2207,
@@ -159,6 +160,7 @@ pub(crate) fn connection(state: &str) -> Connection {
         srtt_us: None,
         retransmits: None,
         complete: true,
+        stack: None,
         timeline: None,
     }
 }
@@ -244,6 +246,7 @@ pub(crate) fn figures() -> Figures {
         segment_counters: SegmentCounters((0..).take(tcp_trace_common::SEGMENT_SLOTS).collect()),
         hooks: vec![hook("state_tp_btf", "tp_btf", true), hook("state_kprobe", "kprobe", false)],
         world: World { coverage: coverage(), namespaces: 1, whole: 4, ..World::default() },
+        stacks: vec![("taken", 5), ("named", 3), ("process_ended", 2)],
         unplaced: 0,
         leaks: leaks(),
         programs: vec![ProgramRuns {

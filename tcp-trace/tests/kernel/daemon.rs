@@ -33,6 +33,8 @@ const ANSWER: Duration = Duration::from_secs(20);
 pub(crate) struct Daemon {
     child: Child,
     directory: TempDir,
+    /// How often it compares its table with the host, where not as usual.
+    reconcile_ms: Option<u32>,
 }
 
 impl Daemon {
@@ -51,7 +53,7 @@ impl Daemon {
         let directory = open_directory();
         let child =
             netns.take_in(command(directory.path(), &[netns], arguments, None)).spawn().unwrap();
-        let mut daemon = Self { child, directory };
+        let mut daemon = Self { child, directory, reconcile_ms: None };
         daemon.until_ready();
         daemon
     }
@@ -64,10 +66,10 @@ impl Daemon {
         self.until_ready();
     }
 
-    fn begin(netns: &[&Netns], arguments: &[&str], interval_ms: Option<u32>) -> Self {
+    fn begin(netns: &[&Netns], arguments: &[&str], reconcile_ms: Option<u32>) -> Self {
         let directory = open_directory();
-        let child = command(directory.path(), netns, arguments, interval_ms).spawn().unwrap();
-        let mut daemon = Self { child, directory };
+        let child = command(directory.path(), netns, arguments, reconcile_ms).spawn().unwrap();
+        let mut daemon = Self { child, directory, reconcile_ms };
         daemon.until_ready();
         daemon
     }
@@ -80,7 +82,8 @@ impl Daemon {
     /// Likewise, with further `arguments`.
     pub(crate) fn restart_with(&mut self, netns: &[&Netns], arguments: &[&str]) {
         assert!(self.child.try_wait().unwrap().is_some(), "it still runs");
-        self.child = command(self.directory.path(), netns, arguments, None).spawn().unwrap();
+        let directory = self.directory.path();
+        self.child = command(directory, netns, arguments, self.reconcile_ms).spawn().unwrap();
         self.until_ready();
     }
 

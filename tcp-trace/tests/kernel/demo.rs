@@ -18,8 +18,8 @@ use super::{
     program::{program, run, unprivileged},
 };
 
-/// How long it may take: as long as it gives itself, and what a busy host adds.
-const LONGEST: Duration = Duration::from_secs(75);
+/// How long it may take: as long as it gives itself, and what attaching takes on a busy host.
+const LONGEST: Duration = Duration::from_secs(90);
 
 /// The command. It plays in a namespace of its own, so that packet programs disturb nobody.
 fn demo(arguments: &[&str]) -> Command {
@@ -116,7 +116,7 @@ fn as_json_it_is_one_object() {
     assert!(told["foretold_seconds"].as_f64() > Some(0.0), "{told:#}");
     let findings = told["diagnosis"]["findings"].as_array().unwrap();
     let pressure = findings.iter().find(|found| found["kind"] == "port_pressure").unwrap();
-    assert_eq!(pressure["exhaustion"]["limit"], 400);
+    assert_eq!(pressure["exhaustion"]["limit"], 200);
     assert_eq!(told["diagnosis"]["lost"], 0);
     nothing_is_left();
 }

@@ -129,7 +129,7 @@ fn memory(daemon: &Daemon) -> u64 {
 }
 
 /// The SYN with this number: each has a source of its own.
-fn syn(number: u32, to: SocketAddrV4) -> Vec<u8> {
+pub(crate) fn syn(number: u32, to: SocketAddrV4) -> Vec<u8> {
     // Documentation and benchmark addresses and what is around them: nobody answers from there.
     let mixed = number.wrapping_mul(0x9e37_79b1);
     let from = Ipv4Addr::from(0xc612_0000 | mixed & 0x1_ffff);

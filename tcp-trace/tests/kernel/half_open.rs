@@ -219,7 +219,7 @@ fn a_full_queue_leaves_a_handshake_half_done() {
     Scened::play(&[], |scene| {
         // One more fits than is asked for.
         let listener = scene.listen(2);
-        let (_late, ends) = scene.half_open(listener);
+        let (late, ends) = scene.half_open(listener);
         let filler = scene.wire.right.actor("ho-filler");
         let _quick = [(); 3].map(|()| filler.connect(listener.local()));
         counts(&scene.daemon, HALF_OPEN, 1);
@@ -233,8 +233,12 @@ fn a_full_queue_leaves_a_handshake_half_done() {
         until_gauges(&scene.daemon, &[&scene.wire.right]);
         assert!(scene.daemon.stories(ends.0, ends.1).is_empty(), "nothing has come of it");
 
-        // With room again, the next SYN-ACK brings the ACK once more.
-        let _accepted = [(); 4].map(|()| listener.accept());
+        // With room again, the next SYN-ACK brings the ACK once more, and so does data, sooner: the
+        // kernel waits twice as long from one SYN-ACK to the next.
+        until(|| "no SYN-ACK is sent again".to_owned(), || (scene.sent_again() > 0).then_some(()));
+        let _accepted = [(); 3].map(|()| listener.accept());
+        late.send(b"x");
+        let _last = listener.accept();
         let known = tells(&scene.daemon, ends, "open", |known| known.state == "established");
         begins(&known, scene.hooked, true);
         counts(&scene.daemon, HALF_OPEN, 0);

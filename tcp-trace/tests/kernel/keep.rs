@@ -55,6 +55,7 @@ pub(crate) fn keep(name: &str, recording: &Path) {
                 }
                 writer.write(&Frame::Counters { at, counters }).unwrap();
             }
+            Frame::Stack(_) => panic!("no scenario asks for stacks"),
             Frame::Lost { .. } => panic!("a recording with losses is no golden one"),
             Frame::End { at, .. } => {
                 writer.finish(at).unwrap();

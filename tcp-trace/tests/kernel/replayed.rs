@@ -78,7 +78,7 @@ fn births(file: &Path) -> Vec<Birth> {
                 records.push(record);
             }
             Frame::Lost { count, .. } => panic!("{count} records were lost"),
-            Frame::Counters { .. } | Frame::End { .. } => {}
+            Frame::Counters { .. } | Frame::Stack(_) | Frame::End { .. } => {}
         }
     }
     records.sort_by_key(|record| record.time_ns);

@@ -99,6 +99,8 @@ fn found_and_goes_on(v4: bool) {
         // In the accept queue: no descriptor refers to it, so no process holds it.
         ((at, waiting), S::Established, None, Some((0, None))),
     ];
+    // Of all of them one has sent something: SYN and FIN are no bytes of its.
+    let sent = |ends: Ends| if ends == (halved, at) { 5 } else { 0 };
     for (ends, state, owner, unread) in rows {
         let found = listed(&daemon, ends, state);
         let told = found.owner.map(|owner| (owner.pid, owner.comm, owner.source));
@@ -107,6 +109,11 @@ fn found_and_goes_on(v4: bool) {
         assert_eq!(told, held, "{ends:?}");
         assert!(found.age_is_lower_bound, "{ends:?}");
         assert!(!found.complete, "{ends:?}");
+        if ends.1 != nobody {
+            let direction = if ends.0 == at { "inbound" } else { "outbound" };
+            assert_eq!(found.direction, direction, "{ends:?}");
+            assert_eq!(found.bytes_sent, Some(sent(ends)), "{ends:?}");
+        }
         let queue = found.recv_queue.map(|queue| (queue.unread_bytes, queue.fin_read));
         assert!(unread.is_none() || queue == unread, "{ends:?}: {queue:?}, not {unread:?}");
     }
@@ -152,6 +159,7 @@ fn found_and_goes_on(v4: bool) {
         let changes: Vec<_> = told.changes.iter().map(|e| (&*e.from, &*e.to)).collect();
         assert_eq!(changes, states.windows(2).map(|pair| (pair[0], pair[1])).collect::<Vec<_>>());
         assert_eq!(last.close_reason.as_deref(), *reason, "{last:#?}");
+        assert!(reason.is_none() || last.bytes_sent == Some(sent(ends)), "{last:#?}");
         assert!(!last.complete, "its beginning was not seen: {last:#?}");
         // How long it had stood there before tracing began, nobody knows.
         assert_eq!(told.changes[0].in_state_seconds, None, "{last:#?}");

@@ -74,7 +74,7 @@ fn gauges_stay_exact_where_one_cpu_loses_and_another_does_not() {
 }
 
 /// Stops the daemon, as a debugger or a starved host would.
-fn stop(daemon: &Daemon) {
+pub(crate) fn stop(daemon: &Daemon) {
     let path = format!("/proc/{}/stat", daemon.pid());
     let state = || {
         let stat = fs::read_to_string(&path).unwrap();

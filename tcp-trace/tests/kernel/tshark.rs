@@ -163,7 +163,7 @@ fn recorded(file: &Path) -> [Vec<Seen>; 2] {
         let bytes = match frame {
             Frame::Record { bytes, .. } => bytes,
             Frame::Lost { count, .. } => panic!("{count} records were lost"),
-            Frame::Counters { .. } | Frame::End { .. } => continue,
+            Frame::Counters { .. } | Frame::Stack(_) | Frame::End { .. } => continue,
         };
         let Raw::Segment(record) = decode::record(&bytes).unwrap() else { continue };
         let out = record.hook == SEGMENT_HOOK_TC_OUT;

@@ -5,7 +5,7 @@ use std::fs;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Setting, harness, report::Outcome};
+use super::{Setting, harness, needs::Unmet, report::Outcome};
 use crate::{cargo::cargo, checkout::Checkout, privilege::Elevation};
 
 /// Where they lie.
@@ -27,7 +27,18 @@ pub(super) fn take(setting: &Setting<'_>) -> Result<Outcome> {
         command.args(["--test", target]);
     }
     command.args(elevation.cargo_arguments());
-    harness::run(setting, command, &["--ignored", "--test-threads=1"])
+    let unmet = Unmet::here(setting.args.strict);
+    for line in unmet.lines() {
+        println!("{line}");
+    }
+    let harness: Vec<_> =
+        ["--ignored", "--test-threads=1"].into_iter().chain(unmet.arguments()).collect();
+    let outcome = harness::run(setting, command, &harness)?;
+    Ok(match (outcome, unmet.note()) {
+        // Some that were asked for may be among them: that is no pass.
+        (Outcome::Passed(passed), Some(note)) => Outcome::LeftOut(format!("{passed}, {note}")),
+        (outcome, _) => outcome,
+    })
 }
 
 /// How to become root, or an error that says what was not done, and the ways out.

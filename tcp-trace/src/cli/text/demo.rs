@@ -154,7 +154,8 @@ pub(crate) fn next(program: &str, style: &Style) -> String {
 /// That the scene goes on, and how to look at it.
 pub(crate) fn kept(netns: &str, program: &str, style: &Style) -> String {
     let mut page = Page::new(style);
-    let head = "The servers stay as they are until Ctrl-C. In another terminal:";
+    let head =
+        "The servers stay as they are until Ctrl-C. In another terminal, where no daemon runs:";
     page.put(Paint::Bold, head).newline();
     for command in ["diagnose --for 10s --older-than 5s", "list"] {
         let typed = format!("sudo {program} {command} --netns {netns}");
@@ -178,7 +179,7 @@ on this host is touched. It takes some 20 seconds.
   reports       one that stops reading
   login-svc     one that stops accepting
   pricing       opens a connection for each request and closes it first; it has
-                400 local ports, and tcp_tw_reuse=0 (on loopback Linux would
+                200 local ports, and tcp_tw_reuse=0 (on loopback Linux would
                 reuse them)
   orders        a healthy keep-alive pool of 6, as control
 ";

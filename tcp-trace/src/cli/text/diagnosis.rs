@@ -19,7 +19,7 @@ pub(crate) fn diagnosis(told: &Diagnosis, style: &Style) -> String {
     head(&mut page, told);
     for found in &told.findings {
         page.newline();
-        finding(&mut page, found);
+        finding(&mut page, found, &style);
     }
     if !told.findings.is_empty() {
         page.newline();
@@ -55,7 +55,7 @@ fn head(page: &mut Page<'_>, told: &Diagnosis) {
     page.parts(&[(Paint::Bold, says), (Paint::Dim, traced)], "   ", 2).newline();
 }
 
-fn finding(page: &mut Page<'_>, found: &Finding) {
+fn finding(page: &mut Page<'_>, found: &Finding, style: &Style) {
     let (sign, paint) = match found.severity.as_str() {
         "serious" => ("✖", Paint::Red),
         _ => ("▲", Paint::Yellow),
@@ -77,8 +77,9 @@ fn finding(page: &mut Page<'_>, found: &Finding) {
         }
         labelled(page, "unsure", &text, Paint::Dim);
     }
-    if !found.see.is_empty() {
-        let parts: Vec<_> = found.see.iter().map(|command| (Paint::Cyan, command)).collect();
+    let see = style.command.all(&found.see);
+    if !see.is_empty() {
+        let parts: Vec<_> = see.iter().map(|command| (Paint::Cyan, command)).collect();
         page.at(4).put(Paint::Dim, "see").at(TEXT).parts(&parts, "     ", TEXT).newline();
     }
 }

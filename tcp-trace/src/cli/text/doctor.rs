@@ -19,6 +19,9 @@ const CAPABILITIES: [(u8, &str); 5] = [
     (19, "SYS_PTRACE"),
 ];
 
+/// Columns kept for an outcome and the first words of its reason.
+const OUTCOME: usize = 24;
+
 /// Facts, then feature by feature, then what to do.
 pub(crate) fn report(doctor: &Doctor, style: &Style) -> String {
     let mut page = Page::new(style);
@@ -27,7 +30,9 @@ pub(crate) fn report(doctor: &Doctor, style: &Style) -> String {
         doctor.checks.iter().map(|check| style.columns(cell(check))).max().unwrap_or(0)
     };
     let means = 2 + widest(|check| &check.feature) + 2;
-    let outcome = means + widest(|check| &check.means) + 2;
+    // A long one is broken, so that the outcome stands beside it however narrow the terminal.
+    let room = style.width.saturating_sub(means + 2 + OUTCOME).max(OUTCOME);
+    let outcome = means + widest(|check| &check.means).min(room) + 2;
     for (number, check) in doctor.checks.iter().enumerate() {
         let before = &doctor.checks[..number];
         // A long reason that has been read once is only pointed at.
@@ -36,11 +41,17 @@ pub(crate) fn report(doctor: &Doctor, style: &Style) -> String {
     }
     let (paint, verdict) = verdict(doctor);
     page.wrap(paint, &verdict, 0).newline();
+    if doctor.tried && !doctor.segments.on && !doctor.segments.interfaces.is_empty() {
+        page.wrap(Paint::Dim, SURVEYED, 0).newline();
+    }
     if !doctor.tried {
         page.wrap(Paint::Dim, "Judged from facts alone: no hook was attached.", 0);
     }
     page.finish()
 }
+
+const SURVEYED: &str = "Packet programs: as serve would attach them; none was. With --segments on \
+                        each is attached for a moment.";
 
 impl Check {
     /// Whether the same reason stands against another, and is too long to be read twice.
@@ -86,12 +97,20 @@ fn feature(
         CheckOutcome::Reduced => (Paint::Yellow, "reduced"),
         CheckOutcome::Missing => (Paint::Red, "MISSING"),
     };
-    page.at(2).put(Paint::Plain, &check.feature).at(means).put(Paint::Plain, &check.means);
+    page.at(2).put(Paint::Plain, &check.feature);
+    for (number, line) in page.lines(&check.means, outcome - 2 - means).iter().enumerate() {
+        if number > 0 {
+            page.newline();
+        }
+        page.at(means).put(Paint::Plain, line);
+    }
     page.at(outcome).put(paint, word);
     if let Some(reason) = &check.reason {
         let likewise = said.map(|one| format!("as {}", one.feature));
         let reason = likewise.as_deref().unwrap_or(reason);
-        page.put(paint, ": ").wrap(Paint::Plain, reason, means + 2);
+        page.put(paint, ":");
+        let column = page.column() + 1;
+        page.at(column).wrap(Paint::Plain, reason, means + 2);
     }
     page.newline();
     if let Some(fallback) = &check.fallback {
@@ -279,6 +298,31 @@ Judged from facts alone: no hook was attached.";
         let shown = report(&doctor, &plain(140));
         assert_eq!(shown.matches(why).count(), 1, "{shown}");
         assert!(shown.contains("reduced: as connect()"), "{shown}");
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        let mut doctor = sketch();
+        let means = "31 offsets from the kernel's BTF, checked for size and kind";
+        doctor.checks.push(check("fields", means, CheckOutcome::Ok, None));
+        let why = "fentry: BPF_PROG_LOAD answered: Operation not permitted (os error 1)";
+        doctor.checks.push(check("x", means, CheckOutcome::Reduced, Some(why)));
+        for width in 60..160 {
+            let shown = report(&doctor, &plain(width));
+            let widest = shown.lines().map(|line| line.chars().count()).max();
+            assert!(widest <= Some(width), "{width}:\n{shown}");
+            assert!(shown.lines().all(|line| !line.ends_with(' ')), "{width}:\n{shown}");
+        }
+    }
+
+    #[test]
+    fn programs_that_were_not_attached_are_said_to_be_judged_alone() {
+        use crate::kernel::segments::InterfaceStanding;
+        let mut doctor = sketch();
+        doctor.segments.interfaces.push(InterfaceStanding::default());
+        assert!(report(&doctor, &plain(200)).ends_with(&format!("reduced.\n{SURVEYED}")));
+        doctor.segments.on = true;
+        assert!(!report(&doctor, &plain(200)).contains(SURVEYED));
     }
 
     #[test]

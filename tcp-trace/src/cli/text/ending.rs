@@ -56,10 +56,25 @@ fn with_error(text: &str, connection: &Connection) -> String {
     }
 }
 
+/// Of a connection that this host alone has closed, as far as is known.
+fn one_sided(connection: &Connection) -> Option<String> {
+    let unanswered = connection.peer_closed != Some(true);
+    connection.close_reason.as_deref().filter(|reason| *reason == "fin_active" && unanswered)?;
+    let peer = match connection.peer_closed {
+        _ if connection.mini => "the peer has not closed yet (FIN_WAIT2)",
+        Some(_) => "the peer never did: its FIN did not come",
+        None => "no FIN of the peer was seen",
+    };
+    Some(format!("closed by {}, {peer}", words::who(connection)))
+}
+
 /// How a connection ended: paint and words.
 pub(super) fn ending(connection: &Connection) -> (Paint, String) {
     if let Some(failure) = failure(connection) {
         return (Paint::Red, failure);
+    }
+    if let Some(words) = one_sided(connection) {
+        return (Paint::Plain, words);
     }
     let in_order = matches!(
         connection.close_reason.as_deref(),
@@ -101,6 +116,27 @@ mod tests {
             .map(|(_, words)| words)
             .collect();
         assert_eq!(words.len(), reasons.len());
+    }
+
+    #[test]
+    fn in_order_is_said_only_where_both_have_closed() {
+        let rows = [
+            (Some(true), false, "closed by curl, in order"),
+            (Some(true), true, "closed by curl, in order"),
+            (Some(false), false, "closed by curl, the peer never did: its FIN did not come"),
+            (Some(false), true, "closed by curl, the peer has not closed yet (FIN_WAIT2)"),
+            (None, true, "closed by curl, the peer has not closed yet (FIN_WAIT2)"),
+            (None, false, "closed by curl, no FIN of the peer was seen"),
+        ];
+        for (peer_closed, mini, words) in rows {
+            let ended = fixtures::ended("fin_active", Some("local"));
+            let connection = Connection { mini, peer_closed, ..ended };
+            assert_eq!(ending(&connection), (Paint::Plain, words.to_owned()));
+        }
+        // The peer closed first, whatever else is known.
+        let ended = fixtures::ended("fin_passive", Some("remote"));
+        let connection = Connection { peer_closed: None, ..ended };
+        assert_eq!(ending(&connection).1, "closed by the peer, in order");
     }
 
     #[test]

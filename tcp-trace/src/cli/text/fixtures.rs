@@ -12,7 +12,13 @@ use crate::api::{
 
 /// Unicode without colour.
 pub(super) fn plain(width: usize) -> Style {
-    Style { color: false, unicode: true, width, zone: TimeZone::UTC }
+    Style {
+        color: false,
+        unicode: true,
+        width,
+        zone: TimeZone::UTC,
+        command: super::Command::default(),
+    }
 }
 
 /// ASCII without colour.
@@ -66,6 +72,7 @@ pub(crate) fn java() -> Connection {
         closed_at: None,
         closed_by: Some("remote".to_owned()),
         close_reason: None,
+        peer_closed: Some(true),
         error: None,
         owner: Some(Owner {
             unit: Some("tomcat.service".to_owned()),
@@ -78,6 +85,7 @@ pub(crate) fn java() -> Connection {
         srtt_us: Some(61),
         retransmits: Some(0),
         complete: true,
+        stack: None,
         timeline: None,
     }
 }

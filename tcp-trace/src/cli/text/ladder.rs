@@ -65,10 +65,10 @@ pub(super) fn draw(page: &mut Page<'_>, connection: &Connection, steps: &[Step],
     let rungs = rungs(connection, steps);
     let offsets = show::offsets(rungs.iter().map(|rung| rung.step.offset_us));
     let grid = Grid::new(show::offset_end(&offsets, style), style);
-    page.wrap(Paint::Dim, &numbers(steps), 0).newline();
+    page.wrap(Paint::Dim, &format!("{}{}", numbers(steps), show::key(&offsets, "; ")), 0).newline();
     heading(page, connection, &grid, style);
     let mut before: Option<u64> = None;
-    let data = data_before(&rungs);
+    let (data, rest) = rest(connection, &rungs, data_before(&rungs));
     for ((rung, offset), data) in rungs.iter().zip(&offsets).zip(data) {
         let at = rung.step.offset_us;
         let pause = at.saturating_sub(before.unwrap_or(at));
@@ -77,6 +77,9 @@ pub(super) fn draw(page: &mut Page<'_>, connection: &Connection, steps: &[Step],
         }
         draw_rung(page, rung, offset, &grid, style);
         before = Some(at);
+    }
+    if let Some(text) = amounts(rest) {
+        show::aside(page, Paint::Dim, &text, grid.state);
     }
     show::waiting(page, connection, grid.state);
 }
@@ -135,6 +138,46 @@ fn data_before(rungs: &[Rung<'_>]) -> Vec<[u64; 2]> {
     data
 }
 
+/// Adds the data that no segment told of, though the socket did: before a RST, which need not say
+/// where its sender stands, or, of one that is open, after the last rung; that is returned apart.
+fn rest(
+    connection: &Connection,
+    rungs: &[Rung<'_>],
+    mut data: Vec<[u64; 2]>,
+) -> (Vec<[u64; 2]>, [u64; 2]) {
+    let wires = || rungs.iter().filter_map(|rung| rung.step.wire.as_ref());
+    // What passed before the first rung of one that was there before is not known.
+    let whole = wires().next().is_some_and(|wire| has(&wire.flags, "SYN"));
+    let moved = [connection.bytes_received, connection.bytes_sent].map(Option::unwrap_or_default);
+    if !whole || connection.mini {
+        return (data, [0; 2]);
+    }
+    let mut left = [0; 2];
+    for (place, dir) in ["in", "out"].into_iter().enumerate() {
+        let own = wires().filter(|wire| wire.dir == dir && !wire.retransmit);
+        let shown: u64 = own.map(|wire| u64::from(wire.len)).sum();
+        let between: u64 = data.iter().map(|known| known[place]).sum();
+        left[place] = moved[place].saturating_sub(shown + between);
+    }
+    let is_rst = |rung: &Rung<'_>| rung.step.wire.as_ref().is_some_and(|w| has(&w.flags, "RST"));
+    match rungs.iter().position(is_rst) {
+        Some(reset) => {
+            // Before the words that stand with it.
+            let words = |rung: &Rung<'_>| {
+                rung.step.wire.is_none() && rung.step.to.as_deref() == Some("close")
+            };
+            let above = reset.checked_sub(1).filter(|above| rungs.get(*above).is_some_and(words));
+            let reset = above.unwrap_or(reset);
+            for (known, more) in data[reset].iter_mut().zip(left) {
+                *known += more;
+            }
+            (data, [0; 2])
+        }
+        None if connection.closed_at.is_none() => (data, left),
+        None => (data, [0; 2]),
+    }
+}
+
 /// Whether it is what sends our FIN.
 fn is_our_close(step: &Step) -> bool {
     step.call.as_deref() == Some("close")
@@ -144,18 +187,20 @@ fn is_our_close(step: &Step) -> bool {
 /// What went on since the line before: data, and time.
 fn between(step: &Step, data: [u64; 2], pause_us: u64) -> Option<String> {
     let wire = step.wire.as_ref();
-    let mut parts: Vec<_> = data
-        .into_iter()
-        .zip(["in", "out"])
-        .filter(|(bytes, _)| *bytes > 0)
-        .map(|(bytes, way)| format!("{} {way}", bytes_text(bytes)))
-        .collect();
+    let mut parts: Vec<_> = amounts(data).into_iter().collect();
     // What is sent again says itself how much later.
     let says = wire.is_some_and(|wire| wire.again_after_us.is_some());
     if pause_us > show::PAUSE_US && !says {
         parts.push(span_text(Duration::from_micros(pause_us)));
     }
     (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// Bytes in and out; `None` where there are none.
+fn amounts(data: [u64; 2]) -> Option<String> {
+    let ways = data.into_iter().zip(["in", "out"]).filter(|(bytes, _)| *bytes > 0);
+    let texts: Vec<_> = ways.map(|(bytes, way)| format!("{} {way}", bytes_text(bytes))).collect();
+    (!texts.is_empty()).then(|| texts.join(", "))
 }
 
 fn draw_rung(page: &mut Page<'_>, rung: &Rung<'_>, offset: &str, grid: &Grid, style: &Style) {

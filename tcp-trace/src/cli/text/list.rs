@@ -33,8 +33,10 @@ pub(crate) fn table(list: &ConnectionList, style: &Style) -> String {
 
 fn nothing(list: &ConnectionList, style: &Style) -> String {
     let text = match list.total {
-        0 => "No connection matches. Without filters, tcp-trace list shows all but listeners."
-            .to_owned(),
+        0 => format!(
+            "No connection matches. Without filters, {} shows all but listeners.",
+            style.command.next("tcp-trace list")
+        ),
         _ => total(list),
     };
     let mut page = Page::new(style);
@@ -100,6 +102,10 @@ fn remote(connection: &Connection, arrow: usize) -> String {
 }
 
 fn unread(connection: &Connection) -> (Paint, String) {
+    if connection.closed_at.is_some() || connection.mini {
+        // What stood there when the full socket ended is nothing to read any more.
+        return (Paint::Plain, unknown());
+    }
     match connection.recv_queue.as_ref().map(|queue| u64::from(queue.unread_bytes)) {
         Some(bytes @ 1..) => (Paint::Yellow, words::bytes(Some(bytes))),
         Some(0) => (Paint::Plain, "0".to_owned()),
@@ -207,6 +213,16 @@ ID    STATE                 AGE  PROCESS    LOCAL               REMOTE          
 1     LISTEN            2 d 7 h  -          0.0.0.0:8080        *                        -       -         -  -                         -        -
 4 connections";
         assert_eq!(table(&some(), &ascii(200)), text);
+    }
+
+    #[test]
+    fn of_what_is_over_nothing_is_unread() {
+        let unread = |connection: Connection| unread(&connection).1;
+        let queue = Some(crate::api::RecvQueue { unread_bytes: 5, fin_read: None });
+        assert_eq!(unread(Connection { recv_queue: queue.clone(), ..java() }), "5 B");
+        let mini = Connection { mini: true, recv_queue: queue.clone(), ..java() };
+        assert_eq!(unread(mini), "-");
+        assert_eq!(unread(Connection { recv_queue: queue, ..ended("rst_received", None) }), "-");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     ladder,
     page::Page,
+    stack,
     style::{Paint, Style},
     verdict, words,
 };
@@ -17,6 +18,8 @@ use crate::{
 const WIDE: &str = "   ";
 /// Between facts of one kind.
 const DOT: &str = " · ";
+/// Before an offset that counts from the line above.
+const SINCE_ABOVE: &str = "…";
 /// The longest pause between two steps that goes without saying, in microseconds.
 pub(super) const PAUSE_US: u64 = 1_000_000;
 
@@ -39,7 +42,12 @@ pub(crate) fn timeline(connection: &Connection, style: &Style) -> String {
             page.wrap(Paint::Plain, "No step of it was seen yet.", 0).newline();
         }
     }
+    if let Some(stack) = &connection.stack {
+        page.newline();
+        stack::draw(&mut page, stack);
+    }
     if let Some(next) = next_command(connection) {
+        let next = style.command.next(&next);
         page.newline().put(Paint::Dim, "others like it: ").put(Paint::Plain, &next);
     }
     page.finish()
@@ -126,7 +134,8 @@ fn story(page: &mut Page<'_>, connection: &Connection, steps: &[Step], style: &S
     let offset_end = offset_end(&offsets, style);
     let columns = Columns { offset_end, state: offset_end + 2, text: offset_end + 2 + 13 };
     page.right(offset_end, Paint::Bold, "offset").at(columns.state).put(Paint::Bold, "state");
-    page.at(columns.text).put(Paint::Bold, "what happened").newline();
+    page.at(columns.text).put(Paint::Bold, "what happened");
+    page.put(Paint::Dim, &key(&offsets, "   ")).newline();
     let mut before = None;
     for (step, offset) in steps.iter().zip(&offsets) {
         let pause = step.offset_us.saturating_sub(before.unwrap_or(step.offset_us));
@@ -170,6 +179,15 @@ pub(super) fn aside(page: &mut Page<'_>, paint: Paint, text: &str, column: usize
     page.at(column).wrap(paint, &format!("··· {text} ···"), column + 4).newline();
 }
 
+/// What the offsets with an ellipsis mean, behind `separator`; nothing where there are none.
+pub(super) fn key(offsets: &[String], separator: &str) -> String {
+    if offsets.iter().any(|text| text.starts_with(SINCE_ABOVE)) {
+        format!("{separator}{SINCE_ABOVE} counts from the line above")
+    } else {
+        String::new()
+    }
+}
+
 /// Since the first step; where that reads as it did one step before, because hours went by and
 /// only microseconds since, the time since that step instead.
 pub(super) fn offsets(steps: impl IntoIterator<Item = u64>) -> Vec<String> {
@@ -184,11 +202,19 @@ pub(super) fn offsets(steps: impl IntoIterator<Item = u64>) -> Vec<String> {
         let blurred = before.filter(|before| *before < offset_us && since_first(*before) == text);
         texts.push(blurred.map_or(text, |before| {
             let since = Duration::from_micros(offset_us - before);
-            format!("… +{}", span_text(since))
+            format!("{SINCE_ABOVE} +{}", span_text(since))
         }));
         before = Some(offset_us);
     }
     texts
+}
+
+/// What is said of those that were asked for as well.
+pub(crate) fn others(total: u64, newest: bool) -> Option<String> {
+    let others = total.checked_sub(1).filter(|others| *others > 0)?;
+    let which = if newest { "newest" } else { "oldest" };
+    let matched = if others == 1 { "matches" } else { "match" };
+    Some(format!("this is the {which}; {} {matched} as well", words::counted(others, "other")))
 }
 
 fn next_command(connection: &Connection) -> Option<String> {
@@ -274,7 +300,7 @@ network namespace 4026531840
 Incomplete: some steps were not seen, because the connection is older than the trace or because
 events were lost.
 
-       offset  state        what happened
+       offset  state        what happened   .. counts from the line above
             0  --- found in ESTABLISHED: what came before was not traced ---
                --- 3 h 12 min ---
   +3 h 12 min  FIN_WAIT1    close() by curl 4411: our FIN goes first
@@ -339,6 +365,16 @@ No step of it was seen yet.";
         ] {
             assert!(shown.contains(painted), "{shown:?}");
         }
+    }
+
+    #[test]
+    fn others_that_match_are_counted() {
+        assert_eq!(others(0, false), None);
+        assert_eq!(others(1, false), None);
+        let text = "this is the oldest; 1 other matches as well";
+        assert_eq!(others(2, false).as_deref(), Some(text));
+        let text = "this is the newest; 1,203 others match as well";
+        assert_eq!(others(1204, true).as_deref(), Some(text));
     }
 
     #[test]

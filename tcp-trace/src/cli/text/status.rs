@@ -6,7 +6,7 @@ use super::{
     words,
 };
 use crate::{
-    api::{Hook, Reconciled, Status},
+    api::{Hook, Loss, Reconciled, Stacks, Status},
     kernel::{plan::Degradation, segments::Standing},
 };
 
@@ -27,23 +27,25 @@ pub(crate) fn status(status: &Status, style: &Style) -> String {
     }
     hooks(&mut page, status);
     segments(&mut page, &status.segments);
-    reduced(&mut page, &status.degradations);
+    stacks(&mut page, &status.stacks);
+    let when = if status.source == "recording" { " when it was recorded" } else { "" };
+    reduced(&mut page, &status.degradations, when);
     page.finish()
 }
 
 /// What is reduced: each reason once, with all that it takes away.
-fn reduced(page: &mut Page<'_>, lacks: &[Degradation]) {
+fn reduced(page: &mut Page<'_>, lacks: &[Degradation], when: &str) {
     for (number, lack) in lacks.iter().enumerate() {
         if lacks[..number].iter().any(|before| before.reason == lack.reason) {
             continue;
         }
         let alike: Vec<_> = lacks.iter().filter(|other| other.reason == lack.reason).collect();
         if let [one] = alike[..] {
-            let text = format!("reduced: {}: {}; {}", one.feature, one.reason, one.effect);
+            let text = format!("reduced{when}: {}: {}; {}", one.feature, one.reason, one.effect);
             page.at(2).wrap(Paint::Yellow, &text, 4).newline();
             continue;
         }
-        page.at(2).wrap(Paint::Yellow, &format!("reduced: {}", lack.reason), 4).newline();
+        page.at(2).wrap(Paint::Yellow, &format!("reduced{when}: {}", lack.reason), 4).newline();
         for one in alike {
             let text = format!("{}: {}", one.feature, one.effect);
             page.at(4).wrap(Paint::Yellow, &text, 6).newline();
@@ -101,9 +103,15 @@ fn held(status: &Status) -> Vec<(Paint, String)> {
     let full = status.connections_limit > 0 && status.connections >= status.connections_limit;
     let limit = words::count(status.connections_limit);
     let room = if full { format!("FULL at {limit}") } else { format!("room for {limit}") };
+    let connections = status.connections.saturating_sub(status.listeners);
+    let connections = words::counted(connections, "connection");
+    let listeners = match status.listeners {
+        0 => String::new(),
+        listeners => format!(" and {}", words::counted(listeners, "listener")),
+    };
     let mut parts = vec![(
         if full { Paint::Red } else { Paint::Plain },
-        format!("{} held, {room}", words::counted(status.connections, "connection")),
+        format!("{connections}{listeners} held, {room}"),
     )];
     if status.gaps > 0 {
         parts.push((
@@ -173,6 +181,32 @@ fn segments(page: &mut Page<'_>, standing: &Standing) {
     }
 }
 
+/// What has become of user stacks, where they are taken.
+fn stacks(page: &mut Page<'_>, stacks: &Stacks) {
+    if !stacks.on && stacks.fates.is_empty() {
+        return;
+    }
+    let fate = |loss: &Loss| {
+        let what = match loss.stage.as_str() {
+            "left_out" => "left out by the sample",
+            "no_user_stack" => "of the kernel's own threads",
+            "busy" => "while another was taken",
+            "failed" => "not given by the kernel",
+            "process_ended" => "whose process had ended",
+            "unreadable" => "without names",
+            "panicked" => "given up",
+            "dropped" => "dropped: too many waited",
+            "no_connection" => "of no connection that is known",
+            "forgotten" => "forgotten",
+            other => other,
+        };
+        format!("{} {what}", words::count(loss.count))
+    };
+    let fates: Vec<_> = stacks.fates.iter().map(fate).collect();
+    let text = if fates.is_empty() { "none yet".to_owned() } else { fates.join(", ") };
+    page.wrap(Paint::Plain, &format!("stacks: {text}"), 2).newline();
+}
+
 /// What snapshots have put right.
 fn corrections(page: &mut Page<'_>, status: &Status) {
     let Reconciled { state, found, gone } = status.reconciled;
@@ -191,12 +225,9 @@ fn corrections(page: &mut Page<'_>, status: &Status) {
 #[cfg(test)]
 mod tests {
     use super::{super::fixtures::*, *};
-    use crate::{
-        api::Loss,
-        kernel::{
-            plan::Degradation,
-            segments::{InterfaceStanding, Way},
-        },
+    use crate::kernel::{
+        plan::Degradation,
+        segments::{InterfaceStanding, Way},
     };
 
     fn well() -> Status {
@@ -328,6 +359,29 @@ state changes by tp_btf
   reduced: cookies: too old; by address";
         let shown = status(&known, &plain(100));
         assert!(shown.contains(told), "{shown}");
+    }
+
+    #[test]
+    fn listeners_are_no_connections() {
+        let known = Status { listeners: 12, ..well() };
+        let shown = status(&known, &plain(100));
+        assert!(shown.contains("\n800 connections and 12 listeners held, room for"), "{shown}");
+    }
+
+    #[test]
+    fn what_a_recording_lacks_is_the_recorded_host_s() {
+        let known = Status {
+            source: "recording".to_owned(),
+            degradations: vec![Degradation {
+                feature: "connect()".to_owned(),
+                reason: "fentry: EPERM".to_owned(),
+                effect: "lost: cgroup".to_owned(),
+            }],
+            ..well()
+        };
+        let shown = status(&known, &plain(100));
+        let line = "  reduced when it was recorded: connect(): fentry: EPERM; lost: cgroup";
+        assert!(shown.ends_with(line), "{shown}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use jiff::tz::TimeZone;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use super::sanitize;
+use super::{Command, sanitize};
 
 /// What the terminal can show; decided by the caller.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub(crate) struct Style {
     pub(crate) width: usize,
     /// The zone in which times are shown.
     pub(crate) zone: TimeZone,
+    /// How the next command is to be called.
+    pub(crate) command: Command,
 }
 
 /// A colour or weight.

@@ -23,8 +23,8 @@ pub(crate) fn header(style: &Style) -> String {
     page.finish()
 }
 
-/// A change of state, and what it asks for.
-pub(crate) fn line(event: &StateEvent, style: &Style) -> String {
+/// A change of state, and what it asks for; `late` where it comes after what happened later.
+pub(crate) fn line(event: &StateEvent, late: bool, style: &Style) -> String {
     let layout = Layout::of(style);
     let mut page = Page::new(style);
     layout.ends(&mut page, &event.at, &event.connection, style);
@@ -32,7 +32,12 @@ pub(crate) fn line(event: &StateEvent, style: &Style) -> String {
     page.put(Paint::Dim, &format!("{0}→{0}", layout.space));
     page.put(words::state_paint(&event.to), &words::state(&event.to));
     page.right(layout.in_state, Paint::Plain, &layout.in_state_text(event.in_state_seconds));
-    if let Some((paint, remark)) = remark(event) {
+    let remark = match (remark(event), late) {
+        (Some((paint, remark)), true) => Some((paint, format!("{remark} ({LATE})"))),
+        (None, true) => Some((Paint::Dim, LATE.to_owned())),
+        (remark, false) => remark,
+    };
+    if let Some((paint, remark)) = remark {
         let column = layout.in_state + 2;
         if page.fits(column, &remark) {
             page.at(column).put(paint, &remark);
@@ -44,6 +49,9 @@ pub(crate) fn line(event: &StateEvent, style: &Style) -> String {
     }
     page.finish()
 }
+
+/// Said of a line that stands below younger ones: of a capture a later segment may be what proves it.
+const LATE: &str = "before the lines above: only now known";
 
 /// What the operator can do about this change, or has to know.
 fn remark(event: &StateEvent) -> Option<(Paint, String)> {
@@ -80,8 +88,11 @@ fn summary(event: &ClosedEvent) -> Vec<(Paint, String)> {
     if words::is_listener(connection) {
         return vec![(Paint::Bold, format!("stopped listening after {lifetime}"))];
     }
+    // A mini-socket that waits for the peer's FIN carries it on.
+    let half = connection.mini && connection.peer_closed != Some(true);
+    let verb = if half { "closed here" } else { "ended" };
     let mut parts =
-        vec![(Paint::Bold, format!("ended after {lifetime}")), ending::ending(connection)];
+        vec![(Paint::Bold, format!("{verb} after {lifetime}")), ending::ending(connection)];
     if connection.bytes_sent.is_some() || connection.bytes_received.is_some() {
         let (sent, received) = (connection.bytes_sent, connection.bytes_received);
         let text = format!("sent {}, received {}", words::bytes(sent), words::bytes(received));
@@ -144,7 +155,8 @@ mod tests {
     }
 
     fn shown(style: &Style) -> Vec<String> {
-        let lines = scene().iter().map(|event| line(event, style)).collect::<Vec<_>>().join("\n");
+        let lines =
+            scene().iter().map(|event| line(event, false, style)).collect::<Vec<_>>().join("\n");
         [header(style)].into_iter().chain(lines.lines().map(str::to_owned)).collect()
     }
 
@@ -214,7 +226,7 @@ mod tests {
                        127.0.0.1:41822  \x1b[32mESTABLISHED\x1b[0m\x1b[2m→\x1b[0m\
                        \x1b[33mCLOSE_WAIT\x1b[0m 12min34s\n             \
                        \x1b[2m└ \x1b[0m\x1b[33mpeer closed; waiting for java to close()\x1b[0m";
-        assert_eq!(line(&event, &colour(80)), painted);
+        assert_eq!(line(&event, false, &colour(80)), painted);
     }
 
     #[test]
@@ -237,7 +249,7 @@ mod tests {
             ),
         ];
         for (width, text) in rows {
-            assert_eq!(line(&event, &plain(width)), text);
+            assert_eq!(line(&event, false, &plain(width)), text);
         }
         let ends = |local: &str, remote: &str| Connection {
             local: end(local),
@@ -256,16 +268,16 @@ mod tests {
             ),
         ];
         for (connection, text) in rows {
-            assert_eq!(line(&change(connection, "syn_recv", None), &plain(120)), text);
+            assert_eq!(line(&change(connection, "syn_recv", None), false, &plain(120)), text);
         }
         // Where no name is short enough to keep the columns, a wide terminal need not cut it.
         let long = Connection { owner: Some(owner("http-nio-8080-e", 4_194_303)), ..six() };
-        let shown = line(&change(long, "syn_recv", None), &plain(200));
+        let shown = line(&change(long, "syn_recv", None), false, &plain(200));
         assert!(shown.contains("  http-nio-8080-e 4194303 [2001:db8:85a3::8a2e"), "{shown}");
         let event = change(six(), "syn_recv", Some(0.5));
         let grown = "12:00:01.490 - [2001:db8:85a3::8a2e:370:7334]:443 ← \
                      [2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:50122 SYN_RECV→ESTABLISHED 500 ms";
-        assert_eq!(line(&event, &plain(100)), grown);
+        assert_eq!(line(&event, false, &plain(100)), grown);
     }
 
     #[test]
@@ -285,13 +297,25 @@ mod tests {
         for (reason, error, text) in rows {
             let mut connection = ended(reason, None);
             connection.error = error.map(str::to_owned);
-            let shown = line(&change(connection, "syn_sent", None), &plain(200));
+            let shown = line(&change(connection, "syn_sent", None), false, &plain(200));
             assert!(shown.ends_with(&format!("-  {text}")), "{shown}");
         }
         for reason in ["fin_active", "fin_passive", "simultaneous", "unknown"] {
-            let shown = line(&change(ended(reason, None), "fin_wait2", None), &plain(200));
+            let shown = line(&change(ended(reason, None), "fin_wait2", None), false, &plain(200));
             assert!(shown.ends_with(" -"), "{shown}");
         }
+    }
+
+    #[test]
+    fn what_is_proved_late_says_so() {
+        let shown = |connection: Connection, late| {
+            line(&change(connection, "established", None), late, &plain(200))
+        };
+        let fin_wait = || Connection { state: "fin_wait1".to_owned(), ..curl() };
+        assert!(shown(fin_wait(), false).ends_with(" -"));
+        assert!(shown(fin_wait(), true).ends_with("-  before the lines above: only now known"));
+        let end = "java to close() (before the lines above: only now known)";
+        assert!(shown(java(), true).ends_with(end));
     }
 
     #[test]
@@ -299,7 +323,7 @@ mod tests {
         let mut connection = java();
         connection.recv_queue = Some(crate::api::RecvQueue { unread_bytes: 412, fin_read: None });
         connection.owner = None;
-        let shown = line(&change(connection, "established", None), &plain(200));
+        let shown = line(&change(connection, "established", None), false, &plain(200));
         let end = "  peer closed, 412 B unread; waiting for the process to close()";
         assert!(shown.ends_with(end), "{shown}");
     }
@@ -315,6 +339,16 @@ mod tests {
         let text = "12:00:01.494  curl 4411                127.0.0.1:41822       → 127.0.0.1:8080         \
                     ended after 12 ms · closed by curl, in order · sent 412 B, received 1.9 kB · id 3f9b";
         assert_eq!(closed_lines(&event, 200), [text]);
+    }
+
+    #[test]
+    fn what_the_peer_may_still_go_on_with_has_not_ended() {
+        let text = "12:00:01.494  curl 4411                127.0.0.1:41822       → 127.0.0.1:8080         \
+                    closed here after 12 ms · closed by curl, the peer has not closed yet (FIN_WAIT2) · \
+                    sent 412 B, received 1.9 kB · id 3f9b";
+        let ended = ended("fin_active", Some("local"));
+        let half = Connection { peer_closed: Some(false), mini: true, ..ended };
+        assert_eq!(closed_lines(&closed_event(half), 300), [text]);
     }
 
     #[test]
@@ -376,7 +410,7 @@ mod tests {
             let ended = ClosedEvent { connection, lifetime_seconds: seconds };
             let lost = LostEvent { at, stage, count: pid.into() };
             let texts = |style: &Style| {
-                [header(style), line(&event, style), super::closed(&ended, style), super::lost(&lost, style)]
+                [header(style), line(&event, false, style), super::closed(&ended, style), super::lost(&lost, style)]
             };
             let painted = Style { color: true, ..style.clone() };
             let texts = [texts(&style), texts(&painted).map(|text| unpainted(&text))];

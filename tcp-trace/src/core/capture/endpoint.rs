@@ -337,6 +337,7 @@ impl Endpoint {
             retransmits: self.sent.retransmits,
             bytes_acked: self.sent.acked,
             bytes_received: self.got.bytes,
+            syn_acked: None,
             outside: true,
         }
     }

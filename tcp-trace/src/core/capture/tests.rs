@@ -2,4 +2,5 @@ mod files;
 mod inference;
 mod model;
 mod reading;
+mod told;
 mod truth;

@@ -38,6 +38,7 @@ const IDLE: Transfer = Transfer {
     retransmits: 0,
     bytes_acked: 0,
     bytes_received: 0,
+    syn_acked: None,
     outside: false,
 };
 const UNREAD: Transfer = Transfer { copied_seq: 90, ..IDLE };

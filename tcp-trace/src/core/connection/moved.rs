@@ -5,6 +5,7 @@ use super::Connection;
 use crate::core::{
     close::CloseReason,
     direction::Direction,
+    event::StateChange,
     tcp_state::TcpState,
     timeline::{Mark, StepKind},
 };
@@ -18,6 +19,15 @@ impl Connection {
         let syn = self.direction == Direction::Outbound;
         let fin = u64::from(self.is_our_fin_acknowledged());
         Some(acknowledged.saturating_sub(u64::from(syn) + fin))
+    }
+
+    /// Of one that was there before, a row may tell who opened it.
+    pub(super) fn learn_opener(&mut self, row: &StateChange) {
+        if self.direction == Direction::Unknown
+            && let Some(ours) = row.transfer.and_then(|transfer| transfer.syn_acked)
+        {
+            self.direction = if ours { Direction::Outbound } else { Direction::Inbound };
+        }
     }
 
     /// Told by `FIN_WAIT2`, which nothing else leads to, and by an orderly end.

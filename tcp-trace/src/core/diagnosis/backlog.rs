@@ -59,13 +59,15 @@ fn half_open(
     }
     for ((netns, port), (all, again)) in by_port {
         let facts = netns.and_then(|netns| book.host.namespaces.get(&netns));
-        let room = facts.and_then(|facts| facts.syn_backlog).map_or(FLOOD * 2, u64::from);
+        let room = room(book, survey, netns, port);
+        let cookies = mib(book, netns, Mib::SyncookiesSent, survey, thresholds);
+        // A few that are on their way fill a short queue, too.
+        let stuck = room >= FLOOD * 2 || again * 2 >= all || cookies > 0;
         #[expect(clippy::cast_precision_loss, reason = "requests: far below 2^53")]
-        let full = all as f64 >= thresholds.share * room as f64;
+        let full = stuck && all as f64 >= thresholds.share * room as f64;
         if !full && again < FLOOD {
             continue;
         }
-        let cookies = mib(book, netns, Mib::SyncookiesSent, survey, thresholds);
         let says = format!("does not get the last ACK of handshakes on port {port}");
         let severity = if full { Severity::Serious } else { Severity::Warning };
         let mut found = Finding::new(Kind::SynRecvFlood, severity, all, says);
@@ -100,6 +102,22 @@ fn half_open(
         ];
         found.see = vec!["tcp-trace list --state new_syn_recv".to_owned()];
         report.findings.push(found);
+    }
+}
+
+/// How many requests there is room for on a port: as many as its listeners' backlogs say; where
+/// nothing else defends against a flood, no more than three quarters of `tcp_max_syn_backlog` each.
+fn room(book: &Casebook, survey: &Survey, netns: Option<u32>, port: u16) -> u64 {
+    let facts = netns.and_then(|netns| book.host.namespaces.get(&netns));
+    let shared = facts.and_then(|facts| facts.syn_backlog).map(u64::from);
+    let undefended = facts.and_then(|facts| facts.syncookies) == Some(0);
+    let of_all = shared.filter(|_| undefended).map_or(u64::MAX, |shared| shared - shared / 4);
+    let here = |known: &&Listening| known.netns == netns && known.local.port() == port;
+    let queues = survey.listeners.iter().filter(here);
+    let rooms = queues.filter_map(|listener| book.host.listeners.get(&listener.cookie?));
+    match rooms.map(|queue| u64::from(queue.room).clamp(1, of_all.max(1))).sum() {
+        0 => shared.unwrap_or(FLOOD * 2),
+        known => known,
     }
 }
 

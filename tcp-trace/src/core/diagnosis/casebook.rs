@@ -2,7 +2,7 @@
 //! host last said. All of it is bounded.
 
 use std::{
-    collections::{BTreeMap, HashMap, hash_map::Entry},
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     hash::Hash,
     time::Duration,
 };
@@ -13,15 +13,18 @@ use super::{
     closing,
     evidence::{HostFacts, Suspects},
     failed::Failures,
+    group::{Group, Mark},
     orphans, ports,
     service::Key,
-    survey::{GROUPS, Mark, PortUse, Route, Sight, Survey},
+    survey::{GROUPS, PortUse, Route, Sight, Survey},
+    waiting,
 };
 use crate::core::{
     clock::Ts,
     connection::Connection,
     coverage::{Mib, Mibs},
     event::{LifeEvent, StateChange},
+    stack::StackEvent,
     table::Table,
     tcp_state::TcpState,
 };
@@ -51,6 +54,8 @@ pub struct Casebook {
     pub(super) host: HostFacts,
     pub(super) mibs: BTreeMap<u32, MibCourse>,
     looked: Ts,
+    /// When a loss was last noticed that the table is yet to be told of.
+    lost: Ts,
     leaks: Leaks,
 }
 
@@ -84,6 +89,7 @@ impl Casebook {
             host: HostFacts::default(),
             mibs: BTreeMap::new(),
             looked: Ts(0),
+            lost: Ts(0),
             leaks: Leaks::default(),
         }
     }
@@ -118,9 +124,21 @@ impl Casebook {
     }
 
     /// Something else has happened to a connection.
-    pub fn life(&mut self, life: &LifeEvent, at: Ts) {
-        self.failures.life(life, at);
+    pub fn life(&mut self, life: &LifeEvent, table: &Table, at: Ts) {
+        self.failures.life(life, table, at);
         self.lingering.life(life);
+    }
+
+    /// Events were lost, the last of them before `until`.
+    pub fn lost(&mut self, until: Ts) {
+        self.lost = self.lost.max(until);
+    }
+
+    /// Where in its program a connection was opened is known.
+    pub fn stack(&mut self, news: &StackEvent, table: &Table) {
+        if let Some(id) = table.stacks().number(&news.stack) {
+            self.lingering.stack(news.socket, id);
+        }
     }
 
     /// Takes what the host says.
@@ -147,30 +165,37 @@ impl Casebook {
     #[must_use]
     pub fn survey(&self, table: &Table, now: Ts, older_than: Duration) -> Survey {
         let marks = |key: &Key| self.close_wait.get(key).map_or_else(Mark::default, |c| c.mark);
-        let sight =
-            Sight { at: now, older_than, host: &self.host, looked: self.looked, marks: &marks };
+        let (looked, lost) = (self.looked, self.lost_at(table));
+        let sight = Sight { at: now, older_than, host: &self.host, looked, lost, marks: &marks };
         Survey::take(table, &sight)
+    }
+
+    /// When a loss was last noticed, whether or not the table knows yet.
+    fn lost_at(&self, table: &Table) -> Ts {
+        table.lost_at().max(self.lost)
     }
 
     /// Looks over the table, and remembers. To be called every few seconds.
     pub fn look(&mut self, table: &Table, now: Ts) {
         let survey = self.survey(table, now, self.thresholds.older_than);
-        self.remember_groups(&survey);
+        self.remember_groups(&survey, self.lost_at(table));
         self.remember_routes(&survey);
         self.looked = now;
         self.tally(table, &survey);
     }
 
-    fn remember_groups(&mut self, survey: &Survey) {
+    fn remember_groups(&mut self, survey: &Survey, lost: Ts) {
         let (now, older_than) = (survey.at, self.thresholds.older_than);
-        for (key, group) in &survey.close_wait {
+        // How one goes of which some may be gone is seen once that is known.
+        let known = |(_, group): &(&Key, &Group)| group.doubtful == 0;
+        for (key, group) in survey.close_wait.iter().filter(known) {
             if let Some(course) = place(&mut self.close_wait, *key, GROUPS) {
-                course.follow(now, older_than, group.count, group.arrived, group.marked);
+                course.follow(now, lost, older_than, group.count, group.arrived, group.marked);
             }
         }
         self.close_wait.retain(|key, course| {
             if !survey.close_wait.contains_key(key) {
-                course.follow(now, older_than, 0, 0, 0);
+                course.follow(now, lost, older_than, 0, 0, 0);
             }
             now.since(course.seen) < REMEMBERED
         });
@@ -196,19 +221,13 @@ impl Casebook {
     #[must_use]
     pub fn suspects(&self, table: &Table, now: Ts) -> Suspects {
         let mut suspects = Suspects::default();
-        let early = self.thresholds.older_than / EARLY;
-        for known in table.live().filter(|known| known.is_full() && known.is_counted()) {
-            let waits = matches!(
-                known.state,
-                TcpState::CloseWait | TcpState::LastAck | TcpState::FinWait1 | TcpState::FinWait2
-            );
-            // Of those that were there before, the kernel may know that they are old.
-            let soon = known.found || now.since(known.state_since) >= early;
-            if !waits || !soon {
-                continue;
-            }
+        let mut serving = BTreeSet::new();
+        for known in self.waiting(table, now) {
             if let Some(owner) = known.owner {
                 suspects.processes.insert(owner.pid);
+                if known.state == TcpState::CloseWait {
+                    serving.insert(owner.pid);
+                }
             }
             if suspects.sockets.len() < SUSPECTS
                 && let Some(cookie) = super::survey::cookie(known)
@@ -216,17 +235,38 @@ impl Casebook {
                 suspects.sockets.insert(cookie);
             }
         }
-        suspects.closed = self.lingering.suspects(now, early);
+        suspects.waiting = waiting::suspects(&serving, table, SUSPECTS);
+        suspects.closed = self.lingering.suspects(now, self.early());
         suspects
+    }
+
+    /// When what stands still is looked into.
+    fn early(&self) -> Duration {
+        self.thresholds.older_than / EARLY
+    }
+
+    /// Those that will soon have stood still for long.
+    fn waiting<'a>(&self, table: &'a Table, now: Ts) -> impl Iterator<Item = &'a Connection> {
+        let early = self.early();
+        table.live().filter(move |known| {
+            let waits = matches!(
+                known.state,
+                TcpState::CloseWait | TcpState::LastAck | TcpState::FinWait1 | TcpState::FinWait2
+            );
+            // Of those that were there before, the kernel may know that they are old.
+            let soon = || known.found || now.since(known.state_since) >= early;
+            waits && known.is_full() && known.is_counted() && soon()
+        })
     }
 
     /// Whether a process is suspected that nobody has looked into yet.
     #[must_use]
     pub fn has_new_suspects(&self, table: &Table, now: Ts) -> bool {
-        let suspects = self.suspects(table, now);
         // One that is gone by now will never be looked into: the host was asked after it came.
         let known = |pid: &u32| self.host.processes.contains_key(pid);
-        suspects.processes.iter().chain(&suspects.closed).any(|pid| !known(pid))
+        let owners = self.waiting(table, now).filter_map(|known| known.owner);
+        owners.map(|owner| owner.pid).any(|pid| !known(&pid))
+            || self.lingering.suspects(now, self.early()).iter().any(|pid| !known(pid))
             || self.is_any_unlooked(table, now)
     }
 
@@ -254,7 +294,7 @@ impl Casebook {
         close_wait::find(self, survey, thresholds, &mut report);
         ports::find(self, survey, thresholds, &mut report);
         self.failures.find(self, survey, thresholds, &mut report);
-        self.lingering.find(self, survey.at, thresholds, &mut report);
+        self.lingering.find(self, table.stacks(), survey.at, thresholds, &mut report);
         closing::find(table, survey, thresholds, &mut report);
         orphans::find(self, thresholds, &mut report);
         backlog::find(self, table, survey, thresholds, &mut report);

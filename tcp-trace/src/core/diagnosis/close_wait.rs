@@ -6,9 +6,11 @@ use super::{
     Casebook, Thresholds,
     casebook::Course,
     finding::{Confidence, Exhaustion, Finding, Growth, Kind, Report, Severity, Who},
+    group::{Group, Pile},
     service::Key,
-    survey::{Group, Pile, Survey},
+    survey::Survey,
     talk,
+    waiting::{self, Waits},
 };
 use crate::core::{clock::Ts, connection::Connection, owner::Owner, tcp_state::TcpState};
 
@@ -65,6 +67,12 @@ const POOL: u64 = 100;
 const POOL_SHARE: u64 = 20;
 /// Times as old as old: a socket that has heard nothing for so long is not about to be reused.
 const LONG_SILENT: u32 = 5;
+/// One in so many that leave are some.
+const SOME: u64 = 8;
+/// Times as old as old, for which a group is watched that some leave: whether old ones do shows late.
+const LEAVING: u32 = 3;
+/// Times as old as old, for which a group is watched whose old ones are replaced one by one.
+const COMING_ROUND: u32 = 5;
 /// Of the descriptors, the share in use at which something fails soon.
 const NEARLY_ALL: f64 = 0.8;
 
@@ -98,6 +106,8 @@ pub(super) struct Leak<'a> {
     pub(super) exhaustion: Option<Exhaustion>,
     growth: Option<Growth>,
     course: Option<&'a Course>,
+    /// What the process waits for, where it serves.
+    waits: Option<Waits<'a>>,
 }
 
 /// Every group that is leaked.
@@ -114,9 +124,14 @@ pub(super) fn leaks<'a>(
             Nature::Stuck => None,
             Nature::Pool | Nature::Idle | Nature::TooEarly | Nature::Few => continue,
         };
-        *growing.entry(key.pid).or_default() += growth.map_or(0.0, |growth| growth.per_second);
         let (owner, course) = (group.owner, book.close_wait.get(key));
-        leaks.push(Leak { key: *key, group, owner, exhaustion: None, growth, course });
+        let serves = !key.service.is_outbound();
+        let waits = serves.then(|| waiting::of(book, survey, key, group.old())).flatten();
+        // Each that waits takes a descriptor more, of its own towards whom it waits for.
+        let each = waits.map_or(1.0, |waits| 1.0 + waits.share(group.old()));
+        let per_second = growth.map_or(0.0, |growth| growth.per_second);
+        *growing.entry(key.pid).or_default() += each * per_second;
+        leaks.push(Leak { key: *key, group, owner, exhaustion: None, growth, course, waits });
     }
     for leak in &mut leaks {
         let per_second = growing.get(&leak.key.pid).copied().unwrap_or(0.0);
@@ -166,10 +181,18 @@ fn nature(book: &Casebook, now: Ts, key: &Key, group: &Group, thresholds: &Thres
     let watched = course.map_or(Duration::ZERO, |course| course.watched(now));
     let silent = group.piles.iter().filter_map(|pile| pile.silent).max();
     let long_silent = silent >= Some(thresholds.older_than * LONG_SILENT);
-    // Of those that were there before nobody knows yet which are old: where any leave, wait.
-    let leaving = course.is_some_and(|course| course.left.saturating_mul(2) >= old);
-    let enough = thresholds.older_than * if leaving { 2 } else { 1 };
-    if watched >= enough || long_silent { Nature::Stuck } else { Nature::TooEarly }
+    // Of those that were there before nobody knows yet which are old: where any leave, wait. Where
+    // old ones do, it may be a pool that has not come round yet.
+    let some = |left: u64| left.saturating_mul(SOME) >= old;
+    let replaced = some(old_left);
+    let leaving = course.is_some_and(|course| some(course.left));
+    let times = match (replaced, leaving) {
+        (true, _) => COMING_ROUND,
+        (false, true) => LEAVING,
+        (false, false) => 1,
+    };
+    let enough = watched >= thresholds.older_than * times;
+    if enough || long_silent && !replaced { Nature::Stuck } else { Nature::TooEarly }
 }
 
 /// Connections of ours that wait for their next use and have not noticed the peer's FIN: what pools
@@ -269,8 +292,12 @@ fn severity(leak: &Leak<'_>, cause: Cause) -> Severity {
 fn see(leak: &Leak<'_>, pile: &Pile) -> Vec<String> {
     let pid = leak.owner.map_or_else(String::new, |owner| format!(" --pid {}", owner.pid));
     let list = format!("tcp-trace list --state close_wait{pid}");
+    let waits = leak.waits.map(|waits| {
+        let remote = waits.service;
+        format!("tcp-trace list --state established --remote {remote}{pid}")
+    });
     let show = pile.examples.first().map(|(_, id)| format!("tcp-trace show {id}"));
-    std::iter::once(list).chain(show).collect()
+    std::iter::once(list).chain(waits).chain(show).collect()
 }
 
 fn confidence(leak: &Leak<'_>, pile: &Pile) -> Confidence {

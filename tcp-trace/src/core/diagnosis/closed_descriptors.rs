@@ -10,6 +10,7 @@ use super::{
     Casebook, Thresholds,
     close_wait::left,
     finding::{Advice, Exhaustion, Finding, Kind, Line, Report, Severity, Who},
+    origins::Origins,
     talk,
 };
 use crate::core::{
@@ -19,6 +20,7 @@ use crate::core::{
     errno,
     event::{LifeEvent, LifeStep, SocketId, StateChange},
     owner::Owner,
+    stack::{StackId, Stacks},
     tcp_state::TcpState,
 };
 
@@ -35,6 +37,7 @@ struct Left {
     netns: Option<u32>,
     since: Ts,
     from: TcpState,
+    stack: Option<StackId>,
 }
 
 /// A socket's name: its cookie, else its address.
@@ -64,7 +67,7 @@ impl Lingering {
             return;
         }
         let (id, owner, netns) = (known.id, known.owner, known.netns);
-        let left = Left { id, owner, netns, since: at, from };
+        let left = Left { id, owner, netns, since: at, from, stack: known.stack };
         self.left.insert(name(known.socket), left);
     }
 
@@ -81,6 +84,13 @@ impl Lingering {
             LifeStep::Destroyed | LifeStep::Close(..) => self.forget(life.socket),
             LifeStep::NetnsGone => self.left.retain(|_, left| left.netns != life.netns),
             _ => {}
+        }
+    }
+
+    /// The stack of a socket is known, which may have ended meanwhile.
+    pub(super) fn stack(&mut self, socket: SocketId, stack: StackId) {
+        if let Some(left) = self.left.get_mut(&name(socket)) {
+            left.stack = Some(stack);
         }
     }
 
@@ -104,6 +114,7 @@ impl Lingering {
     pub(super) fn find(
         &self,
         book: &Casebook,
+        stacks: &Stacks,
         now: Ts,
         thresholds: &Thresholds,
         report: &mut Report,
@@ -118,7 +129,14 @@ impl Lingering {
         }
         for (pid, mut left) in by_process {
             left.sort_by_key(|left| (left.since, left.id));
-            if let Some(found) = finding(book, pid, &left, now, thresholds) {
+            if let Some(mut found) = finding(book, pid, &left, now, thresholds) {
+                let mut origins = Origins::default();
+                for left in &left {
+                    origins.add(left.stack);
+                }
+                origins.name(stacks);
+                found.evidence.extend(origins.lines());
+                found.unseen.extend(origins.unseen());
                 report.findings.push(found);
             }
         }

@@ -6,8 +6,9 @@ use std::collections::HashMap;
 use super::{
     Thresholds,
     finding::{Advice, Finding, Kind, Line, Report, Severity, Who},
+    group::{Group, Pile},
     service::{Key, Service},
-    survey::{Group, Pile, Survey},
+    survey::Survey,
     talk,
 };
 use crate::core::{clock::Ts, table::Table};
@@ -65,6 +66,8 @@ fn find_among(
         );
         found.evidence.push(Line { label: "", text, connections: pile.ids() });
         found.evidence.push(Line::new("cause", because(held, pile.holders_known).to_owned()));
+        found.evidence.extend(pile.origins.lines());
+        found.unseen.extend(pile.origins.unseen());
         found.advice = advice(held);
         let state = if held { "fin_wait2" } else { "last_ack,fin_wait1,closing" };
         let pid = group.owner.map_or_else(String::new, |owner| format!(" --pid {}", owner.pid));

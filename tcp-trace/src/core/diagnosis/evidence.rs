@@ -79,7 +79,7 @@ pub struct NetnsFacts {
     pub timestamps: Option<u32>,
     /// `tcp_max_tw_buckets`.
     pub tw_buckets: Option<u64>,
-    /// `tcp_max_orphans`.
+    /// `tcp_max_orphans`, of the whole host: the first namespace alone shows it.
     pub max_orphans: Option<u64>,
     /// `tcp_fin_timeout`, seconds.
     pub fin_timeout: Option<u32>,
@@ -89,7 +89,7 @@ pub struct NetnsFacts {
     pub syn_backlog: Option<u32>,
     /// `tcp_syncookies`.
     pub syncookies: Option<u32>,
-    /// Sockets without a process (`sockstat`).
+    /// Sockets without a process, on the whole host (`sockstat`).
     pub orphans: Option<u64>,
     /// Pages of memory that TCP uses, on the whole host (`sockstat`).
     pub memory_pages: Option<u64>,
@@ -141,6 +141,8 @@ pub struct HostFacts {
 pub struct Suspects {
     /// Sockets, by cookie.
     pub sockets: rustc_hash::FxHashSet<NonZeroU64>,
+    /// Sockets of which only is asked for how long they have done nothing, by cookie.
+    pub waiting: rustc_hash::FxHashSet<NonZeroU64>,
     /// Processes.
     pub processes: BTreeSet<u32>,
     /// Processes that may keep descriptors of sockets that are closed.

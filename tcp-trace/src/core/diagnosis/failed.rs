@@ -6,31 +6,29 @@ use std::{collections::HashMap, time::Duration};
 use super::{
     Casebook, Thresholds,
     finding::{Advice, Finding, Kind, Line, Report, Severity, Who},
-    service::Service,
+    service::{self, Service},
     survey::Survey,
     talk,
 };
 use crate::core::{
     clock::Ts,
     close::CloseReason,
-    connection::{Connection, ConnectionId},
+    connection::Connection,
     errno,
     event::{LifeEvent, LifeStep},
     listeners::Listeners,
-    owner::Owner,
+    table::Table,
     tcp_state::TcpState,
 };
 
 /// Destinations followed at most.
 const LIMIT: usize = 2048;
-/// Of so many buckets is the window.
-const BUCKETS: usize = 60;
-/// The span of one.
-const BUCKET: Duration = Duration::from_secs(5);
-/// Connections named as examples.
-const EXAMPLES: usize = 8;
 /// What a process that gives a connection up has waited for at least; less is a change of mind.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+mod count;
+
+use count::{Count, SPAN};
 
 /// What failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,72 +55,6 @@ struct Key {
     pid: u32,
     netns: Option<u32>,
     service: Service,
-}
-
-/// How often, in the window and altogether.
-#[derive(Clone, Debug)]
-struct Count {
-    buckets: [u32; BUCKETS],
-    newest: u64,
-    total: u64,
-    first: Ts,
-    last: Ts,
-    owner: Option<Owner>,
-    /// The latest.
-    examples: Vec<ConnectionId>,
-}
-
-impl Count {
-    fn new(at: Ts) -> Self {
-        Self {
-            buckets: [0; BUCKETS],
-            newest: number(at),
-            total: 0,
-            first: at,
-            last: at,
-            owner: None,
-            examples: Vec::new(),
-        }
-    }
-
-    fn add(&mut self, at: Ts) {
-        let bucket = number(at);
-        for old in (self.newest + 1..=bucket).take(BUCKETS) {
-            self.set(old, 0);
-        }
-        self.newest = self.newest.max(bucket);
-        if self.newest - bucket < BUCKETS as u64 {
-            self.set(bucket, self.get(bucket).saturating_add(1));
-        }
-        self.total += 1;
-        self.last = self.last.max(at);
-    }
-
-    fn get(&self, bucket: u64) -> u32 {
-        self.buckets.get(place(bucket)).copied().unwrap_or(0)
-    }
-
-    fn set(&mut self, bucket: u64, value: u32) {
-        if let Some(slot) = self.buckets.get_mut(place(bucket)) {
-            *slot = value;
-        }
-    }
-
-    /// Within `window` before `now`.
-    fn within(&self, now: Ts, window: Duration) -> u64 {
-        let spans = u64::try_from(window.as_nanos() / BUCKET.as_nanos()).unwrap_or(u64::MAX);
-        let from = number(now).saturating_sub(spans.min(BUCKETS as u64 - 1));
-        let oldest = self.newest.saturating_sub(BUCKETS as u64 - 1);
-        (from.max(oldest)..=self.newest).map(|bucket| u64::from(self.get(bucket))).sum()
-    }
-}
-
-fn number(at: Ts) -> u64 {
-    at.0 / u64::try_from(BUCKET.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn place(bucket: u64) -> usize {
-    usize::try_from(bucket % BUCKETS as u64).unwrap_or(0)
 }
 
 /// All that failed of late.
@@ -174,16 +106,13 @@ impl Failures {
         let pid = known.owner.map_or(0, |owner| owner.pid);
         let key = Key { what, pid, netns: known.netns, service };
         if let Some(count) = self.count(key, at) {
-            count.owner = known.owner.or(count.owner);
-            if count.examples.len() >= EXAMPLES {
-                count.examples.remove(0);
-            }
-            count.examples.push(known.id);
+            count.owned(known.owner);
+            count.example(known.id);
         }
     }
 
     /// A SYN or a FIN is sent again.
-    pub(super) fn life(&mut self, life: &LifeEvent, at: Ts) {
+    pub(super) fn life(&mut self, life: &LifeEvent, table: &Table, at: Ts) {
         let what = match life.what {
             LifeStep::Retransmit(TcpState::SynSent) => What::Syn,
             LifeStep::Retransmit(TcpState::FinWait1 | TcpState::LastAck | TcpState::Closing) => {
@@ -191,21 +120,28 @@ impl Failures {
             }
             _ => return,
         };
-        // Of which side the service is, is not told here: its port is the lower one.
+        let known = table.of_socket(life.socket);
         let (local, remote) = (life.flow.local, life.flow.remote);
-        let service = if what == What::Syn || remote.port() < local.port() {
-            Service::Of(remote)
-        } else {
-            Service::Ours(local.port())
+        let service = match known {
+            _ if what == What::Syn => Service::Of(remote),
+            Some(known) => Service::of(known, table.listeners()),
+            // Of which side the service is, is not known: its port is the lower one.
+            None if remote.port() < local.port() => Service::Of(remote),
+            None => Service::Ours(local.port()),
         };
-        self.count(Key { what, pid: 0, netns: life.netns, service }, at);
+        // The way there loses them, whoever sends: those of all processes go together.
+        let key = Key { what, pid: 0, netns: life.netns, service };
+        let Some(count) = self.count(key, at) else { return };
+        count.owned(known.and_then(|known| service::owner_of(known, table.listeners())));
+        if let Some(known) = known {
+            count.example(known.id);
+        }
     }
 
     fn count(&mut self, key: Key, at: Ts) -> Option<&mut Count> {
         if self.counts.len() >= LIMIT && !self.counts.contains_key(&key) {
             // Room comes from those that are past; a scan makes many, and they pass.
-            let window = BUCKET * u32::try_from(BUCKETS).unwrap_or(u32::MAX);
-            self.counts.retain(|_, count| at.since(count.last) < window);
+            self.counts.retain(|_, count| at.since(count.last) < SPAN);
             if self.counts.len() >= LIMIT {
                 self.folded += 1;
                 return None;
@@ -278,7 +214,7 @@ fn finding(
 ) -> Finding {
     let severity = if key.what == What::NoPort { Severity::Serious } else { Severity::Warning };
     let mut found = Finding::new(kind(key.what), severity, recent, says(key));
-    found.who = count.owner.map(Who);
+    found.who = count.owner.filter(|_| !count.shared).map(Who);
     found.service = Some(key.service.to_string());
     found.cause = match key.what {
         What::Reset(reason) => Some(reason.name()),

@@ -9,9 +9,10 @@ use super::{
 
 /// Adds the findings about orphans and memory.
 pub(super) fn find(book: &Casebook, thresholds: &Thresholds, report: &mut Report) {
-    // The bounds are the host's, and so is the memory; orphans are told for each namespace.
+    // All of these are the host's, whichever namespace they were read in; the namespaces are read
+    // one after the other.
     let all = || book.host.namespaces.values();
-    let orphans: u64 = all().filter_map(|facts| facts.orphans).sum();
+    let orphans = all().filter_map(|facts| facts.orphans).max().unwrap_or(0);
     let limit = all().find_map(|facts| facts.max_orphans);
     let near = |used: u64, limit: u64| {
         #[expect(clippy::cast_precision_loss, reason = "sockets and pages: far below 2^53")]

@@ -128,11 +128,11 @@ pub(super) fn find(book: &Casebook, survey: &Survey, thresholds: &Thresholds, re
         ));
     }
     let before = report.findings.len();
-    for (netns, count) in &survey.time_wait {
-        buckets(book, *netns, *count, survey.at, thresholds, report);
+    for (netns, minis) in &survey.minis {
+        buckets(book, *netns, minis.all, survey.at, thresholds, report);
     }
     if report.findings.len() == before {
-        let all: u64 = survey.time_wait.values().sum();
+        let all: u64 = survey.minis.values().map(|minis| minis.time_wait).sum();
         let known = book.host.namespaces.values().any(|facts| facts.tw_buckets.is_some());
         let below = if known { ", below their limit" } else { "" };
         report.calm.push(format!("{} in TIME_WAIT{below}", talk::number(all)));
@@ -160,6 +160,7 @@ fn finding(pressed: &Pressed<'_>) -> Finding {
     found.evidence = evidence(pressed, mostly_waits);
     found.advice = advice(pressed, mostly_waits);
     found.see = vec![format!("tcp-trace list --state time_wait --remote {}", route.remote)];
+    found.unseen.extend(ports.origins.unseen());
     if pressed.facts.and_then(NetnsFacts::port_budget).is_none() {
         found.confidence = Confidence::Medium;
         found.unseen.push("ip_local_port_range: Linux' usual one is assumed".to_owned());
@@ -205,6 +206,7 @@ fn evidence(pressed: &Pressed<'_>, mostly_waits: bool) -> Vec<Line> {
         let open = talk::number(ports.taken.saturating_sub(ports.time_wait));
         lines.push(Line::new("cause", format!("{open} connections are open at once")));
     }
+    lines.extend(ports.origins.lines());
     lines
 }
 

@@ -1,6 +1,6 @@
 //! A host of a test's own: sockets that do what they are told, under a clock that the test moves.
 
-use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroU64, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroU64, sync::Arc, time::Duration};
 
 use super::{Casebook, Report, Thresholds, evidence::*};
 use crate::core::{
@@ -10,6 +10,7 @@ use crate::core::{
         SocketId, StateChange, Task, Transfer,
     },
     sources::Sources,
+    stack::{Frame, Stack, StackCall, StackEvent},
     table::{Limits, Outcome, Table},
     tcp_state::TcpState as S,
 };
@@ -206,7 +207,7 @@ impl Scene {
     fn change(&self, id: u64, old: S, new: S, origin: Origin) -> StateChange {
         let sock = &self.sockets[&id];
         let connecting = old == S::Close && [S::SynSent, S::Listen].contains(&new);
-        let born = old == S::Listen;
+        let born = (old, new) == (S::Listen, S::SynRecv);
         let closed = matches!(old, S::FinWait1 | S::FinWait2 | S::LastAck);
         StateChange {
             socket: SocketId {
@@ -238,8 +239,18 @@ impl Scene {
         );
         let socket = SocketId { cookie: NonZeroU64::new(id), sk: id };
         let life = LifeEvent { socket, flow, protocol: Protocol::Tcp, netns: Some(NETNS), what };
-        self.book.life(&life, self.now);
-        self.apply(Body::Life(life));
+        self.apply(Body::Life(life.clone()));
+        self.book.life(&life, &self.table, self.now);
+    }
+
+    /// It was opened or accepted there.
+    pub(super) fn stack(&mut self, id: u64, call: StackCall, function: &str) {
+        let frame = Frame { function: Some(function.to_owned()), ..Frame::default() };
+        let stack = Arc::new(Stack { call, frames: Ok(vec![frame]), cut: false });
+        let socket = SocketId { cookie: NonZeroU64::new(id), sk: id };
+        let news = StackEvent { socket, called: self.now, stack };
+        self.apply(Body::Stack(news.clone()));
+        self.book.stack(&news, &self.table);
     }
 
     pub(super) fn apply(&mut self, body: Body) {

@@ -45,6 +45,9 @@ impl Service {
     }
 }
 
+/// The first of the ports that Linux gives out to whoever connects, unless told otherwise.
+const GIVEN_OUT: u16 = 32_768;
+
 /// Which side opened it. Of a connection that was there before tracing that is inferred: whoever
 /// listens on its port has accepted it.
 #[must_use]
@@ -54,8 +57,12 @@ pub fn is_inbound(known: &Connection, listeners: &Listeners) -> bool {
         Direction::Outbound => false,
         Direction::Unknown => {
             let (local, remote) = (known.flow.local, known.flow.remote);
+            let listens = |end| listeners.any_at(known.netns, end);
+            // A capture does not tell who listens.
+            let outside = known.transfer.is_some_and(|transfer| transfer.outside);
+            let given_out = !outside && local.port() >= GIVEN_OUT;
             // Of two hosts' ports the service's is the lower one, as a rule.
-            listeners.any_at(known.netns, local) || local.port() < remote.port()
+            listens(local) || !listens(remote) && !given_out && local.port() < remote.port()
         }
     }
 }

@@ -9,9 +9,11 @@ use std::{
 };
 
 use super::{
-    close_wait::Cause,
-    evidence::{Descriptor, HostFacts, SocketFacts},
+    evidence::HostFacts,
+    group::{Group, Mark, keep_oldest},
+    origins::{self, Origins},
     service::{self, Key},
+    waiting::{self, Unanswered},
 };
 use crate::core::{
     clock::Ts,
@@ -25,73 +27,8 @@ use crate::core::{
 pub const GROUPS: usize = 1024;
 /// Routes held at most.
 const ROUTES: usize = 4096;
-/// Connections named as examples.
-const EXAMPLES: usize = 8;
-/// Holders named as examples.
-const HOLDERS: usize = 8;
 /// Processes counted beside a route.
 const CLOSERS: usize = 8;
-
-/// What the last looks know of a group, so that this one can tell what has come and gone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mark {
-    /// When the last look was.
-    pub looked: Ts,
-    /// Sockets there since then are old.
-    pub old: Ts,
-}
-
-/// Those of one process and service in one state.
-#[derive(Clone, Debug, Default)]
-pub struct Group {
-    /// The oldest's owner.
-    pub owner: Option<Owner>,
-    /// All of them.
-    pub count: u64,
-    /// Those that came since the last look.
-    pub arrived: u64,
-    /// Those of the last mark that are there still.
-    pub marked: u64,
-    /// Those that have stood still for long, by cause; of states without causes the first.
-    pub piles: [Pile; Cause::ALL.len()],
-}
-
-/// Sockets that have stood still for long, for one and the same reason.
-#[derive(Clone, Debug, Default)]
-pub struct Pile {
-    /// How many.
-    pub count: u64,
-    /// Since when the oldest has.
-    pub oldest: Option<Ts>,
-    /// Whether that is a bound: it may be longer.
-    pub or_earlier: bool,
-    /// Payload that nobody has read.
-    pub unread_bytes: u64,
-    /// Those with nothing to read but the peer's FIN.
-    pub fin_only: u64,
-    /// Bytes written that the peer has not taken.
-    pub unsent_bytes: u64,
-    /// Bytes that they have received, and sent.
-    pub moved: (u64, u64),
-    /// Those whose queues no snapshot has shown since they came to this state.
-    pub unlooked: u64,
-    /// Those that a capture tells of: nobody knows what of them was read.
-    pub outside: u64,
-    /// The longest for which the kernel itself says that one of them has heard nothing.
-    pub silent: Option<Duration>,
-    /// Those of which only a mini-socket is left, which ends by itself.
-    pub minis: u64,
-    /// Those held by more than one descriptor.
-    pub shared: u64,
-    /// Those whose owner does not hold them, and others do.
-    pub elsewhere: u64,
-    /// Descriptors.
-    pub holders: Vec<Descriptor>,
-    /// Whether any were looked for.
-    pub holders_known: bool,
-    /// The oldest.
-    pub examples: Vec<(Ts, ConnectionId)>,
-}
 
 /// Where connections go: the unit in which local ports are given out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -119,6 +56,17 @@ pub struct PortUse {
     pub closers: Vec<(Owner, u64)>,
     /// Examples.
     pub examples: Vec<(Ts, ConnectionId)>,
+    /// Where in the code they come from.
+    pub origins: Origins,
+}
+
+/// Mini-sockets of a namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Minis {
+    /// In `TIME_WAIT`.
+    pub time_wait: u64,
+    /// In either of their states.
+    pub all: u64,
 }
 
 /// All that one look has seen.
@@ -132,10 +80,12 @@ pub struct Survey {
     pub fin_wait2: HashMap<Key, Group>,
     /// In `LAST_ACK`, `FIN_WAIT1` or `CLOSING`: our FIN is out.
     pub last_ack: HashMap<Key, Group>,
+    /// In `ESTABLISHED`, with an answer long due.
+    pub unanswered: HashMap<Key, Unanswered>,
     /// Local ports by route.
     pub routes: HashMap<Route, PortUse>,
-    /// In `TIME_WAIT`, by namespace.
-    pub time_wait: HashMap<Option<u32>, u64>,
+    /// Mini-sockets by namespace: in `TIME_WAIT`, and all that count against their limit.
+    pub minis: HashMap<Option<u32>, Minis>,
     /// Listeners: cookie, number, end and owner.
     pub listeners: Vec<Listening>,
     /// Connections whose group or route was folded into others.
@@ -170,6 +120,8 @@ pub struct Sight<'a> {
     pub host: &'a HostFacts,
     /// When the last look was.
     pub looked: Ts,
+    /// When a loss was last noticed.
+    pub lost: Ts,
     /// What is known of each group in `CLOSE_WAIT`.
     pub marks: &'a dyn Fn(&Key) -> Mark,
 }
@@ -188,6 +140,7 @@ impl Survey {
         for known in table.live().filter(|known| known.is_counted()) {
             survey.look_at(known, table, sight);
         }
+        origins::name_all(&mut survey, table.stacks());
         survey
     }
 
@@ -207,15 +160,23 @@ impl Survey {
         if !service::is_inbound(known, listeners) && known.has_both_ends() {
             self.take_port(known, sight);
         }
+        if waiting::may_wait(known, listeners)
+            && let Some(since) = waiting::due_since(known, sight)
+        {
+            let (all, key) = (&mut self.unanswered, Key::of(known, listeners));
+            let key = bounded(all, key, GROUPS, Key::OTHER, &mut self.folded);
+            all.entry(key).or_default().add(since, known.id);
+        }
+        if !full {
+            let minis = self.minis.entry(known.netns).or_default();
+            minis.all += 1;
+            minis.time_wait += u64::from(known.state == TcpState::TimeWait);
+        }
         let groups = match known.state {
             TcpState::CloseWait if full => &mut self.close_wait,
             TcpState::FinWait2 => &mut self.fin_wait2,
             TcpState::LastAck | TcpState::FinWait1 | TcpState::Closing if full => {
                 &mut self.last_ack
-            }
-            TcpState::TimeWait => {
-                *self.time_wait.entry(known.netns).or_default() += 1;
-                return;
             }
             _ => return,
         };
@@ -240,6 +201,7 @@ impl Survey {
         }
         let ports = self.routes.entry(route).or_default();
         ports.taken += 1;
+        ports.origins.add(known.stack);
         if known.state != TcpState::TimeWait {
             return;
         }
@@ -272,119 +234,7 @@ fn bounded<K: Copy + Eq + Hash, V>(
     other
 }
 
-impl Group {
-    fn add(&mut self, known: &Connection, owner: Option<Owner>, mark: Mark, sight: &Sight<'_>) {
-        self.count += 1;
-        self.arrived += u64::from(known.state_since > mark.looked);
-        self.marked += u64::from(known.state_since <= mark.old);
-        let facts = cookie(known).and_then(|cookie| sight.host.sockets.get(&cookie));
-        let (since, or_earlier) = still_since(known, facts, sight.host.at);
-        let oldest = self.piles.iter().filter_map(|pile| pile.oldest).min();
-        if self.owner.is_none() || oldest.is_none_or(|oldest| since < oldest) {
-            self.owner = owner.or(self.owner);
-        }
-        if sight.at.since(since) < sight.older_than {
-            return;
-        }
-        let cause = match known.state {
-            TcpState::CloseWait => Cause::of(known) as usize,
-            _ => 0,
-        };
-        if let Some(pile) = self.piles.get_mut(cause) {
-            pile.add(known, facts, since, or_earlier);
-        }
-    }
-
-    /// Those that have stood still for long, whatever the cause.
-    #[must_use]
-    pub fn old(&self) -> u64 {
-        self.piles.iter().map(|pile| pile.count).sum()
-    }
-
-    /// Since when the oldest has.
-    #[must_use]
-    pub fn oldest(&self) -> Option<Ts> {
-        self.piles.iter().filter_map(|pile| pile.oldest).min()
-    }
-}
-
-impl Pile {
-    fn add(
-        &mut self,
-        known: &Connection,
-        facts: Option<&SocketFacts>,
-        since: Ts,
-        or_earlier: bool,
-    ) {
-        self.count += 1;
-        if self.oldest.is_none_or(|oldest| since < oldest) {
-            self.oldest = Some(since);
-            self.or_earlier = or_earlier;
-        }
-        if let Some(transfer) = known.transfer {
-            let unread = u64::from(known.unread_bytes().unwrap_or(0));
-            self.unread_bytes += unread;
-            self.fin_only += u64::from(unread == 0 && transfer.unread_sequence() > 0);
-            self.unsent_bytes += u64::from(transfer.unacknowledged());
-            self.outside += u64::from(transfer.outside);
-            self.moved.0 = self.moved.0.saturating_add(known.bytes_received().unwrap_or(0));
-            self.moved.1 = self.moved.1.saturating_add(known.bytes_sent().unwrap_or(0));
-        }
-        self.unlooked += u64::from(known.row_at < known.state_since);
-        self.minis += u64::from(!known.is_full());
-        keep_oldest(&mut self.examples, (since, known.id));
-        let Some(facts) = facts else { return };
-        self.silent = self.silent.max(facts.idle.map(|idle| idle.heard));
-        self.holders_known |= facts.holders_count > 0;
-        self.shared += u64::from(facts.holders_count > 1);
-        let owner = known.owner.map(|owner| owner.pid);
-        let others = facts.holders.iter().any(|holder| Some(holder.pid) != owner);
-        let own = facts.holders.iter().any(|holder| Some(holder.pid) == owner);
-        self.elsewhere += u64::from(others && !own);
-        let room = HOLDERS.saturating_sub(self.holders.len());
-        self.holders.extend(facts.holders.iter().take(room).copied());
-    }
-
-    /// Examples, oldest first.
-    #[must_use]
-    pub fn ids(&self) -> Vec<ConnectionId> {
-        self.examples.iter().map(|(_, id)| *id).collect()
-    }
-}
-
-/// Keeps the few oldest, in order.
-fn keep_oldest(examples: &mut Vec<(Ts, ConnectionId)>, example: (Ts, ConnectionId)) {
-    if examples.len() >= EXAMPLES && examples.last().is_some_and(|last| *last <= example) {
-        return;
-    }
-    let place = examples.partition_point(|known| *known < example);
-    examples.insert(place, example);
-    examples.truncate(EXAMPLES);
-}
-
 /// The cookie by which the host's own facts name it.
 pub(super) fn cookie(known: &Connection) -> Option<NonZeroU64> {
     known.socket.cookie.or(known.row_cookie)
-}
-
-/// Since when nothing has moved in a socket whose state should pass, and whether that is a bound.
-///
-/// One that is read from slowly, or that sends into a half-closed connection, does not stand still.
-/// Of one that was there before tracing, the kernel tells how long the peer has been silent: for as
-/// long at least its FIN has been here.
-fn still_since(known: &Connection, facts: Option<&SocketFacts>, asked: Ts) -> (Ts, bool) {
-    let found = known.found && known.state_since == known.opened_at;
-    let idle = facts.and_then(|facts| facts.idle);
-    let blocked = known.transfer.is_some_and(|transfer| transfer.unacknowledged() > 0);
-    let mut since = known.state_since;
-    if let Some(idle) = idle {
-        if found {
-            since = since.min(asked.back(idle.heard));
-        }
-        // What is sent again and again was not sent.
-        if !blocked && idle.sent < asked.since(since) {
-            since = since.max(asked.back(idle.sent));
-        }
-    }
-    (since.max(known.moved_at), found && known.moved_at < known.state_since)
 }

@@ -2,11 +2,11 @@
 
 use std::io;
 
-use tcp_trace_common::ABI_VERSION;
+use tcp_trace_common::{ABI_VERSION, OLDEST_ABI_VERSION};
 
 use super::{
     FORMAT, Frame, Header, LENGTH_LIMIT, MAGIC, RecordingError, Source, TYPE_COUNTERS, TYPE_END,
-    TYPE_LOST, TYPE_RECORD,
+    TYPE_LOST, TYPE_RECORD, TYPE_STACK,
 };
 
 /// Reads frames after a header.
@@ -37,7 +37,7 @@ impl<R: Source> Reader<R> {
         let mut version = [0; 4];
         reader.fill(&mut version, "the version")?;
         let (format, abi) = (le16(version, 0), le16(version, 2));
-        if (format, abi) != (FORMAT, ABI_VERSION) {
+        if format != FORMAT || !(OLDEST_ABI_VERSION..=ABI_VERSION).contains(&abi) {
             return Err(RecordingError::Version { format, abi });
         }
         let start = reader.offset;
@@ -107,6 +107,9 @@ impl<R: Source> Reader<R> {
         match head[0] {
             TYPE_RECORD => Ok(Frame::Record { cpu, bytes: payload }),
             TYPE_LOST => Ok(Frame::Lost { at: word()?, count: word()? }),
+            TYPE_STACK => serde_json::from_slice(&payload)
+                .map(Frame::Stack)
+                .map_err(|error| damaged(start, &format!("a stack is none: {error}"))),
             TYPE_COUNTERS => Ok(Frame::Counters { at: word()?, counters: words.collect() }),
             TYPE_END => Ok(Frame::End { at: word()?, frames: word()? }),
             other => Err(damaged(start, &format!("there is no frame of type {other}"))),

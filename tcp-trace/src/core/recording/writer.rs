@@ -4,7 +4,9 @@ use std::io;
 
 use tcp_trace_common::ABI_VERSION;
 
-use super::{FORMAT, Frame, Header, MAGIC, Sink, TYPE_COUNTERS, TYPE_END, TYPE_LOST, TYPE_RECORD};
+use super::{
+    FORMAT, Frame, Header, MAGIC, Sink, TYPE_COUNTERS, TYPE_END, TYPE_LOST, TYPE_RECORD, TYPE_STACK,
+};
 
 /// Writes frames after a header.
 #[derive(Debug)]
@@ -43,6 +45,7 @@ impl<W: Sink> Writer<W> {
                 all.extend(counters);
                 self.frame(TYPE_COUNTERS, 0, &words(&all))
             }
+            Frame::Stack(news) => self.frame(TYPE_STACK, 0, &serde_json::to_vec(news)?),
             Frame::End { at, frames } => self.frame(TYPE_END, 0, &words(&[*at, *frames])),
         }
     }

@@ -261,6 +261,28 @@ impl Table {
         }
     }
 
+    /// `change` without the port of the life before: a socket that connects again still shows it, and
+    /// has another only a moment later. So one that it was bound to is not shown at once, either.
+    pub(super) fn without_stale_port(&self, change: &StateChange) -> StateChange {
+        /// How many ended lives are looked at: nearly always there is no port yet, and no need to.
+        const LOOKED_AT: usize = 1024;
+        let mut change = change.clone();
+        let connects = (change.old, change.new) == (TcpState::Close, TcpState::SynSent);
+        if connects && change.flow.local.port() != 0 {
+            let same = |known: &&Connection| {
+                known.flow.local.port() == change.flow.local.port()
+                    && match (known.socket.cookie, change.socket.cookie) {
+                        (Some(known), Some(cookie)) => known == cookie,
+                        _ => change.socket.sk != 0 && known.socket.sk == change.socket.sk,
+                    }
+            };
+            if self.closed.iter().rev().take(LOOKED_AT).any(|known| same(&known)) {
+                change.flow.local.set_port(0);
+            }
+        }
+        change
+    }
+
     /// A RST has been sent for a socket that has ended just before: it explains an undecided end.
     pub(super) fn late_reset(
         &mut self,

@@ -130,6 +130,44 @@ fn time_wait_is_inferred_and_ends_by_its_time_or_by_a_new_connection() {
 }
 
 #[test]
+fn a_peer_has_closed_only_if_its_fin_came() {
+    let told = |hooked: bool, fin: bool, over: bool| {
+        let mut table = table();
+        table.set_sources(Sources { time_wait: hooked, ..Sources::default() });
+        walk(&mut table, 1, &[S::Close, S::SynSent, S::Established, S::FinWait1, S::FinWait2]);
+        assert_eq!(table.live().next().unwrap().peer_closed(), Some(false));
+        if hooked {
+            let born = LifeStep::TimeWaitBorn { substate: S::FinWait2, from: 1 };
+            table.apply(&life(6_000, 77, born));
+        }
+        table.apply(&event(6_001, ending(1, S::FinWait2, ORPHAN)));
+        if fin {
+            table.apply(&life(7_000, 77, LifeStep::TimeWaitSubstate));
+        }
+        let substate = if fin { S::TimeWait } else { S::FinWait2 };
+        if over && hooked {
+            let why = TimeWaitEnd::Expired;
+            table.apply(&life(60 * SECOND, 77, LifeStep::TimeWaitEnded { substate, why }));
+        } else if over {
+            table.tick(Ts(61 * SECOND));
+        }
+        let known = table.live().chain(table.closed()).next().unwrap();
+        assert_eq!(known.closed.is_some(), over);
+        let last = known.timeline.steps().last().unwrap();
+        (known.peer_closed(), crate::core::sentence::of_step(known, last))
+    };
+    assert_eq!(told(true, false, false).0, Some(false));
+    assert_eq!(told(true, true, true).0, Some(true));
+    let (closed, words) = told(true, false, true);
+    assert_eq!(closed, Some(false));
+    assert!(words.starts_with("the peer never closed"), "{words}");
+    // Nothing tells of a FIN that comes to a mini-socket without hooks.
+    let (closed, words) = told(false, false, true);
+    assert_eq!(closed, None);
+    assert!(words.starts_with("no FIN of the peer was seen"), "{words}");
+}
+
+#[test]
 fn a_child_begins_with_the_peer_s_syn() {
     let mut table = table();
     table.apply(&life(100, 50, LifeStep::Request));
@@ -328,7 +366,7 @@ proptest::proptest! {
                         (change.origin, change.old) = (Origin::Snapshot, change.new);
                     }
                 }
-                Body::Segment(_) | Body::Lost { .. } => {}
+                Body::Segment(_) | Body::Stack(_) | Body::Lost { .. } => {}
             }
             table.apply(&event);
             if sk == 7 {

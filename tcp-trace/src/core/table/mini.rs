@@ -48,18 +48,25 @@ impl Table {
             self.stranger(Some(before), Some(after));
             return;
         };
-        self.change_mini(slot, at, after);
+        self.change_mini(slot, at, after, true);
         self.touch(slot, at);
     }
 
-    /// Moves a mini-socket to another substate; returns whether it stood elsewhere.
-    pub(super) fn change_mini(&mut self, slot: usize, at: Ts, substate: TcpState) -> bool {
+    /// Moves a mini-socket to another substate; returns whether it stood elsewhere. How long it did is
+    /// a figure only where `at` is the very moment, and not when it was noticed.
+    pub(super) fn change_mini(
+        &mut self,
+        slot: usize,
+        at: Ts,
+        substate: TcpState,
+        moment: bool,
+    ) -> bool {
         let Some(connection) = self.live.get(slot) else { return false };
         let Some(mini) = connection.mini.filter(|mini| mini.substate != substate) else {
             return false;
         };
         let counted = connection.is_counted() && mini.over.is_none();
-        if counted && !mini.pending {
+        if counted && !mini.pending && moment {
             self.statistics.stood(mini.substate, at.since(connection.state_since));
         }
         self.alter(slot, |connection| {
@@ -95,7 +102,7 @@ impl Table {
             self.stranger(Some(substate), None);
             return;
         };
-        if self.change_mini(slot, at, substate)
+        if self.change_mini(slot, at, substate, false)
             && let Some(connection) = self.live.get_mut(slot)
         {
             // The substate's own event was lost.
@@ -138,7 +145,9 @@ impl Table {
         if connection.is_counted() {
             self.census.population.applied_mini(Some(substate), None);
             self.statistics.time_wait_over(why);
-            if !mini.inferred && !connection.gap {
+            // Of an inferred one a RST on the wire is all that tells the moment.
+            let told = !mini.inferred || why == Some(TimeWaitEnd::Reset);
+            if told && !connection.gap {
                 self.statistics.stood(substate, stood);
             }
         }

@@ -1,8 +1,10 @@
 //! Looking into the table.
 
-use super::{Limits, Place, Stepped, Table};
+use super::{Key, Limits, Place, Stepped, Table};
 use crate::core::{
+    clock::Ts,
     connection::{Connection, ConnectionId},
+    event::SocketId,
     half_open::{FlowKey, HalfOpen, HalfOpenCounts},
     listeners::Listeners,
     population::{Matrix, Population},
@@ -65,6 +67,20 @@ impl Table {
     #[must_use]
     pub fn loss_epoch(&self) -> u64 {
         self.loss_epoch
+    }
+
+    /// When a loss was last noticed: what was told until then may have changed unseen.
+    #[must_use]
+    pub fn lost_at(&self) -> Ts {
+        self.lost_at
+    }
+
+    /// The full socket's connection, by the name that an event has for it.
+    #[must_use]
+    pub fn of_socket(&self, socket: SocketId) -> Option<&Connection> {
+        let by_cookie = socket.cookie.and_then(|cookie| self.index.get(Key::Cookie(cookie.get())));
+        let by_address = || self.index.get(Key::Address(socket.sk)).filter(|_| socket.sk != 0);
+        self.live.get(by_cookie.or_else(by_address)?).filter(|known| known.is_full())
     }
 
     /// What reaches it as events.

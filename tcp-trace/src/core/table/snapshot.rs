@@ -78,7 +78,8 @@ impl Table {
             self.correct_state(slot, at, state);
         }
         if sure || differs {
-            self.alter(slot, |connection| connection.refresh(at, change));
+            let since = self.rounds.get(&change.netns).map_or(at, |round| round.since);
+            self.alter(slot, |connection| connection.refresh(since, at, change));
         }
         Outcome::Nothing
     }
@@ -116,7 +117,7 @@ impl Table {
             Some(mini) => {
                 let known = connection.state;
                 // Of an inferred one nothing else tells that the peer's FIN came.
-                if self.change_mini(slot, at, substate) && !mini.inferred {
+                if self.change_mini(slot, at, substate, false) && !mini.inferred {
                     self.statistics.reconciled.state += 1;
                     self.remark(slot, at, Mark::Corrected { known, actual: substate });
                 }

@@ -189,6 +189,25 @@ fn a_socket_found_at_start_has_no_known_age() {
     assert_eq!(table.live().next().unwrap().first_fin.map(|f| f.0), Some(close::ClosedBy::Remote));
 }
 
+#[test]
+fn a_socket_that_connects_again_has_no_port_before_it_is_told() {
+    let mut table = table();
+    walk(&mut table, 1, &[S::Close, S::SynSent, S::Established, S::Close]);
+    let port = |table: &Table| table.live().next().unwrap().flow.local.port();
+    table.apply(&event(50, change(1, S::Close, S::SynSent)));
+    assert_eq!(port(&table), 0, "what it shows is the port of before");
+    let mut told = change(1, S::SynSent, S::Established);
+    told.flow.local.set_port(40_001);
+    table.apply(&event(60, told));
+    assert_eq!(port(&table), 40_001);
+    assert_consistent(&table);
+    // Another's is its own.
+    let mut table = self::table();
+    walk(&mut table, 1, &[S::Close, S::SynSent, S::Established, S::Close]);
+    table.apply(&event(50, change(2, S::Close, S::SynSent)));
+    assert_ne!(port(&table), 0);
+}
+
 /// A truth: sockets that walk legal paths. Events may be lost; the matrix never is.
 pub(super) fn legal_next(state: S, pick: usize) -> S {
     let next: Vec<S> = S::ALL

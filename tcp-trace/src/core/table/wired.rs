@@ -350,6 +350,11 @@ fn orphan(hooked: bool) -> Scene {
     scene
 }
 
+/// How many have left this state after a time that is known.
+fn stood(scene: &Scene, state: S) -> u64 {
+    scene.table.statistics().state_durations[state.index()].count()
+}
+
 /// Likewise, a RST is all that tells of an early end.
 #[test]
 fn a_reset_ends_an_inferred_mini_socket() {
@@ -362,6 +367,7 @@ fn a_reset_ends_an_inferred_mini_socket() {
         assert_eq!(scene.table.live.len(), 0, "{travel:?}");
         let closed = scene.table.closed.back().unwrap();
         assert_eq!(told(closed).last().map(String::as_str), Some("mini over"), "{closed:#?}");
+        assert_eq!(stood(&scene, S::FinWait2), 2, "the full socket, and the mini-socket");
         assert_consistent(&scene.table);
     }
 }
@@ -378,9 +384,11 @@ fn a_fin_turns_an_inferred_mini_socket_to_time_wait() {
     assert_eq!(state(&scene), Some(S::FinWait2));
     scene.pass(300, In, FIN | ACK, (1, 2)).pass(301, Out, ACK, (2, 2));
     assert_eq!(state(&scene), Some(S::TimeWait));
+    assert_eq!(stood(&scene, S::FinWait2), 2, "the full socket, and the mini-socket");
     assert_consistent(&scene.table);
     scene.table.tick(Ts(90 * SECOND * 1_000));
     assert_eq!(state(&scene), None, "a minute later it is over");
+    assert_eq!(stood(&scene, S::TimeWait), 0, "its end was reckoned and not seen");
     assert_consistent(&scene.table);
 
     // A hook has the better word.

@@ -79,7 +79,7 @@ impl Table {
         };
         let is_fin = segment.travel == Travel::In && segment.header.flags.has(wire::TCP_FIN);
         if is_fin && !self.sources.time_wait && self.holds(slot, waits) {
-            self.change_mini(slot, at, TcpState::TimeWait);
+            self.change_mini(slot, at, TcpState::TimeWait, true);
             self.watch(slot);
             self.touch(slot, at);
         }

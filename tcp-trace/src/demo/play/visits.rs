@@ -17,12 +17,14 @@ use crate::demo::{
 /// A connection for each request, closed by the client: each leaves its port in `TIME_WAIT`.
 pub(super) fn burn_ports(at: SocketAddr, curtain: &Curtain) -> io::Result<()> {
     report(&Report::Begun)?;
-    let (mut next, mut failures) = (Instant::now(), 0);
+    let (mut next, mut taken, mut failures) = (Instant::now(), 0, 0);
     while !curtain.has_fallen() {
         match TcpStream::connect(at) {
             Ok(mut stream) => {
                 ask(&mut stream)?;
-                next += scene::BURN;
+                taken += 1;
+                let slow = taken > scene::FAST && !curtain.is_in_hurry();
+                next += if slow { scene::SLOW_BURN } else { scene::BURN };
             }
             Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
                 failures += 1;
@@ -55,7 +57,10 @@ pub(super) fn visit_the_sick(curtain: &Curtain) -> io::Result<()> {
         }
     }
     let mut next = Instant::now();
-    while !curtain.has_fallen() {
+    for _ in 0..scene::VISITS {
+        if curtain.has_fallen() {
+            break;
+        }
         ask(&mut connect(Role::ShopApi)?)?;
         next += scene::FORGET;
         sleep_until(next);

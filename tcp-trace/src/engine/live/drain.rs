@@ -16,6 +16,7 @@ use crate::{
         notes::Notes,
         programs,
         segments::Follower,
+        stacks::Naming,
         sys,
         transport::Sample,
     },
@@ -40,6 +41,7 @@ pub(super) struct Loop {
     tracer: Tracer,
     attached: Attached,
     segments: Follower,
+    naming: Naming,
     notes: Notes,
     inbox: Inbox,
     /// Failed outputs that a loss has been noted for.
@@ -52,7 +54,7 @@ pub(super) struct Loop {
 impl Loop {
     pub(super) fn new(
         tracer: Tracer,
-        (mut attached, segments): (Attached, Follower),
+        (mut attached, segments, naming): (Attached, Follower, Naming),
         inbox: Inbox,
         world: World,
     ) -> Self {
@@ -62,6 +64,7 @@ impl Loop {
             tracer,
             attached,
             segments,
+            naming,
             notes,
             inbox,
             failed_outputs: 0,
@@ -114,6 +117,9 @@ impl Loop {
     fn pass(&mut self) -> Ts {
         let now = wall::now();
         self.drain();
+        for news in self.naming.told() {
+            self.tracer.take_stack(now, news);
+        }
         self.check_losses(now);
         let attached = &self.attached;
         self.world.pass(&mut self.tracer, || counters(attached));
@@ -128,15 +134,19 @@ impl Loop {
     }
 
     fn drain(&mut self) {
-        let tracer = &mut self.tracer;
+        let (tracer, naming) = (&mut self.tracer, &self.naming);
         self.attached.transport.drain(|cpu, sample| match sample {
             Sample::Lost(count) => tracer.count_lost_records(count),
             Sample::Malformed(bytes) => {
                 tracer.malformed(&format_args!("a malformed sample of {} bytes", bytes.len()));
             }
-            Sample::Raw(bytes) => match decode::record(bytes) {
-                Ok(record) => tracer.take_record(cpu, record),
-                Err(error) => tracer.malformed(&error),
+            Sample::Raw(bytes) => match decode::stack(bytes) {
+                Some(Ok(record)) => naming.ask(&record),
+                Some(Err(error)) => tracer.malformed(&error),
+                None => match decode::record(bytes) {
+                    Ok(record) => tracer.take_record(cpu, record),
+                    Err(error) => tracer.malformed(&error),
+                },
             },
         });
     }
@@ -168,7 +178,8 @@ impl Loop {
             tracing::error!(%error, "the kernel's counters of segments cannot be read");
             SegmentCounters::default()
         });
-        KernelFigures { counters, programs, segments, segment_counters }
+        let stacks = self.naming.figures(&self.attached.stacks);
+        KernelFigures { counters, programs, segments, segment_counters, stacks }
     }
 
     /// Answers what was asked; true where the tracer is to end.
@@ -195,6 +206,9 @@ impl Loop {
     fn finish(mut self, done: Option<mpsc::Sender<std::io::Result<u64>>>) {
         let now = wall::now();
         self.drain();
+        for news in self.naming.rest() {
+            self.tracer.take_stack(now, news);
+        }
         self.check_losses(now);
         self.tracer.flush();
         let counters = self.tracer.without_own(counters(&self.attached));

@@ -9,6 +9,7 @@ use crate::{
     },
     kernel::{
         descriptors::{self, Wanted},
+        settings,
         sock_diag::Row,
     },
 };
@@ -25,6 +26,8 @@ pub(super) struct Gathering {
     suspects: Suspects,
     facts: HostFacts,
     wanted: Wanted,
+    /// `tcp_max_orphans`, which of all namespaces the first alone shows: this process's, mostly.
+    max_orphans: Option<u64>,
     by_inode: FxHashMap<u32, NonZeroU64>,
 }
 
@@ -36,7 +39,8 @@ impl Gathering {
             closed: suspects.closed.clone(),
             ..Wanted::default()
         };
-        Self { suspects, wanted, ..Self::default() }
+        let max_orphans = settings::max_orphans();
+        Self { suspects, wanted, max_orphans, ..Self::default() }
     }
 
     /// Takes a namespace's full sockets.
@@ -58,12 +62,16 @@ impl Gathering {
                     self.wanted.sockets.insert(row.inode);
                     self.by_inode.insert(row.inode, cookie);
                 }
+            } else if self.suspects.waiting.contains(&cookie) {
+                let facts = SocketFacts { idle: row.idle, ..SocketFacts::default() };
+                self.facts.sockets.insert(cookie, facts);
             }
         }
     }
 
     /// Takes a namespace's settings.
-    pub(super) fn take_settings(&mut self, netns: u32, settings: NetnsFacts) {
+    pub(super) fn take_settings(&mut self, netns: u32, mut settings: NetnsFacts) {
+        settings.max_orphans = settings.max_orphans.or(self.max_orphans);
         self.facts.namespaces.insert(netns, settings);
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tcp_trace_common::StateRecord;
+use tcp_trace_common::{StackRecord, StateRecord};
 
 use super::Config;
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
     },
     engine::{tracer::Tracer, wall},
     kernel::{
+        btf::Btf,
         hooks::Role,
         host::HostFacts,
         load::{self, Attached},
@@ -20,6 +21,7 @@ use crate::{
         plan::{self, Backend, BackendChoice, Degradation, Plan},
         segments::{self, Follower, Standing},
         selfcheck::Made,
+        stacks,
         transport::{Sample, default_buffer_bytes},
     },
 };
@@ -38,6 +40,7 @@ pub(super) struct Prepared {
     pub(super) segments: Follower,
     pub(super) check: Vec<Made>,
     pub(super) records: Vec<(u32, Record)>,
+    pub(super) stacks: Vec<StackRecord>,
 }
 
 pub(super) fn prepare(config: &Config) -> anyhow::Result<Prepared> {
@@ -50,11 +53,17 @@ pub(super) fn prepare(config: &Config) -> anyhow::Result<Prepared> {
     let place = segments::place(&config.segments, &facts, &netns);
     let kernel = facts.version();
     segments::set(&mut plan.settings, place.as_ref().ok(), config.segments.rate, kernel);
+    let types = || Btf::parse(load::read_btf(config.btf.as_deref()).ok()?).ok();
+    let types = config.stacks.on.then(types).flatten();
+    stacks::set(&mut plan.settings, &config.stacks, types.as_ref(), &facts.arch);
     let buffer = config.buffer.unwrap_or_else(|| default_buffer_bytes(facts.cpus.len()));
     let attached = load::attach(&plan, &facts.cpus, buffer, config.log_level)
         .with_context(|| without_choice(config.backend))?;
     let mut degradations = degradations(&plan, &attached);
     degradations.extend(super::reach::degradations(&facts, &netns));
+    if config.stacks.on {
+        degradations.extend(stack_degradations(&plan, &attached));
+    }
     let mut prepared = Prepared {
         facts,
         attached,
@@ -63,6 +72,7 @@ pub(super) fn prepare(config: &Config) -> anyhow::Result<Prepared> {
         segments: Follower::idle(Standing::off()),
         check: Vec::new(),
         records: Vec::new(),
+        stacks: Vec::new(),
     };
     self_check(&mut prepared)?;
     // Last, so that no segment of our own is counted or reported.
@@ -115,6 +125,26 @@ fn degradations(plan: &Plan, attached: &Attached) -> Vec<Degradation> {
     all
 }
 
+/// What stacks do not tell on this host.
+fn stack_degradations(plan: &Plan, attached: &Attached) -> Vec<Degradation> {
+    let degradation = |reason: String, effect: &str| Degradation {
+        feature: "stacks".to_owned(),
+        reason,
+        effect: effect.to_owned(),
+    };
+    let missing = attached.hooks.missing();
+    let accept = missing.into_iter().find(|(role, _)| *role == Role::Accept);
+    let accept = accept.map(|(_, why)| {
+        let effect = "where a connection was accepted is not known; where one was opened is";
+        degradation(why, effect)
+    });
+    let top = (plan.settings.regs_at == 0).then(|| {
+        let why = "the user's registers are not found on this machine".to_owned();
+        degradation(why, "the function that itself calls connect() or accept() may be left out")
+    });
+    accept.into_iter().chain(top).collect()
+}
+
 /// Makes a connection of our own and compares what the programs say with what is true.
 fn self_check(prepared: &mut Prepared) -> anyhow::Result<()> {
     let own = prepared.facts.netns;
@@ -143,9 +173,10 @@ fn self_check(prepared: &mut Prepared) -> anyhow::Result<()> {
     let deadline = wall::now();
     loop {
         prepared.attached.transport.wait(CHECK_TICK)?;
-        let records = &mut prepared.records;
-        prepared.attached.transport.drain(|cpu, sample| {
+        let Prepared { attached, records, stacks, .. } = prepared;
+        attached.transport.drain(|cpu, sample| {
             if let Sample::Raw(bytes) = sample {
+                stacks.extend(decode::stack(bytes).and_then(Result::ok));
                 records.extend(decode::record(bytes).ok().map(|record| (cpu, record)));
             }
         });

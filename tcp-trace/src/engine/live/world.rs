@@ -44,6 +44,9 @@ pub(super) struct World {
     figures_asked: Ts,
     /// A whole round has been taken.
     settled: bool,
+    /// Records were lost that no round has followed yet: births may be among them, and nobody knows
+    /// whose those are.
+    missed: bool,
     dead: bool,
 }
 
@@ -58,6 +61,7 @@ impl World {
             figures: Figures::default(),
             figures_asked: Ts(0),
             settled: false,
+            missed: false,
             dead: false,
         })
     }
@@ -65,6 +69,7 @@ impl World {
     /// Notes that records were lost.
     pub(super) fn lost(&mut self, now: Ts) {
         self.schedule.lost(now);
+        self.missed = true;
     }
 
     /// Whether all that was there at the start has been taken.
@@ -80,9 +85,10 @@ impl World {
         }
         if self.schedule.is_due(now) {
             let owners = match tracer.unowned() {
-                Unowned::Some(cookies) if self.settled => Owners::Of(cookies),
+                Unowned::Some(cookies) if self.settled && !self.missed => Owners::Of(cookies),
                 _ => Owners::Every,
             };
+            self.missed = false;
             self.figures_asked = now;
             self.order(Order::Everything { owners, suspects: tracer.suspects(now) });
         }

@@ -8,6 +8,7 @@ use crate::{
         capture::{CaptureError, Reader, Rebuilder},
         clock::{Ts, WallOffset},
         event::Event,
+        recording::Untold,
     },
     engine::{
         Inbox,
@@ -51,7 +52,13 @@ pub(super) fn play(
     let reasons = rebuilder.passed_over().reasons();
     tracer.passed_over(reasons.into_iter().filter(|(_, count)| *count > 0).collect());
     let foreign = rebuilder.foreign_link().map(|number| CaptureError::Link { number });
-    let player = Player { tracer, kernel: KernelFigures::default(), first: Some(first), last };
+    let player = Player {
+        tracer,
+        kernel: KernelFigures::default(),
+        first: Some(first),
+        last,
+        stacks: Untold::default(),
+    };
     (player, damage.or(foreign))
 }
 

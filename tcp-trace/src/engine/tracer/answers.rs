@@ -39,6 +39,9 @@ impl Tracer {
 
     fn view(&self, known: &Connection, now: Ts, timeline: bool) -> api::Connection {
         let mut told = api::connection(known, now, self.wall, self.table.loss_epoch(), timeline);
+        if timeline {
+            told.stack = known.stack.and_then(|id| self.table.stacks().get(id)).map(Into::into);
+        }
         self.residence.tell(&mut told);
         told
     }
@@ -106,6 +109,7 @@ impl Tracer {
                 all
             },
             segments: kernel.segments.clone(),
+            stacks: self.stacks(kernel),
             netns: self.identity.netns.clone(),
             events: self.taken.total(),
             lost: lost
@@ -114,6 +118,7 @@ impl Tracer {
                 .collect(),
             perf_record_lost: self.perf_record_lost,
             connections: self.table.len() as u64,
+            listeners: self.table.live().filter(|known| known.is_listener()).count() as u64,
             connections_limit: self.table.limits().live as u64,
             late_records: self.merge.late(),
             gaps: self.table.statistics().gaps,
@@ -138,6 +143,24 @@ impl Tracer {
         hooks
     }
 
+    /// What has become of stacks, in the kernel, outside, and in the table.
+    fn stack_fates(&self, kernel: &KernelFigures) -> Vec<(&'static str, u64)> {
+        let mut fates = kernel.stacks.0.clone();
+        let stacks = self.table.stacks();
+        fates.extend([("no_connection", stacks.strangers()), ("forgotten", stacks.forgotten())]);
+        fates
+    }
+
+    fn stacks(&self, kernel: &KernelFigures) -> api::Stacks {
+        let fates = self.stack_fates(kernel).into_iter().filter(|(_, count)| *count > 0);
+        api::Stacks {
+            on: self.table.stacks().asked().unwrap_or(false),
+            fates: fates
+                .map(|(stage, count)| api::Loss { stage: stage.to_owned(), count })
+                .collect(),
+        }
+    }
+
     /// Every place where an event can die, with the number of those that did.
     fn losses(&self, kernel: &KernelFigures) -> Vec<(&'static str, u64)> {
         let mut lost = losses::outputs(&kernel.counters);
@@ -148,6 +171,7 @@ impl Tracer {
             ("table_full", statistics.refused),
             ("half_open_full", self.table.half_open().refused),
             ("segment_pending_full", statistics.segments.refused),
+            ("stack_queue", kernel.stacks.get("dropped")),
             ("subscriber", self.lagged.load(Ordering::Relaxed)),
         ]);
         lost
@@ -197,6 +221,7 @@ impl Tracer {
             perf_record_lost: self.perf_record_lost,
             late_records: self.merge.late(),
             hooks: self.hooks(kernel),
+            stacks: self.stack_fates(kernel),
             segments: kernel.segments.clone(),
             segment_counters: kernel.segment_counters.clone(),
             world: World::default(),

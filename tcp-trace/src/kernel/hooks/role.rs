@@ -119,7 +119,8 @@ impl Role {
             Self::Destroyed => ("none", "when a finished socket's descriptor was closed"),
             Self::TimeWaitEnded | Self::TimeWaitBorn => (
                 "inferred from FIN_WAIT2 or CLOSING -> CLOSE, ended by snapshots or after 60 s",
-                "when exactly a TIME_WAIT ends, and whether it expired or was reused",
+                "when exactly a TIME_WAIT ends, and so how long it stood (tcp_trace_state_duration_seconds), \
+                 and whether it expired or was reused",
             ),
             Self::TimeWaitEnter | Self::TimeWaitLeave => (
                 "snapshots",

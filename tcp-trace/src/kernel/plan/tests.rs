@@ -90,3 +90,22 @@ fn the_filter_has_a_bound() {
     let error = super::plan(&facts(), Some(btf), BackendChoice::Auto, &[1, 2, 3, 4, 5]);
     assert!(matches!(error, Err(PlanError::TooManyNamespaces)));
 }
+
+#[test]
+fn what_is_given_up_is_read_back_from_a_recording() {
+    let lacks = |feature: &str, reason: &str, effect: &str| Degradation {
+        feature: feature.to_owned(),
+        reason: reason.to_owned(),
+        effect: effect.to_owned(),
+    };
+    for known in [
+        lacks("connect()", "fentry: EPERM (os error 1); kprobe: none", "lost: cgroup (v2) of it"),
+        lacks("cookies", "too old", "by address"),
+        lacks("x", "", ""),
+    ] {
+        assert_eq!(Degradation::from_line(&known.to_line()), Some(known));
+    }
+    for line in ["", "no colon", "a: b", "a: b)", "a: (b)", "a: b) c)"] {
+        assert_eq!(Degradation::from_line(line), None, "{line}");
+    }
+}

@@ -13,7 +13,7 @@ use super::{
     interfaces::Interface,
     owner::{self, Owner},
     policy::{self, Choice, Framing, Ingress},
-    programs::{Programs, Purpose, name},
+    programs::{PROGRAMS, Programs, Purpose, name},
     route::Route,
     standing::{InterfaceStanding, Way},
     wishes::{Wishes, XdpMode},
@@ -177,6 +177,15 @@ pub(super) fn others(interface: &Interface, route: &mut Route) -> Vec<String> {
     let filters = clsact::filters(route, interface.index, Side::Ingress).unwrap_or_default();
     let filters = filters.into_iter().map(|filter| filter.name);
     linked.chain(filters.filter(|name| owner::named(name).is_none())).collect()
+}
+
+/// Whether the XDP program of this number goes by the name of one of ours. Needs `CAP_SYS_ADMIN`;
+/// without it nothing is.
+pub(super) fn is_ours(id: u32) -> bool {
+    let loaded = aya::programs::loaded_programs().filter_map(Result::ok);
+    let name = loaded.into_iter().find(|program| program.id() == id);
+    let name = name.as_ref().and_then(aya::programs::ProgramInfo::name_as_str);
+    name.is_some_and(|name| PROGRAMS.iter().any(|own| own.backend == "xdp" && own.name == name))
 }
 
 fn xdp(

@@ -239,8 +239,12 @@ impl Site {
         for row in interfaces.iter().filter(|row| !self.standing.interfaces.contains(row)) {
             let InterfaceStanding { name, why, refusals, .. } = row;
             let (ways, refused) = (row.ways(), refusals.join("; "));
+            // What is not there has refused nothing.
+            let refused = (!refused.is_empty()).then_some(refused);
             if row.is_whole() {
                 tracing::info!(interface = name, ways, why, refused, "segments are looked at");
+            } else if row.index == 0 {
+                tracing::warn!(interface = name, "there is no such interface; it is waited for");
             } else {
                 tracing::warn!(interface = name, ways, why, refused, "segments are missed");
             }
@@ -315,7 +319,7 @@ pub(super) fn absent(name: &str) -> InterfaceStanding {
         index: 0,
         ingress: None,
         egress: None,
-        why: "there is no such interface; it is taken up when it appears".to_owned(),
+        why: "there is no such interface yet; it is waited for".to_owned(),
         refusals: Vec::new(),
         programs: Vec::new(),
     }

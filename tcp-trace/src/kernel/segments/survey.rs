@@ -32,7 +32,7 @@ pub(super) fn survey(
     });
     let netns = Some(scope.inode);
     match looked.and_then(|looked| looked) {
-        Ok(interfaces) => Standing { on: true, netns, interfaces, ..Standing::default() },
+        Ok(interfaces) => Standing { netns, interfaces, ..Standing::default() },
         Err(error) => {
             let why = format!("asking for the interfaces (rtnetlink) failed: {error}");
             Standing { netns, ..Standing::impossible(why) }
@@ -53,11 +53,19 @@ fn row(
         ..follow::absent(&interface.name)
     };
     let others = attach::others(interface, route);
+    // A tracer that runs has what this one would have.
+    let ours = interface.xdp.filter(|id| *id != 0 && attach::is_ours(*id));
+    let interface =
+        &Interface { xdp: interface.xdp.filter(|_| ours.is_none()), ..interface.clone() };
     let choice = match policy::choose(interface, &others, kernel, wishes) {
         Ok(choice) => choice,
         Err(why) => return InterfaceStanding { refusals: vec![why.clone()], why, ..row },
     };
     row.why = choice.why;
+    if let Some(id) = ours {
+        row.why =
+            format!("{}; a tcp-trace that runs has it now (XDP program number {id})", row.why);
+    }
     for way in choice.ingress {
         let (purpose, way) = match way {
             Ingress::Xdp(XdpMode::Native) => (Purpose::Xdp, Way::XdpNative),

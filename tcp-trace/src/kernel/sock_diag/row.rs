@@ -7,7 +7,10 @@ use zerocopy::{FromBytes, FromZeros as _, Immutable, KnownLayout, big_endian};
 
 use super::Row;
 use crate::{
-    core::diagnosis::evidence::Idle,
+    core::{
+        decode::{SEED_ACCEPTED, SEED_CONNECTED},
+        diagnosis::evidence::Idle,
+    },
     kernel::netlink::{self, Malformed},
 };
 
@@ -23,6 +26,7 @@ pub(super) const INET_DIAG_INFO: u16 = 2;
 pub(super) const INET_DIAG_SHUTDOWN: u16 = 8;
 
 /// States as in the kernel's `tcp_states.h`.
+const TCP_ESTABLISHED: u8 = 1;
 const TCP_SYN_RECV: u8 = 3;
 const TCP_FIN_WAIT2: u8 = 5;
 const TCP_TIME_WAIT: u8 = 6;
@@ -200,6 +204,7 @@ fn record(row: &InetDiagMsg, attributes: Attributes<'_>, stamp: Stamp) -> wire::
     queues(row, &mut record);
     if let Some(info) = attributes.tcp_info {
         tcp_info(info, &mut record);
+        record.sock_flags |= opener(info);
         record.valid |= wire::VALID_TCP;
     }
     record
@@ -285,6 +290,27 @@ fn tcp_info(info: &[u8], record: &mut wire::StateRecord) {
     record.retransmits = field(info, 100);
     record.bytes_acked = field(info, 120);
     record.bytes_received = field(info, 128);
+}
+
+/// Who opened the connection: the kernel counts as acknowledged the SYN that it sent first, but not
+/// its answer to one, and as sent (since 4.19) payload alone. All is read under one lock, so while
+/// nothing is under way the one is the other with the SYN and, in `FIN_WAIT2`, the FIN.
+fn opener(info: &[u8]) -> u8 {
+    let our_fin = match info.first() {
+        Some(&(TCP_ESTABLISHED | TCP_CLOSE_WAIT)) => 0,
+        Some(&TCP_FIN_WAIT2) => 1,
+        _ => return 0,
+    };
+    if info.len() < 216 || field::<u32>(info, 24) != 0 {
+        return 0;
+    }
+    let acknowledged = field::<u64>(info, 120);
+    let sent = field::<u64>(info, 200).wrapping_sub(field::<u64>(info, 208));
+    match acknowledged.wrapping_sub(sent).wrapping_sub(our_fin) {
+        0 => SEED_ACCEPTED,
+        1 => SEED_CONNECTED,
+        _ => 0,
+    }
 }
 
 /// How long ago data was sent, data came, and anything at all came; `None` of a kernel that does not

@@ -13,6 +13,7 @@ use super::{
 use crate::kernel::netlink::{Header, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN};
 
 mod live;
+mod opener;
 
 const STAMP: Stamp = Stamp { time_ns: 5, netns: Some(9) };
 const SEQUENCE: u32 = 3;

@@ -41,7 +41,10 @@ pub(super) const METRICS: &[Metric] = &[
         kind: MetricType::HISTOGRAM,
         labels: &["state"],
         help: "How long sockets stood in a state, taken when they leave it: one that is stuck is \
-               not in here until it moves, so watch tcp_trace_close_wait_oldest_seconds for those.",
+               not in here until it moves, so watch tcp_trace_close_wait_oldest_seconds for those. \
+               fin_wait2 and time_wait count a mini-socket only where the moment of its end was \
+               seen: where no hook tells of mini-sockets (status says so) time_wait stays empty, \
+               and fin_wait2 has those that a FIN or RST on the wire ended.",
         fill: state_durations,
     },
     Metric {

@@ -35,6 +35,21 @@ pub(super) const METRICS: &[Metric] = &[
         fill: |scrape, samples| named(&scrape.figures.lost, samples),
     },
     Metric {
+        name: "tcp_trace_stacks_total",
+        kind: MetricType::COUNTER,
+        labels: &["result"],
+        help: "User stacks at connect() and accept(), by what has become of them (--stacks). Of \
+               those taken in the kernel, each is named, or: process_ended and unreadable have no \
+               names, panicked and dropped are lost, no_connection belongs to none that is known. \
+               Not taken: left_out by the sample, no_user_stack, busy, failed. forgotten: of more \
+               different stacks than are kept.",
+        fill: |scrape, samples| {
+            for (result, count) in &scrape.figures.stacks {
+                samples.count(&[result], *count);
+            }
+        },
+    },
+    Metric {
         name: "tcp_trace_perf_record_lost_total",
         kind: MetricType::COUNTER,
         labels: &[],

@@ -3,12 +3,19 @@
 use rustix::process::Signal;
 
 use super::{
-    super::{daemon::Daemon, deadline::until, needs, netns::Netns, programs::held_by},
+    super::{
+        daemon::Daemon,
+        deadline::until,
+        needs,
+        netns::Netns,
+        program::{program, run},
+        programs::held_by,
+    },
     IN, OUT, counted,
     foreign::Foreign,
     pair, row, talk, talked, tc, until_attached, until_counted,
 };
-use tcp_trace::kernel::segments::Way;
+use tcp_trace::{api::Doctor, kernel::segments::Way};
 
 #[test]
 #[ignore = "needs root"]
@@ -101,6 +108,30 @@ fn a_killed_daemon_is_cleaned_up_after() {
     let qdiscs = netns.command("tc").args(["qdisc", "show", "dev", "lo"]).output().unwrap();
     let qdiscs = String::from_utf8(qdiscs.stdout).unwrap();
     assert!(!qdiscs.contains("clsact"), "{qdiscs}");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn doctor_knows_a_running_daemon_s_program_and_attaches_nothing() {
+    if !needs::is_at_least((6, 9)) {
+        // `lo` has XDP from there on.
+        return;
+    }
+    let netns = Netns::new();
+    let daemon = Daemon::inside(&netns, &["--segments=on"]);
+    until_attached(&daemon, "lo", true);
+    let doctor = || -> Doctor {
+        let mut doctor = netns.take_in(program());
+        doctor.env_remove("TCP_TRACE_SEGMENTS");
+        serde_json::from_str(&run(doctor.args(["doctor", "--json"])).good()).unwrap()
+    };
+    let held = netns.ip("link show dev lo");
+    let told = doctor();
+    assert_eq!(netns.ip("link show dev lo"), held);
+    assert!(!told.segments.on, "nothing is attached: {told:#?}");
+    let lo = told.segments.interfaces.iter().find(|row| row.name == "lo").unwrap();
+    assert_eq!((lo.ingress, lo.egress), (Some(Way::XdpGeneric), Some(tc())), "{lo:?}");
+    assert!(lo.why.contains("a tcp-trace that runs has it now"), "{lo:?}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::{
     api,
     core::{
         clock::{Ts, WallOffset},
-        event::{Body, LifeStep, Origin},
+        event::{Body, LifeStep, Origin, StateChange, Transfer},
         segment::Travel::{In, Out},
         table::scene::Scene,
         tcp_state::TcpState as S,
@@ -86,7 +86,8 @@ fn found() -> Scene {
 
 #[test]
 fn a_leak_is_drawn_from_its_syn_on() {
-    let text = r"sequence numbers count from 3735928559 (local) and 12345 (remote)
+    let text = r"sequence numbers count from 3735928559 (local) and 12345 (remote); … counts from
+the line above
     offset  local 8080 (server)                            remote 41822 (client)
          0  LISTEN       │ ◀──────────── SYN  seq=0 ───────────── │  SYN_SENT
     +18 µs  SYN_RECV     │ ─────── SYN,ACK  seq=0 ack=1 ────────▶ │
@@ -102,8 +103,51 @@ others like it: tcp-trace list --state close_wait --pid 2207";
 }
 
 #[test]
+fn data_that_no_segment_tells_of_stands_before_a_rst_or_last() {
+    let moved = |change: &mut StateChange, received: u64, sent: u64| {
+        // With our SYN, which the kernel counts.
+        let (bytes_received, bytes_acked) = (received, sent + 1);
+        change.transfer = Some(Transfer { bytes_acked, bytes_received, ..Transfer::default() });
+    };
+    let open = || {
+        let mut scene = Scene { comm: "curl", ..Scene::client() };
+        let mut change = scene.change(S::SynSent, S::Established);
+        moved(&mut change, 412, 1_900);
+        scene
+            .state(0, S::Close, S::SynSent)
+            .pass(5, Out, SYN, (0, 0))
+            .pass(60, In, SYN | ACK, (0, 1))
+            .put(61, Body::State(change))
+            .pass(62, Out, ACK, (1, 1));
+        scene
+    };
+    let shown = ladder(&open(), &plain(80));
+    let end: Vec<_> = shown.lines().rev().take(2).map(str::trim).collect();
+    assert_eq!(end, ["··· 3 h 11 min and counting ···", "··· 412 B in, 1.9 kB out ···"]);
+
+    let mut scene = open();
+    let mut reset = scene.change(S::Established, S::Close);
+    reset.error = 104;
+    moved(&mut reset, 412, 1_900);
+    scene.pass(5_000, In, RST, (413, 0)).put(5_002, Body::State(reset));
+    let shown = ladder(&scene, &plain(80));
+    let end: Vec<_> = shown.lines().rev().take(2).map(str::trim).collect();
+    assert!(end[0].contains("RST  seq=413"), "{shown}");
+    assert_eq!(end[1], "··· 412 B in, 1.9 kB out ···");
+
+    // What a FIN tells of is told once.
+    let mut scene = open();
+    let mut fin = scene.change(S::Established, S::CloseWait);
+    moved(&mut fin, 412, 1_900);
+    scene.pass(5_000, In, FIN | ACK, (413, 1_901)).put(5_002, Body::State(fin));
+    let shown = ladder(&scene, &plain(80));
+    assert_eq!(shown.matches("412 B in").count(), 1, "{shown}");
+}
+
+#[test]
 fn ascii_will_do() {
-    let text = r"sequence numbers count from 3735928559 (local) and 12345 (remote)
+    let text = r"sequence numbers count from 3735928559 (local) and 12345 (remote); .. counts
+from the line above
      offset  local 8080 (server)                           remote 41822 (client)
           0  LISTEN       | <------------ SYN  seq=0 ------------ |  SYN_SENT
      +18 us  SYN_RECV     | ------- SYN,ACK  seq=0 ack=1 -------> |
@@ -121,7 +165,7 @@ others like it: tcp-trace list --state close_wait --pid 2207";
 #[test]
 fn a_narrow_terminal_goes_without_the_peers_state() {
     let text = r"sequence numbers count from 3735928559 (local) and 12345
-(remote)
+(remote); … counts from the line above
     offset  local 8080 (server)        remote 41822 (client)
          0  LISTEN       │ ◀───────── SYN  seq=0 ───────── │
     +18 µs  SYN_RECV     │ ──── SYN,ACK  seq=0 ack=1 ────▶ │
@@ -139,7 +183,7 @@ others like it: tcp-trace list --state close_wait --pid 2207";
 
 #[test]
 fn a_wide_one_has_longer_arrows() {
-    let text = r"sequence numbers count from 3735928559 (local) and 12345 (remote)
+    let text = r"sequence numbers count from 3735928559 (local) and 12345 (remote); … counts from the line above
     offset  local 8080 (server)                                            remote 41822 (client)
          0  LISTEN       │ ◀──────────────────── SYN  seq=0 ───────────────────── │  SYN_SENT
     +18 µs  SYN_RECV     │ ─────────────── SYN,ACK  seq=0 ack=1 ────────────────▶ │
@@ -156,7 +200,8 @@ others like it: tcp-trace list --state close_wait --pid 2207";
 
 #[test]
 fn what_was_sent_again_says_so_and_when() {
-    let text = r"sequence numbers count from 3735928559 (local) and 12345 (remote)
+    let text = r"sequence numbers count from 3735928559 (local) and 12345 (remote); … counts from
+the line above
      offset  local 41822 (client)                           remote 8080 (server)
           0               │ connect() by curl 2207
       +5 µs  SYN_SENT     │ ──────────── SYN  seq=0 ────────────▶ │
@@ -173,7 +218,7 @@ fn what_was_sent_again_says_so_and_when() {
 
 #[test]
 fn numbers_are_as_sent_where_no_syn_was_seen() {
-    let text = r"sequence numbers are as sent: no SYN was seen
+    let text = r"sequence numbers are as sent: no SYN was seen; … counts from the line above
       offset  local 443                                           remote 50122
            0  ··· found in ESTABLISHED: what came before was not traced, ages
                   are at least this ···

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::{
     super::{CaptureError, LinkType, PACKET_LIMIT, Reader, Rebuilder, is_capture},
     files::{Order, Written, block, frame, interface, low, packet, pcap, section},
-    inference::{CLIENT, SERVER, SYN, sighting},
+    told::{CLIENT, SERVER, SYN, sighting},
 };
 use crate::core::{event::Body, segment::Travel};
 

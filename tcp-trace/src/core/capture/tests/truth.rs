@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::{
     super::conversations::Conversations,
-    inference::{CLIENT, SERVER, sighting},
     model::World,
+    told::{CLIENT, SERVER, sighting},
 };
 use crate::core::{
     clock::Ts,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::core::{
     clock::Ts,
-    diagnosis::{survey::Mark, trend::History},
+    diagnosis::{group::Mark, trend::History},
 };
 
 /// Times as old as old, after which the old are marked anew.
@@ -29,7 +29,7 @@ pub struct Course {
     last_left: Ts,
     /// All that have left.
     pub left: u64,
-    /// When it was first seen.
+    /// Since when it has had members.
     pub first: Ts,
     count: u64,
     /// When it last had a member.
@@ -49,17 +49,21 @@ pub struct RouteCourse {
 
 impl Course {
     /// Takes a look into account: how many there are, how many of them came since the last one, and
-    /// how many are still there that the mark covers.
+    /// how many are still there that the mark covers. What passed before `lost` may not have been seen.
     pub(super) fn follow(
         &mut self,
         now: Ts,
+        lost: Ts,
         older_than: Duration,
         count: u64,
         arrived: u64,
         marked: u64,
     ) {
-        if self.first == Ts(0) {
+        if self.count == 0 {
+            // Those of before are no word on those that come now.
             self.first = now;
+        }
+        if self.history.last().is_none() {
             self.count = count.saturating_sub(arrived);
         }
         self.left += (self.count + arrived).saturating_sub(count);
@@ -67,7 +71,7 @@ impl Course {
         self.old_left += old_left;
         if old_left > 0 {
             self.last_left = now;
-        } else if now.since(self.last_left) >= older_than * ABANDONED {
+        } else if now.since(self.last_left.max(lost)) >= older_than * ABANDONED {
             // What was replaced once and is not any more is a pool no longer.
             self.old_left = 0;
         }

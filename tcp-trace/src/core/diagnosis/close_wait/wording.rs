@@ -7,8 +7,8 @@ use crate::core::{
         Thresholds,
         casebook::Course,
         finding::{Advice, Line},
+        group::{Group, Pile},
         service::{Key, Service},
-        survey::{Group, Pile},
         talk,
     },
     sentence::bytes_text,
@@ -70,9 +70,11 @@ pub(super) fn evidence(
         Line { connections: pile.ids(), ..Line::new("cause", because(cause, pile, leak.group)) },
         Line::new("where", whereabouts(leak.key.service)),
     ];
+    lines.extend(pile.origins.lines());
     if !pile.holders.is_empty() {
         lines.push(Line::new("held by", held_by(pile)));
     }
+    lines.extend(leak.waits.map(|waits| waits.line(now)));
     lines.push(Line::new("moved", moved(leak.group, pile)));
     if let Some(course) = leak.course {
         lines.push(Line::new("not", no_pool(course, now)));
@@ -163,7 +165,10 @@ fn held_by(pile: &Pile) -> String {
     let more = pile.count > pile.holders.len() as u64;
     let text: Vec<_> = by_process
         .into_iter()
-        .map(|(_, name, fds)| format!("{name} as fd {}", talk::numbers(fds, more)))
+        .map(|(_, name, mut fds)| {
+            fds.sort_unstable();
+            format!("{name} as fd {}", talk::numbers(fds, more))
+        })
         .collect();
     let shared = match pile.shared {
         0 => String::new(),
@@ -199,7 +204,11 @@ fn no_pool(course: &Course, now: Ts) -> String {
 
 pub(super) fn advice(leak: &Leak<'_>, cause: Cause, pile: &Pile, elsewhere: bool) -> Vec<Advice> {
     let outbound = leak.key.service.is_outbound();
-    let mut advice = vec![Advice::Do(
+    let mut advice = Vec::new();
+    if let Some(waits) = &leak.waits {
+        advice.push(Advice::Do(format!("see first why {} does not answer", waits.whom())));
+    }
+    advice.push(Advice::Do(
         match (cause, outbound) {
             _ if elsewhere => {
                 "close the socket in every process that inherited it: open sockets with \
@@ -222,6 +231,10 @@ pub(super) fn advice(leak: &Leak<'_>, cause: Cause, pile: &Pile, elsewhere: bool
                 "read each response to its end or close it: an answer that nobody reads keeps its \
                  connection for ever"
             }
+            (Cause::NotRead, false) if leak.waits.is_some() => {
+                "bound the time that an answer may take, and give up a request whose client is gone \
+                 (nginx: a short proxy_read_timeout, no proxy_ignore_client_abort)"
+            }
             (Cause::NotRead, false) => {
                 "look what the threads that should read are waiting for (a lock, a backend, a full \
                  pool); and give up a request whose client is gone"
@@ -235,7 +248,7 @@ pub(super) fn advice(leak: &Leak<'_>, cause: Cause, pile: &Pile, elsewhere: bool
             }
         }
         .to_owned(),
-    )];
+    ));
     if let Some(left) = leak.exhaustion.and_then(|exhaustion| exhaustion.left) {
         let left = talk::about(left);
         advice.push(Advice::Do(format!("until then restart it: it has about {left} left")));
@@ -268,6 +281,10 @@ pub(super) fn unseen(leak: &Leak<'_>, pile: &Pile) -> Vec<String> {
     }
     if pile.outside > 0 {
         unseen.push("what was read: segments do not tell".to_owned());
+    }
+    // What nobody has accepted was accepted nowhere.
+    if main(leak.group).0 != Cause::NotAccepted {
+        unseen.extend(pile.origins.unseen());
     }
     if leak.owner.is_none() {
         unseen.push("whose they are".to_owned());

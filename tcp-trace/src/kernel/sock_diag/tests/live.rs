@@ -15,7 +15,10 @@ use std::{
 use rustix::net::sockopt::socket_cookie;
 
 use super::super::*;
-use crate::kernel::holders::{self, Wanted};
+use crate::{
+    core::decode::{SEED_ACCEPTED, SEED_CONNECTED},
+    kernel::holders::{self, Wanted},
+};
 
 const LISTEN: u8 = 10;
 const ESTABLISHED: u8 = 1;
@@ -95,7 +98,9 @@ fn a_half_closed_pair_and_its_listener_are_told_as_they_are() {
     assert_ne!(record.sock_flags & wire::SOCK_FLAG_FIN_RECEIVED, 0);
     let record = client_row.record;
     assert_eq!((record.new_state, record.shutdown), (FIN_WAIT2, 2));
-    assert!(record.bytes_acked >= 5);
+    assert_eq!(record.bytes_acked, 1 + 5 + 1, "SYN, five bytes and the FIN");
+    assert_ne!(record.sock_flags & SEED_CONNECTED, 0);
+    assert_ne!(server_row.record.sock_flags & SEED_ACCEPTED, 0);
     assert_eq!(listener_row.record.new_state, LISTEN);
     assert_eq!(listener_row.record.shutdown, 0);
 
@@ -126,7 +131,7 @@ fn a_child_nobody_accepted_has_no_file() {
     let port = client.local_addr().unwrap().port();
     let (_, child) = await_state(server_address, port, ESTABLISHED);
     assert_eq!(child.inode, 0);
-    assert_eq!(child.record.sock_flags, 0);
+    assert_eq!(child.record.sock_flags, SEED_ACCEPTED);
 }
 
 #[test]

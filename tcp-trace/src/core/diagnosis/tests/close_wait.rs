@@ -1,0 +1,179 @@
+//! Sockets left in `CLOSE_WAIT`: whose doing, since when, and how fast they grow.
+
+use std::time::{Duration, Instant};
+
+use super::{super::*, MINUTE, five, scene::*, sole};
+
+#[test]
+fn every_cause_is_told() {
+    type Make = fn(&mut Scene);
+    let causes: [(&str, Make); 5] = [
+        ("not_closed", |scene| {
+            let id = scene.accepts(7, 80);
+            scene.fin(id, 0);
+            scene.read(id, 0);
+        }),
+        ("not_closed", |scene| {
+            let id = scene.connects(7, "10.0.0.2:80");
+            scene.fin(id, 0);
+            scene.read(id, 0);
+        }),
+        ("not_read", |scene| {
+            let id = scene.accepts(7, 80);
+            scene.fin(id, 100);
+        }),
+        ("not_accepted", |scene| {
+            let id = scene.child(80);
+            scene.fin(id, 0);
+        }),
+        ("send_blocked", |scene| {
+            let id = scene.accepts(7, 80);
+            scene.sockets.get_mut(&id).unwrap().transfer.write_seq += 5_000;
+            scene.fin(id, 0);
+            scene.read(id, 0);
+        }),
+    ];
+    for (cause, make) in causes {
+        let scene = five(make);
+        let report = scene.report();
+        let found = sole(&report);
+        assert_eq!((found.kind, found.count), (Kind::CloseWaitLeak, 5), "{cause}");
+        assert_eq!(found.cause, Some(cause), "{found:#?}");
+        let pid = found.who.map(|who| who.pid());
+        assert_eq!(pid, (cause != "not_accepted").then_some(7), "{cause}");
+        assert!(found.evidence.iter().any(|line| line.connections.len() == 5), "{found:#?}");
+        assert!(!found.advice.is_empty() && !found.see.is_empty());
+        // All of them within seconds, and none for minutes: what there is does not grow.
+        assert_eq!(found.growth, None);
+    }
+}
+
+#[test]
+fn a_leak_is_found_soon_and_its_growth_told_within_5_percent() {
+    let mut scene = Scene::new();
+    let facts =
+        evidence::ProcessFacts { descriptors: 1_000, limit: Some(4_096), ..Default::default() };
+    scene.facts.processes.insert(7, facts);
+    scene.pass(20 * MINUTE, |scene, second| {
+        // 15 a minute, among a hundred that come and go in order.
+        for n in 0..2 {
+            let id = scene.accepts(7, 8080);
+            scene.fin(id, 0);
+            scene.read(id, 0);
+            if !(n == 0 && second % 4 == 0) {
+                scene.close(id);
+            }
+        }
+    });
+    let report = scene.report();
+    let found = sole(&report);
+    assert_eq!(found.severity, Severity::Serious);
+    assert_eq!(found.cause, Some("not_closed"));
+    let growth = found.growth.unwrap();
+    assert!((growth.per_second / 0.25 - 1.0).abs() < 0.05, "{growth:?}");
+    let left = found.exhaustion.unwrap().left.unwrap().as_secs_f64();
+    assert!((left / (3_096.0 / 0.25) - 1.0).abs() < 0.05, "{left}");
+    assert_eq!(found.confidence, Confidence::High);
+    assert_eq!(found.count, 285, "20 minutes of 15, less the last one");
+}
+
+#[test]
+fn a_leak_beside_slow_closers_is_a_leak() {
+    let mut scene = Scene::new();
+    let mut slow = std::collections::VecDeque::new();
+    scene.pass(40 * MINUTE, |scene, second| {
+        let id = scene.accepts(7, 8080);
+        scene.fin(id, 0);
+        scene.read(id, 0);
+        if second % 10 != 0 {
+            slow.push_back(id);
+        }
+        // Closed after two minutes.
+        if slow.len() > 108 {
+            scene.close(slow.pop_front().unwrap());
+        }
+    });
+    let report = scene.report();
+    assert_eq!(sole(&report).kind, Kind::CloseWaitLeak);
+    let growth = sole(&report).growth.unwrap();
+    assert!((growth.per_second / 0.1 - 1.0).abs() < 0.1, "{growth:?}");
+}
+
+#[test]
+fn the_kernel_tells_of_sockets_that_were_there_before_how_old_they_are() {
+    let mut scene = five(|scene| {
+        let id = scene.accepts(7, 80);
+        scene.fin(id, 0);
+        scene.read(id, 0);
+    });
+    let long = Duration::from_hours(3);
+    for id in 1..=5 {
+        let idle = evidence::Idle { sent: long, received: long, heard: long };
+        let facts = evidence::SocketFacts { idle: Some(idle), ..Default::default() };
+        scene.facts.sockets.insert(std::num::NonZeroU64::new(id).unwrap(), facts);
+    }
+    scene.restart();
+    let report = scene.report();
+    let found = sole(&report);
+    assert!(scene.now.since(found.since.unwrap()) >= long, "{found:#?}");
+    assert_eq!(found.confidence, Confidence::Low);
+    assert!(found.unseen[0].contains("grows"), "{found:#?}");
+}
+
+#[test]
+fn sockets_held_by_another_process_are_its_doing() {
+    let mut scene = five(|scene| {
+        let id = scene.accepts(7, 80);
+        scene.fin(id, 0);
+        scene.read(id, 0);
+    });
+    for id in 1..=5 {
+        let comm = crate::core::event::Comm::from_text("worker");
+        let holder = evidence::Descriptor { pid: 99, comm, fd: 5 };
+        let facts = evidence::SocketFacts { holders: vec![holder], holders_count: 1, idle: None };
+        scene.facts.sockets.insert(std::num::NonZeroU64::new(id).unwrap(), facts);
+    }
+    scene.list();
+    let report = scene.report();
+    let found = sole(&report);
+    assert_eq!(found.kind, Kind::HeldAfterFork);
+    let held = found.evidence.iter().find(|line| line.label == "held by").unwrap();
+    assert!(held.text.contains("worker 99 as fd 5"), "{held:?}");
+}
+
+#[test]
+fn a_hundred_thousand_sockets_are_diagnosed_in_well_under_a_second() {
+    let mut scene = Scene::new();
+    scene.pass(Duration::from_secs(200), |scene, _| {
+        for _ in 0..500 {
+            let id = scene.accepts(7, 8080);
+            scene.fin(id, 0);
+        }
+    });
+    let begun = Instant::now();
+    let report = scene.report();
+    let took = begun.elapsed();
+    let growth = sole(&report).growth.unwrap();
+    assert!((growth.per_second / 500.0 - 1.0).abs() < 0.05, "{growth:?}");
+    println!("{took:?}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+#[test]
+fn leaks_are_counted_for_the_metrics() {
+    let mut scene = five(|scene| {
+        let id = scene.accepts(7, 80);
+        scene.fin(id, 0);
+        scene.read(id, 0);
+    });
+    let key = (crate::core::event::Comm::from_text("p7"), "not_closed");
+    assert_eq!(scene.book.leaks().leaked[&key], 5);
+    assert_eq!(scene.book.leaks().total[&key], 5);
+    assert_eq!(scene.book.leaks().findings["close_wait_leak"], 1);
+    for id in 1..=5 {
+        scene.close(id);
+    }
+    scene.wait(Duration::from_secs(10));
+    assert_eq!(scene.book.leaks().leaked.get(&key), None);
+    assert_eq!(scene.book.leaks().total[&key], 5);
+}
