@@ -13,7 +13,12 @@ use crate::{
 };
 
 fn text(figures: &Figures) -> String {
-    render(figures, &ProcessReader::new(Path::new("/proc")).read()).unwrap()
+    in_format(Format::Text, figures)
+}
+
+fn in_format(format: Format, figures: &Figures) -> String {
+    let process = ProcessReader::new(Path::new("/proc")).read();
+    render(format, figures, &process, &WebFigures::default()).unwrap()
 }
 
 fn samples(text: &str) -> Vec<&str> {
@@ -226,7 +231,8 @@ fn one_label_value_is_one_series() {
 
 #[test]
 fn what_proc_does_not_tell_is_left_out() {
-    let text = render(&fake::figures(), &ProcessFacts::default()).unwrap();
+    let web = WebFigures::default();
+    let text = render(Format::Text, &fake::figures(), &ProcessFacts::default(), &web).unwrap();
     assert!(!text.contains("process_open_fds"));
     lint(&text);
 }
