@@ -148,11 +148,25 @@ pub(super) async fn serve(
     let places = Places::new(CONNECTIONS);
     let mut connections = JoinSet::new();
     loop {
-        let (place, client) = tokio::select! {
+        let client = tokio::select! {
             biased;
             () = stopped(&mut shutdown) => break,
             Some(_) = connections.join_next() => continue,
-            next = next(&listener, &places) => next,
+            client = next(&listener) => client,
+        };
+        // Apart from the next client: whoever has come must not be forgotten when another leaves.
+        let Some(place) = ({
+            let mut place = std::pin::pin!(places.take(client.peer()));
+            loop {
+                tokio::select! {
+                    biased;
+                    () = stopped(&mut shutdown) => break None,
+                    Some(_) = connections.join_next() => {}
+                    place = &mut place => break Some(place),
+                }
+            }
+        }) else {
+            break;
         };
         let (router, tally, shutdown) = (router.clone(), Arc::clone(&tally), shutdown.clone());
         connections.spawn(async move {
@@ -173,11 +187,11 @@ pub(super) async fn serve(
     }
 }
 
-/// The next client, as soon as there is a place for it.
-async fn next(listener: &Listener, places: &Arc<Places>) -> (Place, Client) {
+/// The next client.
+async fn next(listener: &Listener) -> Client {
     loop {
         match listener.accept().await {
-            Ok(client) => return (places.take(client.peer()).await, client),
+            Ok(client) => return client,
             // The client has gone again; the next one may be there already.
             Err(error) if is_the_client_s(&error) => {}
             Err(error) => {

@@ -178,6 +178,9 @@ pub(crate) async fn run<T: Tracer>(
     let guard = Guard { passwords, tally: Arc::clone(&tally) };
     let router = routes::network(app.clone(), guard, network.api);
     let (tell, told) = watch::channel(network.web());
+    if let Some(file) = &network.file {
+        tally.loaded(file.read_at);
+    }
     let mut servers = JoinSet::new();
     for listener in listeners.tcp {
         let listener = Listener::Tcp(listener, told.clone());

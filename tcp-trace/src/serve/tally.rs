@@ -1,6 +1,9 @@
 //! What the server counts of itself.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    time::SystemTime,
+};
 
 /// Why a request is refused before it is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +72,8 @@ pub(super) struct Tally {
     refused: [AtomicU64; Refused::ALL.len()],
     dropped: [AtomicU64; Dropped::ALL.len()],
     reload_failed: AtomicBool,
+    /// Bits of seconds since the epoch.
+    loaded_at: AtomicU64,
 }
 
 impl Tally {
@@ -84,8 +89,16 @@ impl Tally {
         }
     }
 
-    pub(super) fn set_reload_successful(&self, successful: bool) {
-        self.reload_failed.store(!successful, Relaxed);
+    /// The web configuration file was good, and is in force since `at`.
+    pub(super) fn loaded(&self, at: SystemTime) {
+        let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.loaded_at.store(since.as_secs_f64().to_bits(), Relaxed);
+        self.reload_failed.store(false, Relaxed);
+    }
+
+    /// It has become wrong.
+    pub(super) fn not_loaded(&self) {
+        self.reload_failed.store(true, Relaxed);
     }
 
     /// The figures now.
@@ -94,12 +107,13 @@ impl Tally {
             refused: self.refused.each_ref().map(|counter| counter.load(Relaxed)),
             dropped: self.dropped.each_ref().map(|counter| counter.load(Relaxed)),
             reload_failed: self.reload_failed.load(Relaxed),
+            loaded_at: f64::from_bits(self.loaded_at.load(Relaxed)),
         }
     }
 }
 
 /// What a [`Tally`] has counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct WebFigures {
     /// In the order of [`Refused::ALL`].
     pub(super) refused: [u64; Refused::ALL.len()],
@@ -107,4 +121,6 @@ pub(super) struct WebFigures {
     pub(super) dropped: [u64; Dropped::ALL.len()],
     /// Whether the web configuration file was wrong when it was last read.
     pub(super) reload_failed: bool,
+    /// When what is in force was read, in seconds since the epoch; 0 without a file.
+    pub(super) loaded_at: f64,
 }

@@ -18,7 +18,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 const HEARD: u64 = 64 * 1024;
 
 const NO_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
-    Connection: close\r\nContent-Length: 44\r\n\r\nTLS is spoken here: ask for https:// instead\n";
+    Connection: close\r\nContent-Length: 45\r\n\r\nTLS is spoken here: ask for https:// instead\n";
 
 /// The stream behind the handshake; `None` where none came about.
 pub(super) async fn handshake(

@@ -103,21 +103,21 @@ fn number(value: f64) -> String {
     }
 }
 
-/// A number as a label's value, the same in every exposition: whole ones end in `.0`. The bounds
-/// here, from microseconds to days, are between the points where exponents begin.
+/// A number as a label's value, spelt as Go does and the specification recommends: whole ones end in
+/// `.0`, below 1e-4 and from 1e6 on there is an exponent of two digits.
 fn canonical(value: f64) -> String {
     if value.is_infinite() {
         return number(value);
     }
-    // Go's shortest form: an exponent below 1e-4, with two digits.
-    if value != 0.0 && value.abs() < 1e-4 {
-        let text = format!("{value:e}");
-        return match text.split_once("e-") {
-            Some((digits, exponent)) => format!("{digits}e-{exponent:0>2}"),
-            None => text,
-        };
+    if value == 0.0 || (1e-4..1e6).contains(&value.abs()) {
+        return format!("{value:?}");
     }
-    format!("{value:?}")
+    let text = format!("{value:e}");
+    let Some((digits, exponent)) = text.split_once('e') else { return text };
+    match exponent.strip_prefix('-') {
+        Some(exponent) => format!("{digits}e-{exponent:0>2}"),
+        None => format!("{digits}e+{exponent:0>2}"),
+    }
 }
 
 /// Backslash, quote and end of line, in labels and help alike.

@@ -44,4 +44,12 @@ pub(super) const METRICS: &[Metric] = &[
                what is wrong.",
         fill: |scrape, samples| samples.count(&[], u64::from(!scrape.web.reload_failed)),
     },
+    Metric {
+        name: "tcp_trace_web_config_reload_success_timestamp_seconds",
+        kind: MetricType::GAUGE,
+        labels: &[],
+        help: "When the web configuration that is in force was read, in seconds since the Unix epoch; \
+               0 without a file.",
+        fill: |scrape, samples| samples.value(&[], scrape.web.loaded_at),
+    },
 ];

@@ -5,7 +5,7 @@ use std::{
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tokio::{sync::watch, task::spawn_blocking, time::sleep};
@@ -26,6 +26,8 @@ pub(crate) struct WebFile {
     path: PathBuf,
     stamps: Vec<(PathBuf, Stamp)>,
     web: Arc<Web>,
+    /// When that was.
+    pub(in crate::serve) read_at: SystemTime,
 }
 
 impl WebFile {
@@ -36,7 +38,8 @@ impl WebFile {
     pub(crate) fn open(path: &Path) -> Result<Self, WebError> {
         // Before it is read: what changes meanwhile is read again.
         let stamps = stamps(path);
-        Ok(Self { path: path.to_owned(), stamps, web: Arc::new(Web::read(path)?) })
+        let web = Arc::new(Web::read(path)?);
+        Ok(Self { path: path.to_owned(), stamps, web, read_at: SystemTime::now() })
     }
 
     /// What it says.
@@ -96,12 +99,12 @@ pub(in crate::serve) async fn follow(
             None => {}
             Some(Ok(web)) => {
                 tracing::info!(file = %file.path.display(), "the web configuration was read again");
-                tally.set_reload_successful(true);
                 told.send_replace(Arc::new(web));
+                tally.loaded(SystemTime::now());
             }
             Some(Err(error)) => {
                 tracing::error!(%error, "the last good web configuration stays in force");
-                tally.set_reload_successful(false);
+                tally.not_loaded();
             }
         }
     }
