@@ -52,6 +52,8 @@ pub struct Casebook {
     pub(super) mibs: BTreeMap<u32, MibCourse>,
     looked: Ts,
     leaks: Leaks,
+    /// Process names whose leaks are counted apart.
+    leak_names: usize,
 }
 
 /// A namespace's figures, over the window.
@@ -85,7 +87,14 @@ impl Casebook {
             mibs: BTreeMap::new(),
             looked: Ts(0),
             leaks: Leaks::default(),
+            leak_names: leaks::NAMES,
         }
+    }
+
+    /// Counts the leaks of so many process names apart, in metrics.
+    #[must_use]
+    pub fn with_leak_names(self, names: usize) -> Self {
+        Self { leak_names: names, ..self }
     }
 
     /// What it looks by, where nobody asks for anything else.
