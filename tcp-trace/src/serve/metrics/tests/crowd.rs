@@ -77,10 +77,8 @@ fn tracer(connections: usize, names: usize) -> (Tracer, Ts) {
             tracer.take_event(&Event { at: Ts(at), body: Body::State(change) });
         }
     }
-    for _ in 0..5 {
-        at += 60 * SECOND;
-        tracer.ended_at(Ts(at));
-    }
+    at += 300 * SECOND;
+    tracer.ended_at(Ts(at));
     (tracer, Ts(at))
 }
 
@@ -121,23 +119,23 @@ fn five_thousand_processes_and_a_hundred_thousand_peers() {
     let text = text(&figures);
     lint(&text);
     assert_unique(&text);
+    let metric = "tcp_trace_process_connections";
+    let sums = values(&text, metric, "process");
+    assert_eq!(sums.len(), KEPT + 1);
+    assert!((sums["other"] - 99_000.0).abs() < 0.5, "{sums:?}");
+    let all: f64 = sums.values().sum();
+    assert!((all - 100_000.0).abs() < 0.5, "{metric} adds up: {all}");
     for metric in [
-        "tcp_trace_process_connections",
+        "tcp_trace_close_wait_oldest_seconds",
+        "tcp_trace_fd_exhaustion_seconds",
         "tcp_trace_close_wait_leaked",
         "tcp_trace_close_wait_leaks_total",
     ] {
         let sums = values(&text, metric, "process");
         assert!(sums.len() <= KEPT + 1, "{metric}: {}", sums.len());
-        assert!(sums["other"] >= 90_000.0, "{metric}: {sums:?}");
-        let all: f64 = sums.values().sum();
-        assert!((all - 100_000.0).abs() < 0.5, "{metric} adds up: {all}");
-    }
-    for metric in ["tcp_trace_close_wait_oldest_seconds", "tcp_trace_fd_exhaustion_seconds"] {
-        let sums = values(&text, metric, "process");
-        assert!(sums.len() <= KEPT + 1, "{metric}: {}", sums.len());
     }
     assert!((the(&text, "tcp_trace_process_names_folded ") - 4_950.0).abs() < 0.5);
-    assert!(the(&text, "tcp_trace_diagnosis_folded ") >= 4_950.0);
+    assert!(the(&text, "tcp_trace_diagnosis_folded ") > 0.0);
     let destinations = values(&text, "tcp_trace_time_wait_port_usage_ratio", "destination");
     assert_eq!(destinations.len(), 11, "{destinations:?}");
     assert!(destinations["other"] > 0.0);
