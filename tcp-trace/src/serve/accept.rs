@@ -128,7 +128,7 @@ async fn stopped_by(mut shutdown: watch::Receiver<bool>) {
 async fn ended_by(mut told: watch::Receiver<Arc<Web>>, mut shutdown: watch::Receiver<bool>) {
     let changed = async {
         if told.changed().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     };
     tokio::select! {

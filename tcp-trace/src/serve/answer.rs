@@ -78,9 +78,10 @@ impl Failure {
                 StatusCode::TOO_MANY_REQUESTS
             }
             Self::Refused(Refused::Unproved | Refused::ForeignHost) => StatusCode::FORBIDDEN,
-            Self::Refused(Refused::ScrapeQueue) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Gone(_) | Self::Slow(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Refused(Refused::ScrapeQueue) | Self::Gone(_) | Self::Slow(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Json(_) | Self::Metrics(_) | Self::Unfinished(_) => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }

@@ -26,10 +26,7 @@ impl Choice<'_> {
     }
 }
 
-fn choices<'a>(
-    headers: &'a HeaderMap,
-    name: header::HeaderName,
-) -> impl Iterator<Item = Choice<'a>> {
+fn choices(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = Choice<'_>> {
     let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).map(|choice| {
         let mut parts = choice.split(';').map(str::trim);

@@ -1,6 +1,8 @@
 //! The runbooks of the alerts, built in: those of this very version are at hand where an alert sends
 //! somebody.
 
+use std::fmt::Write as _;
+
 /// A runbook.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Runbook {
@@ -50,10 +52,11 @@ pub(super) fn find(name: &str) -> Option<Runbook> {
 
 /// A page that lists them.
 pub(super) fn index() -> String {
-    let items: String = RUNBOOKS
-        .iter()
-        .map(|Runbook { name, .. }| format!("<li><a href=\"/runbooks/{name}\">{name}</a></li>\n"))
-        .collect();
+    let mut items = String::new();
+    for Runbook { name, .. } in RUNBOOKS {
+        // Writing to a string does not fail.
+        let _ = writeln!(items, "<li><a href=\"/runbooks/{name}\">{name}</a></li>");
+    }
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\">\
          <title>tcp-trace: runbooks</title></head>\n<body>\n<h1>Runbooks</h1>\n\

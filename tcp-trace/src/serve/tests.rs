@@ -43,7 +43,8 @@ impl Server {
         let listeners = Listeners::bind(&addresses, Some(&socket)).await.unwrap();
         let addresses = listeners.addresses();
         let (stop, shutdown) = watch::channel(false);
-        let task = tokio::spawn(listen::run(listeners, network, tracer.clone(), shutdown));
+        let task =
+            tokio::spawn(Box::pin(listen::run(listeners, network, tracer.clone(), shutdown)));
         let address = addresses[0];
         Self { _directory: directory, socket, address, addresses, tracer, stop, task }
     }

@@ -209,8 +209,8 @@ mod tests {
 
     use super::*;
 
-    fn address(last: u8) -> Option<IpAddr> {
-        Some([192, 0, 2, last].into())
+    fn address(last: u8) -> IpAddr {
+        [192, 0, 2, last].into()
     }
 
     async fn is_cut(place: &Place) -> bool {
@@ -220,13 +220,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_oldest_of_the_largest_crowd_gives_way() {
         let places = Places::new(4);
-        let alone = places.take(address(1)).await;
-        let first = places.take(address(2)).await;
-        let second = places.take(address(2)).await;
-        let third = places.take(address(2)).await;
+        let alone = places.take(Some(address(1))).await;
+        let first = places.take(Some(address(2))).await;
+        let second = places.take(Some(address(2))).await;
+        let third = places.take(Some(address(2))).await;
         let next = tokio::spawn({
             let places = Arc::clone(&places);
-            async move { places.take(address(3)).await }
+            async move { places.take(Some(address(3))).await }
         });
         tokio::task::yield_now().await;
         assert!(is_cut(&first).await);
@@ -239,25 +239,25 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_has_had_an_answer_stays_longer_and_who_is_getting_one_stays() {
         let places = Places::new(2);
-        let kept = Arc::new(places.take(address(1)).await);
+        let kept = Arc::new(places.take(Some(address(1))).await);
         drop(kept.answering().until_the_end_of(Body::empty(), true));
-        let silent = Arc::new(places.take(address(2)).await);
-        assert!(places.try_take(address(3)).is_none());
+        let silent = Arc::new(places.take(Some(address(2))).await);
+        assert!(places.try_take(Some(address(3))).is_none());
         assert!(is_cut(&silent).await && !is_cut(&kept).await);
         drop(silent);
-        let busy = Arc::new(places.take(address(3)).await);
+        let busy = Arc::new(places.take(Some(address(3))).await);
         let body = busy.answering().until_the_end_of(Body::empty(), false);
-        assert!(places.try_take(address(4)).is_none());
+        assert!(places.try_take(Some(address(4))).is_none());
         assert!(is_cut(&kept).await && !is_cut(&busy).await);
         drop(kept);
-        let other = Arc::new(places.take(address(4)).await);
+        let other = Arc::new(places.take(Some(address(4))).await);
         let _other = other.answering();
-        assert!(places.try_take(address(5)).is_none());
+        assert!(places.try_take(Some(address(5))).is_none());
         assert!(!is_cut(&busy).await && !is_cut(&other).await, "both are being answered");
         // An answer that was none is no merit, and a waiting client hears of the change.
         let next = tokio::spawn({
             let places = Arc::clone(&places);
-            async move { places.take(address(5)).await }
+            async move { places.take(Some(address(5))).await }
         });
         tokio::task::yield_now().await;
         drop(body);

@@ -32,7 +32,9 @@ fn encode_family(family: &MetricFamily, text: &mut String) {
         MetricType::HISTOGRAM => "histogram",
         MetricType::SUMMARY | MetricType::UNTYPED => "unknown",
     };
-    *text += &format!("# TYPE {name} {type_name}\n# HELP {name} {}\n", escaped(family.help()));
+    // Writing to a string does not fail, here and below.
+    let help = escaped(family.help());
+    let _ = write!(text, "# TYPE {name} {type_name}\n# HELP {name} {help}\n");
     for metric in family.get_metric() {
         let labels = metric.get_label();
         match kind {
@@ -71,7 +73,6 @@ fn sample(
     *text += suffix;
     let mut before = '{';
     for label in labels {
-        // Writing to a string does not fail.
         let _ = write!(text, "{before}{}=\"{}\"", label.name(), escaped(label.value()));
         before = ',';
     }

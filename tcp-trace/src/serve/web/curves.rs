@@ -103,9 +103,10 @@ pub(super) fn choose_curves(
                 return Err(Problem::field(CURVES, problem));
             }
         };
-        match provider.kx_groups.iter().find(|known| known.name() == group) {
-            Some(known) => groups.push(*known),
-            None => tracing::warn!("{CURVES}: {name} is not at hand and left out"),
+        if let Some(known) = provider.kx_groups.iter().find(|known| known.name() == group) {
+            groups.push(*known);
+        } else {
+            tracing::warn!("{CURVES}: {name} is not at hand and left out");
         }
     }
     if groups.is_empty() {

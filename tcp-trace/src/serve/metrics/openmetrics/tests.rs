@@ -130,9 +130,9 @@ fn gauge(labels: Vec<LabelPair>, value: f64) -> proto::Metric {
 #[test]
 fn every_kind_is_written_by_the_specification() {
     let mut counted = proto::Metric::from_label(vec![pair("a", "b")]);
-    let mut counter = proto::Counter::default();
-    counter.set_value(3.0);
-    counted.set_counter(counter);
+    let mut three = proto::Counter::default();
+    three.set_value(3.0);
+    counted.set_counter(three);
     let mut observed = proto::Metric::from_label(Vec::new());
     let mut histogram = proto::Histogram::default();
     let buckets = [(0.000_064, 1), (0.001, 2), (1.0, 2), (1_048_576.0, 3)];
@@ -184,7 +184,7 @@ proptest! {
         prop_assert_eq!(families[0].2.len(), values.len());
         for ((_, labels, read), (label, value)) in families[0].2.iter().zip(&values) {
             prop_assert_eq!(&labels[0].1, label);
-            prop_assert!(read == value || read.is_nan() && value.is_nan());
+            prop_assert!(read.total_cmp(value).is_eq() || read.is_nan() && value.is_nan());
         }
     }
 }
