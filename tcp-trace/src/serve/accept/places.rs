@@ -1,20 +1,23 @@
 //! Places for connections, and who gives way when all are taken.
 //!
-//! Anybody can open connections and say nothing. Where there are no places left, one that has not
-//! had an answer yet is cut, the oldest of the address that has most of them; then the one that has
-//! been idle longest. Whoever is being answered keeps its place.
+//! Anybody can open connections and say nothing. Where there are no places left, one that has had its
+//! time and no answer yet is cut; else one that has had its answer and is idle, whose client loses
+//! nothing but the way to come again; else one that has just come. Of several it is the oldest of the
+//! address that has most places. Whoever is being answered keeps its place.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, HashMap},
     net::IpAddr,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use axum::body::{Body, Bytes};
 use hyper::body::{Frame, SizeHint};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,12 +30,17 @@ enum Phase {
     Idle,
 }
 
+/// How long a connection may take to its first request before it gives way to others, a TLS handshake
+/// included.
+const YOUTH: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 struct Held {
     peer: Option<IpAddr>,
     phase: Phase,
     /// Rises with each change of phase: the lowest is the oldest.
     since: u64,
+    come: Instant,
     cut: Arc<Notify>,
     is_cut: bool,
 }
@@ -80,8 +88,14 @@ impl Places {
         }
         state.clock += 1;
         let (number, cut) = (state.clock, Arc::new(Notify::new()));
-        let held =
-            Held { peer, phase: Phase::New, since: number, cut: Arc::clone(&cut), is_cut: false };
+        let held = Held {
+            peer,
+            phase: Phase::New,
+            since: number,
+            come: Instant::now(),
+            cut: Arc::clone(&cut),
+            is_cut: false,
+        };
         state.held.insert(number, held);
         Some(Place { places: Arc::clone(self), number, cut })
     }
@@ -98,10 +112,17 @@ impl State {
             *crowds.entry(held.peer).or_default() += 1;
         }
         let crowd = |held: &Held| crowds.get(&held.peer).copied().unwrap_or(0);
-        let of = |phase| self.held.iter().filter(move |(_, held)| held.phase == phase);
-        let new = of(Phase::New).max_by_key(|(_, held)| (crowd(held), u64::MAX - held.since));
-        let idle = || of(Phase::Idle).min_by_key(|(_, held)| held.since);
-        let Some(number) = new.or_else(idle).map(|(number, _)| *number) else { return };
+        let goes = |held: &Held| {
+            let rank = match held.phase {
+                Phase::New if held.come.elapsed() >= YOUTH => 3,
+                Phase::Idle => 2,
+                Phase::New => 1,
+                Phase::Busy => return None,
+            };
+            Some((rank, crowd(held), Reverse(held.since)))
+        };
+        let those = self.held.iter().filter_map(|(number, held)| Some((goes(held)?, *number)));
+        let Some((_, number)) = those.max() else { return };
         if let Some(held) = self.held.get_mut(&number) {
             held.is_cut = true;
             held.cut.notify_one();
@@ -123,8 +144,7 @@ impl Place {
         self.cut.notified().await;
     }
 
-    /// The answer `body`, until the end of which this connection is busy. After an answer that was
-    /// `worth` it, the connection is kept before those that have had none.
+    /// From here on, until the end of its answer, this connection keeps its place.
     pub(super) fn answering(self: &Arc<Self>) -> Answering {
         let before = self.turn(Phase::Busy);
         Answering { place: Arc::clone(self), after: before }
@@ -161,7 +181,7 @@ pub(super) struct Answering {
 }
 
 impl Answering {
-    /// Busy until the end of `body`; what comes then is better for an answer that is `worth` it.
+    /// Busy until the end of `body`; idle then, if the answer was `worth` it, else as before.
     pub(super) fn until_the_end_of(mut self, body: Body, worth: bool) -> Body {
         if worth {
             self.after = Phase::Idle;
@@ -203,9 +223,7 @@ impl hyper::body::Body for Answer {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use tokio::time::timeout;
+    use tokio::time::{advance, timeout};
 
     use super::*;
 
@@ -237,11 +255,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn who_has_just_come_is_given_time() {
+        let places = Places::new(2);
+        let idle = Arc::new(places.take(Some(address(1))).await);
+        drop(idle.answering().until_the_end_of(Body::empty(), true));
+        let young = places.take(Some(address(2))).await;
+        assert!(places.try_take(Some(address(3))).is_none());
+        assert!(is_cut(&idle).await && !is_cut(&young).await, "the idle one can come again");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn who_has_had_an_answer_stays_longer_and_who_is_getting_one_stays() {
         let places = Places::new(2);
         let kept = Arc::new(places.take(Some(address(1))).await);
         drop(kept.answering().until_the_end_of(Body::empty(), true));
         let silent = Arc::new(places.take(Some(address(2))).await);
+        advance(YOUTH).await;
         assert!(places.try_take(Some(address(3))).is_none());
         assert!(is_cut(&silent).await && !is_cut(&kept).await);
         drop(silent);
