@@ -27,7 +27,7 @@ pub(crate) mod recorder;
 pub(crate) mod replay;
 mod residence;
 mod taken;
-mod tracer;
+pub(crate) mod tracer;
 mod waker;
 mod wall;
 

@@ -64,6 +64,19 @@ fn wrong_usage_is_2_and_names_the_mistake() {
 }
 
 #[test]
+fn a_wrong_web_configuration_is_named_before_anything_is_touched() {
+    let directory = open_directory();
+    let file = directory.path().join("web.yml");
+    let path = file.display().to_string();
+    let serve = || tcp_trace(&["serve", "--web.config.file", &path]);
+    serve().failed(1, &[&path, "cannot read", "No such file"]);
+    fs::write(&file, "tls_server_confg: {}").unwrap();
+    serve().failed(1, &[&path, "tls_server_confg", "promtool check web-config"]);
+    fs::write(&file, "basic_auth_users: {alice: secret}").unwrap();
+    serve().failed(1, &[&path, "alice", "bcrypt", "htpasswd"]);
+}
+
+#[test]
 fn help_and_version_are_no_mistakes() {
     let help = tcp_trace(&["--help"]).good();
     for command in

@@ -15,10 +15,12 @@ use crate::{
 mod demo;
 mod diagnose;
 mod filter;
+mod web;
 
 pub(crate) use demo::{Demo, DemoActor};
 pub(crate) use diagnose::{Diagnose, Judge};
 pub(crate) use filter::Filter;
+pub(crate) use web::Web;
 
 /// Tells why a server is stuck in `CLOSE_WAIT`, drowning in `TIME_WAIT` or losing connections.
 #[derive(Debug, Parser)]
@@ -168,14 +170,8 @@ fn parse_span(text: &str) -> Result<Duration, String> {
 /// `serve`.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// Where Prometheus finds the metrics (repeatable) [default: 127.0.0.1:10435]
-    #[arg(
-        long = "web.listen-address",
-        env = "TCP_TRACE_LISTEN_ADDRESS",
-        value_name = "ADDRESS",
-        value_delimiter = ','
-    )]
-    pub(crate) listen: Vec<String>,
+    #[command(flatten)]
+    pub(crate) web: Web,
     /// How long a socket must stand still in CLOSE_WAIT and the like to be stuck [default: 60s]
     #[arg(long, env = "TCP_TRACE_OLDER_THAN", value_name = "AGE", value_parser = parse_span)]
     pub(crate) older_than: Option<Duration>,

@@ -10,7 +10,7 @@ use super::{Context, args::Serve, settings::Stay};
 use crate::{
     engine::{Engine, live},
     kernel::{host::HostFacts, plan},
-    serve::listen::{self, Listeners},
+    serve::listen::{self, Listeners, Network},
 };
 
 /// Binds, attaches, serves until told to end, detaches.
@@ -21,14 +21,17 @@ pub(super) async fn run(context: &Context, args: &Serve) -> anyhow::Result<ExitC
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     // First what fails without having touched the kernel; of that, what has the clearest way out.
+    let (web_file, api) = context.settings.network(&args.web);
+    let network = Network::open(web_file.as_deref(), api)?;
     plan::rule_out(&HostFacts::gather(config.btf.as_deref()))?;
-    let listeners = Listeners::bind(&context.settings.listen(args), Some(&socket)).await?;
+    let listeners = Listeners::bind(&context.settings.listen(&args.web), Some(&socket)).await?;
+    listeners.allow(&network)?;
     let engine = tokio::task::spawn_blocking(move || live::start(&config))
         .await
         .context("the start-up died")??;
-    announce(&engine, &listeners, &socket).await?;
+    announce(&engine, &listeners, network.scheme(), &socket).await?;
     let (stop, stopped) = tokio::sync::watch::channel(false);
-    let server = tokio::spawn(listen::run(listeners, engine.handle(), stopped));
+    let server = tokio::spawn(listen::run(listeners, network, engine.handle(), stopped));
     notify(&[NotifyState::Ready]);
     let watchdog = tokio::spawn(watchdog(engine.handle()));
     let reason = tokio::select! {
@@ -39,20 +42,25 @@ pub(super) async fn run(context: &Context, args: &Serve) -> anyhow::Result<ExitC
     notify(&[NotifyState::Stopping]);
     watchdog.abort();
     let _ = stop.send(true);
-    server.await.context("the server died")?;
+    server.await.context("the server died")??;
     tokio::task::spawn_blocking(move || engine.stop()).await.context("detaching failed")?;
     tracing::info!(reason = reason?, "stopped; everything is detached");
     Ok(ExitCode::SUCCESS)
 }
 
 /// Says where things are and what is given up.
-async fn announce(engine: &Engine, listeners: &Listeners, socket: &Path) -> anyhow::Result<()> {
+async fn announce(
+    engine: &Engine,
+    listeners: &Listeners,
+    scheme: &str,
+    socket: &Path,
+) -> anyhow::Result<()> {
     let status = engine.handle().status().await?;
     for lost in &status.degradations {
         tracing::info!(reason = lost.reason, effect = lost.effect, "reduced: {}", lost.feature);
     }
     for address in listeners.addresses() {
-        tracing::info!("metrics on http://{address}/metrics");
+        tracing::info!("metrics on {scheme}://{address}/metrics");
     }
     tracing::info!(
         "tracing kernel {} by {}; ask on {}",

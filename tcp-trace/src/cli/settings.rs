@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
 
-use super::args::{Global, Segments, Serve, Switch, Tracing};
+use super::args::{Global, Segments, Switch, Tracing, Web};
 use crate::{
     core::table::Limits,
     engine::live::Config,
@@ -33,6 +33,8 @@ pub(crate) struct FileSettings {
     socket: Option<PathBuf>,
     log_level: Option<String>,
     listen_address: Option<Vec<String>>,
+    web_config_file: Option<PathBuf>,
+    web_api: Option<bool>,
     process_series: Option<usize>,
     backend: Option<BackendChoice>,
     netns: Option<Vec<String>>,
@@ -102,12 +104,18 @@ impl FileSettings {
     }
 
     /// Where the daemon serves its metrics.
-    pub(crate) fn listen(&self, serve: &Serve) -> Vec<String> {
-        match (&serve.listen, &self.listen_address) {
+    pub(crate) fn listen(&self, web: &Web) -> Vec<String> {
+        match (&web.listen, &self.listen_address) {
             (flags, _) if !flags.is_empty() => flags.clone(),
             (_, Some(file)) => file.clone(),
             _ => vec![DEFAULT_LISTEN.to_owned()],
         }
+    }
+
+    /// TLS and users for TCP, if there is such a file, and whether the API is served there.
+    pub(crate) fn network(&self, web: &Web) -> (Option<PathBuf>, bool) {
+        let file = web.config_file.clone().or_else(|| self.web_config_file.clone());
+        (file, web.api || self.web_api.unwrap_or(false))
     }
 
     /// Whether and where to look at segments.
@@ -207,6 +215,17 @@ mod tests {
         assert_eq!(config.wishes.interfaces, ["v0".parse().unwrap()]);
         let text = format!("{:#}", FileSettings::parse("xdp = ['lo=fast']").unwrap_err());
         assert!(text.contains("fast"), "{text}");
+    }
+
+    #[test]
+    fn what_is_served_on_tcp_may_stand_in_the_file() {
+        let file = "listen-address = ['[::]:1']\nweb-config-file = '/w.yml'\nweb-api = true";
+        let file = FileSettings::parse(file).unwrap();
+        assert_eq!(file.listen(&Web::default()), ["[::]:1"]);
+        assert_eq!(file.network(&Web::default()), (Some("/w.yml".into()), true));
+        let flags = Web { config_file: Some("/x.yml".into()), ..Web::default() };
+        assert_eq!(file.network(&flags), (Some("/x.yml".into()), true));
+        assert_eq!(FileSettings::default().network(&Web::default()), (None, false));
     }
 
     #[test]

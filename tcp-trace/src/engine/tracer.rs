@@ -113,7 +113,7 @@ impl Tracer {
         wall: WallOffset,
     ) -> Self {
         let (events, lagged) = inbox;
-        let casebook = Casebook::new(identity.thresholds);
+        let casebook = Casebook::new(identity.thresholds).with_leak_names(identity.process_limit);
         Self {
             table: Table::new(limits),
             merge: Merge::new(REORDER_WINDOW, REORDER_LIMIT),

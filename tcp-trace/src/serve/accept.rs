@@ -3,25 +3,39 @@
 //! hyper speaks HTTP; what stands here is what a server on a port needs besides. A client that
 //! sends nothing, reads nothing or opens one connection after the other costs a bounded amount.
 
-use std::{io, sync::Arc, time::Duration};
+mod places;
+mod tls;
 
-use axum::Router;
-use hyper::server::conn::http1;
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body};
+use hyper::{
+    body::Incoming,
+    http::{Request, Response},
+    server::conn::http1,
+    service::{Service as _, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, UnixListener},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    sync::watch,
     task::JoinSet,
     time::{sleep, timeout},
 };
 
-use super::shutdown::stopped;
+use super::{
+    origin::Origin,
+    shutdown::stopped,
+    tally::{Dropped, Tally},
+    web::Web,
+};
+use places::{Place, Places};
 
-/// Connections served at once on one listener; more wait in its backlog.
+/// Connections served at once on one listener; beyond it somebody has to go, see [`places`].
 const CONNECTIONS: usize = 128;
 /// Time for a request's head, and for the next one on a kept connection: more than a minute, so
 /// that a Prometheus with the usual interval finds its connection open.
@@ -38,49 +52,131 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// A bound socket.
 #[derive(Debug)]
 pub(super) enum Listener {
-    /// On TCP.
-    Tcp(TcpListener),
+    /// On TCP, with what the web configuration says at the time.
+    Tcp(TcpListener, watch::Receiver<Arc<Web>>),
     /// On a Unix socket.
     Unix(UnixListener),
 }
 
-/// Either kind of stream.
+/// A client that has just come.
+enum Client {
+    Tcp(TcpStream, Origin, watch::Receiver<Arc<Web>>),
+    Unix(UnixStream),
+}
+
+/// Any kind of stream.
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 impl Listener {
-    async fn accept(&self) -> io::Result<Box<dyn Stream>> {
-        Ok(match self {
-            Self::Tcp(listener) => Box::new(listener.accept().await?.0),
-            Self::Unix(listener) => Box::new(listener.accept().await?.0),
-        })
-    }
-
-    /// Root's event streams may last; strangers' connections may not.
-    fn life(&self) -> Option<Duration> {
+    async fn accept(&self) -> io::Result<Client> {
         match self {
-            Self::Tcp(_) => Some(LIFE),
-            Self::Unix(_) => None,
+            Self::Tcp(listener, told) => {
+                let (stream, peer) = listener.accept().await?;
+                let mut told = told.clone();
+                let web = Arc::clone(&told.borrow_and_update());
+                let peer = Some(peer.ip().to_canonical());
+                let listener = listener.local_addr()?;
+                Ok(Client::Tcp(stream, Origin { listener, peer, web }, told))
+            }
+            Self::Unix(listener) => Ok(Client::Unix(listener.accept().await?.0)),
         }
     }
 }
 
+impl Client {
+    fn peer(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(_, origin, _) => origin.peer,
+            Self::Unix(_) => None,
+        }
+    }
+
+    async fn serve(
+        self,
+        router: Router,
+        place: Arc<Place>,
+        tally: &Tally,
+        shutdown: watch::Receiver<bool>,
+    ) {
+        let (stream, told, origin): (Box<dyn Stream>, _, _) = match self {
+            // Root's event streams may last; strangers' connections may not.
+            Self::Unix(stream) => {
+                return connection(Box::new(stream), router, None, place, stopped_by(shutdown))
+                    .await;
+            }
+            Self::Tcp(stream, origin, told) => match &origin.web.tls {
+                None => (Box::new(stream), told, origin),
+                Some(config) => match tls::handshake(stream, Arc::clone(config)).await {
+                    Some(stream) => (Box::new(stream), told, origin),
+                    None => return tally.dropped(Dropped::Handshake),
+                },
+            },
+        };
+        let end = ended_by(told, shutdown);
+        connection(stream, router, Some(Arc::new(origin)), place, end).await;
+    }
+}
+
+async fn stopped_by(mut shutdown: watch::Receiver<bool>) {
+    stopped(&mut shutdown).await;
+}
+
+/// Returns when a TCP connection must come to its end: at shutdown, after its time, or when it was
+/// let in under a web configuration that is no more.
+async fn ended_by(mut told: watch::Receiver<Arc<Web>>, mut shutdown: watch::Receiver<bool>) {
+    let changed = async {
+        if told.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = stopped(&mut shutdown) => {}
+        () = changed => {}
+        () = sleep(LIFE) => {}
+    }
+}
+
 /// Serves `router` on `listener` until `shutdown`, then gives what is running a short grace.
-pub(super) async fn serve(listener: Listener, router: Router, mut shutdown: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+pub(super) async fn serve(
+    listener: Listener,
+    router: Router,
+    tally: Arc<Tally>,
+    mut shutdown: watch::Receiver<bool>,
+) {
+    let places = Places::new(CONNECTIONS);
     let mut connections = JoinSet::new();
     loop {
-        let (place, stream) = tokio::select! {
+        let client = tokio::select! {
             biased;
             () = stopped(&mut shutdown) => break,
             Some(_) = connections.join_next() => continue,
-            next = next(&listener, &places) => next,
+            client = next(&listener) => client,
         };
-        let (router, shutdown, life) = (router.clone(), shutdown.clone(), listener.life());
+        // Apart from the next client: whoever has come must not be forgotten when another leaves.
+        let Some(place) = ({
+            let mut place = std::pin::pin!(places.take(client.peer()));
+            loop {
+                tokio::select! {
+                    biased;
+                    () = stopped(&mut shutdown) => break None,
+                    Some(_) = connections.join_next() => {}
+                    place = &mut place => break Some(place),
+                }
+            }
+        }) else {
+            break;
+        };
+        let (router, tally, shutdown) = (router.clone(), Arc::clone(&tally), shutdown.clone());
         connections.spawn(async move {
-            connection(stream, router, life, shutdown).await;
-            drop(place);
+            let place = Arc::new(place);
+            let served = client.serve(router, Arc::clone(&place), &tally, shutdown);
+            tokio::select! {
+                biased;
+                () = served => {}
+                () = place.cut() => tally.dropped(Dropped::NoPlace),
+            }
         });
     }
     // Nobody new is let in while the others finish.
@@ -91,16 +187,11 @@ pub(super) async fn serve(listener: Listener, router: Router, mut shutdown: watc
     }
 }
 
-/// The next client, as soon as there is a place for it.
-async fn next(
-    listener: &Listener,
-    places: &Arc<Semaphore>,
-) -> (Option<OwnedSemaphorePermit>, Box<dyn Stream>) {
-    // The semaphore is never closed, so there always is a permit.
-    let place = Arc::clone(places).acquire_owned().await.ok();
+/// The next client.
+async fn next(listener: &Listener) -> Client {
     loop {
         match listener.accept().await {
-            Ok(stream) => return (place, stream),
+            Ok(client) => return client,
             // The client has gone again; the next one may be there already.
             Err(error) if is_the_client_s(&error) => {}
             Err(error) => {
@@ -116,30 +207,39 @@ fn is_the_client_s(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
+/// Serves one connection until `end`, then gives a running request a short grace.
 async fn connection(
     stream: Box<dyn Stream>,
     router: Router,
-    life: Option<Duration>,
-    mut shutdown: watch::Receiver<bool>,
+    origin: Option<Arc<Origin>>,
+    place: Arc<Place>,
+    end: impl Future<Output = ()>,
 ) {
+    let service = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if let Some(origin) = &origin {
+            request.extensions_mut().insert(Arc::clone(origin));
+        }
+        let answering = place.answering();
+        let answer = service.call(request);
+        async move {
+            let answer: Response<Body> = answer.await?;
+            let worth = !answer.status().is_client_error();
+            let end = |body| answering.until_the_end_of(body, worth);
+            Ok::<_, std::convert::Infallible>(answer.map(end))
+        }
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
         .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
-    let life = async {
-        match life {
-            Some(life) => sleep(life).await,
-            None => std::future::pending().await,
-        }
-    };
     tokio::select! {
         biased;
         // A client that breaks the protocol or goes away has nothing more to hear.
         _ = connection.as_mut() => return,
-        () = stopped(&mut shutdown) => {}
-        () = life => {}
+        () = end => {}
     }
     connection.as_mut().graceful_shutdown();
     let _ = timeout(GRACE, connection).await;
@@ -160,8 +260,14 @@ mod tests {
         let router = Router::new().fallback(async || "#".repeat(100_000));
         let start = Instant::now();
         let task = tokio::spawn(async move {
-            let (_stop, shutdown) = watch::channel(false);
-            connection(Box::new(server), router, life, shutdown).await;
+            let place = Arc::new(Places::new(1).take(None).await);
+            let end = async {
+                match life {
+                    Some(life) => sleep(life).await,
+                    None => std::future::pending().await,
+                }
+            };
+            connection(Box::new(server), router, None, place, end).await;
         });
         (client, async move {
             task.await.unwrap();

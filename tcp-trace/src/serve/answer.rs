@@ -10,7 +10,7 @@ use axum::{
 use serde::Serialize;
 use thiserror::Error;
 
-use super::filter::FilterError;
+use super::{filter::FilterError, tally::Refused};
 use crate::{api::ErrorBody, engine::Gone};
 
 /// How long the tracer may take to answer a question.
@@ -37,9 +37,15 @@ pub(super) enum Failure {
     NoRoute(String),
     /// The route exists on the Unix socket only.
     #[error(
-        "{0} is served on the Unix socket only: curl --unix-socket /run/tcp-trace.sock http://localhost{0}"
+        "{0} is served on the Unix socket only: curl --unix-socket /run/tcp-trace.sock http://localhost{0} (serve --web.api brings it to TCP)"
     )]
     LocalOnly(String),
+    /// The guard of TCP has not let it in.
+    #[error("{}", refused(*.0))]
+    Refused(Refused),
+    /// No runbook.
+    #[error("there is no runbook '{0}'; /runbooks/ lists them")]
+    NoRunbook(String),
     /// Not a `GET`.
     #[error("{0} can only be read: use GET")]
     Method(String),
@@ -64,13 +70,42 @@ impl Failure {
     fn status(&self) -> StatusCode {
         match self {
             Self::Filter(_) | Self::BadId(_) => StatusCode::BAD_REQUEST,
-            Self::NoConnection(_) | Self::NoRoute(_) | Self::LocalOnly(_) => StatusCode::NOT_FOUND,
+            Self::NoConnection(_) | Self::NoRoute(_) | Self::LocalOnly(_) | Self::NoRunbook(_) => {
+                StatusCode::NOT_FOUND
+            }
+            Self::Refused(Refused::Unauthenticated) => StatusCode::UNAUTHORIZED,
+            Self::Refused(Refused::PasswordQueue | Refused::RateLimit) => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
+            Self::Refused(Refused::Unproved | Refused::ForeignHost) => StatusCode::FORBIDDEN,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Gone(_) | Self::Slow(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Refused(Refused::ScrapeQueue) | Self::Gone(_) | Self::Slow(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Json(_) | Self::Metrics(_) | Self::Unfinished(_) => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
         }
+    }
+}
+
+fn refused(why: Refused) -> &'static str {
+    match why {
+        Refused::Unauthenticated => {
+            "a name and its password are wanted (HTTP basic authentication)"
+        }
+        Refused::PasswordQueue => {
+            "too many passwords of your address wait to be checked; try again"
+        }
+        Refused::RateLimit => "there are more requests than rate_limit lets in; try again",
+        Refused::Unproved => {
+            "connections are shown to nobody who has not proved who they are: the web configuration \
+             needs basic_auth_users, or client_auth_type RequireAndVerifyClientCert"
+        }
+        Refused::ForeignHost => {
+            "connections are shown under this host's own name only: ask localhost or 127.0.0.1"
+        }
+        Refused::ScrapeQueue => "too many scrapes are being answered; try again",
     }
 }
 

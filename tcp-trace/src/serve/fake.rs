@@ -56,14 +56,15 @@ pub(crate) enum Mood {
 #[derive(Clone, Debug)]
 pub(crate) struct Fake {
     pub(crate) mood: Mood,
-    pub(crate) figures: Figures,
+    pub(crate) figures: Box<Figures>,
     pub(crate) sender: broadcast::Sender<Arc<Event>>,
     pub(crate) lagged: Arc<AtomicU64>,
 }
 
 impl Fake {
     pub(crate) fn new(mood: Mood) -> Self {
-        Self { mood, figures: figures(), sender: broadcast::channel(8).0, lagged: Arc::default() }
+        let (figures, sender) = (Box::new(figures()), broadcast::channel(8).0);
+        Self { mood, figures, sender, lagged: Arc::default() }
     }
 
     async fn in_its_mood<T>(&self, answer: T) -> Result<T, Gone> {
@@ -109,7 +110,7 @@ impl Tracer for Fake {
     }
 
     async fn figures(&self) -> Result<Figures, Gone> {
-        Box::pin(self.in_its_mood(self.figures.clone())).await
+        Box::pin(self.in_its_mood((*self.figures).clone())).await
     }
 
     fn events(&self) -> broadcast::Receiver<Arc<Event>> {

@@ -31,6 +31,7 @@ fn page(more: &str) -> String {
          <li><a href=\"/metrics\">/metrics</a> for Prometheus</li>\n\
          <li><a href=\"/healthz\">/healthz</a> the process is up</li>\n\
          <li><a href=\"/readyz\">/readyz</a> the tracer answers</li>\n\
+         <li><a href=\"/runbooks/\">/runbooks/</a> what each alert means, and what to do</li>\n\
          {more}</ul>\n</body>\n</html>\n",
         env!("CARGO_PKG_VERSION"),
     )

@@ -17,9 +17,18 @@ use tokio::{
 use super::{
     Tracer,
     accept::{self, Listener},
+    guard::Guard,
     metrics::ProcessReader,
+    origin::is_loopback,
     routes::{self, App},
     socket_file::{self, SocketError, SocketFile},
+    tally::Tally,
+    web::{
+        Web,
+        error::WebError,
+        follow::{self, WebFile},
+        passwords::Passwords,
+    },
 };
 
 /// Why the daemon cannot listen.
@@ -46,6 +55,43 @@ pub(crate) enum ListenError {
         /// The system's answer.
         source: io::Error,
     },
+    /// Connections would be shown to everybody.
+    #[error(
+        "--web.api would show connections to everybody who reaches {address}: name basic_auth_users, or client_auth_type RequireAndVerifyClientCert with a client_ca_file, in the file of --web.config.file; or listen on 127.0.0.1"
+    )]
+    Unproved {
+        /// The address that is not loopback.
+        address: SocketAddr,
+    },
+    /// Nothing to make secrets of.
+    #[error("the kernel gives no random numbers, without which no password can be checked")]
+    NoRandomness,
+}
+
+/// How TCP is served.
+#[derive(Debug, Default)]
+pub(crate) struct Network {
+    file: Option<WebFile>,
+    api: bool,
+}
+
+impl Network {
+    /// As the web configuration in `file` says, if there is one; with the API where `api` is set.
+    ///
+    /// # Errors
+    /// Says what is wrong with the file.
+    pub(crate) fn open(file: Option<&Path>, api: bool) -> Result<Self, WebError> {
+        Ok(Self { file: file.map(WebFile::open).transpose()?, api })
+    }
+
+    fn web(&self) -> Arc<Web> {
+        self.file.as_ref().map(WebFile::web).unwrap_or_default()
+    }
+
+    /// `http` or `https`.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.web().tls.is_some() { "https" } else { "http" }
+    }
 }
 
 /// Sockets that are bound and not yet served.
@@ -77,6 +123,18 @@ impl Listeners {
         Ok(Self { tcp, unix })
     }
 
+    /// Whether what `network` shows may be shown on these addresses.
+    ///
+    /// # Errors
+    /// Names the address where anybody could see connections.
+    pub(crate) fn allow(&self, network: &Network) -> Result<(), ListenError> {
+        if !network.api || network.web().authenticates() {
+            return Ok(());
+        }
+        let open = self.addresses().into_iter().find(|address| !is_loopback(address.ip()));
+        open.map_or(Ok(()), |address| Err(ListenError::Unproved { address }))
+    }
+
     /// TCP addresses, with the port that the system chose where 0 was asked for.
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
         self.tcp.iter().filter_map(|listener| listener.local_addr().ok()).collect()
@@ -104,29 +162,49 @@ async fn bind_tcp(address: &str) -> Result<TcpListener, ListenError> {
 
 /// Serves until `shutdown`; then event streams end at once and running requests get a short grace.
 /// The Unix socket's file is removed at the end.
+///
+/// # Errors
+/// Where no password could be checked.
 pub(crate) async fn run<T: Tracer>(
     listeners: Listeners,
+    network: Network,
     tracer: T,
     shutdown: watch::Receiver<bool>,
-) {
-    let process = Arc::new(ProcessReader::new(&PathBuf::from("/proc")));
-    let app = App { tracer, process, shutdown: shutdown.clone() };
+) -> Result<(), ListenError> {
+    let process = ProcessReader::new(&PathBuf::from("/proc"));
+    let tally = Arc::new(Tally::default());
+    let app = App::new(tracer, process, Arc::clone(&tally), shutdown.clone());
+    let passwords = Passwords::new().ok_or(ListenError::NoRandomness)?;
+    let guard = Guard { passwords, tally: Arc::clone(&tally) };
+    let router = routes::network(app.clone(), guard, network.api);
+    let (tell, told) = watch::channel(network.web());
+    if let Some(file) = &network.file {
+        tally.loaded(file.read_at);
+    }
     let mut servers = JoinSet::new();
-    let network = routes::network(app.clone());
     for listener in listeners.tcp {
-        servers.spawn(accept::serve(Listener::Tcp(listener), network.clone(), shutdown.clone()));
+        let listener = Listener::Tcp(listener, told.clone());
+        let tally = Arc::clone(&tally);
+        servers.spawn(accept::serve(listener, router.clone(), tally, shutdown.clone()));
     }
-    let mut file = None;
-    if let Some((listener, socket_file)) = listeners.unix {
-        servers.spawn(accept::serve(Listener::Unix(listener), routes::local(app), shutdown));
-        file = Some(socket_file);
+    drop(told);
+    let mut socket = None;
+    if let Some((listener, file)) = listeners.unix {
+        let listener = Listener::Unix(listener);
+        servers.spawn(accept::serve(listener, routes::local(app), Arc::clone(&tally), shutdown));
+        socket = Some(file);
     }
+    let follower = network.file.map(|file| tokio::spawn(follow::follow(file, tell, tally)));
     while let Some(ended) = servers.join_next().await {
         if let Err(error) = ended {
             tracing::error!(%error, "a listener failed");
         }
     }
-    drop(file);
+    if let Some(follower) = follower {
+        follower.abort();
+    }
+    drop(socket);
+    Ok(())
 }
 
 #[cfg(test)]

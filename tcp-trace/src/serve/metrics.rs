@@ -5,23 +5,42 @@ mod connections;
 mod coverage;
 mod leaks;
 mod lives;
+mod openmetrics;
 mod own_process;
 mod process_facts;
 mod processes;
 mod segments;
 mod tracer;
+mod web;
 
 use prometheus::{
     TextEncoder,
     proto::{self, LabelPair, MetricFamily, MetricType},
 };
 
+use super::tally::WebFigures;
 use crate::{core::histogram::Histogram, engine::figures::Figures};
 
 pub(crate) use process_facts::{ProcessFacts, ProcessReader};
 
-/// Media type of [`render`]'s text.
-pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// How the metrics are written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    /// Prometheus' own text.
+    Text,
+    /// `OpenMetrics` 1.0.
+    OpenMetrics,
+}
+
+impl Format {
+    /// Its media type.
+    pub(super) fn media_type(self) -> &'static str {
+        match self {
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
 
 /// One metric: what is said about it, and where its samples come from.
 pub(crate) struct Metric {
@@ -47,6 +66,7 @@ pub(crate) fn table() -> impl Iterator<Item = &'static Metric> {
         leaks::METRICS,
         tracer::METRICS,
         coverage::METRICS,
+        web::METRICS,
         own_process::METRICS,
     ]
     .into_iter()
@@ -57,22 +77,28 @@ pub(crate) fn table() -> impl Iterator<Item = &'static Metric> {
 struct Scrape<'a> {
     figures: &'a Figures,
     process: &'a ProcessFacts,
+    web: &'a WebFigures,
 }
 
 /// The text of all metrics.
 ///
 /// # Errors
 /// Where the encoder refuses a family, which a test rules out for every row of [`table`].
-pub(crate) fn render(
+pub(super) fn render(
+    format: Format,
     figures: &Figures,
     process: &ProcessFacts,
+    web: &WebFigures,
 ) -> Result<String, prometheus::Error> {
-    let scrape = Scrape { figures, process };
+    let scrape = Scrape { figures, process, web };
     // A family without samples has nothing to say, and the encoder refuses it.
     let families: Vec<_> = table()
         .map(|metric| metric.family(&scrape))
         .filter(|family| !family.get_metric().is_empty())
         .collect();
+    if format == Format::OpenMetrics {
+        return Ok(openmetrics::encode(&families));
+    }
     let text = TextEncoder::new().encode_to_string(&families)?;
     // The encoder writes infinity as Rust does; no other line ends so.
     Ok(text.replace(" inf\n", " +Inf\n"))

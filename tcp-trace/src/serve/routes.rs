@@ -6,18 +6,26 @@ use axum::{
     Router,
     extract::{Path, RawQuery, State, rejection::PathRejection},
     http::{HeaderMap, StatusCode, Uri},
+    middleware::from_fn_with_state,
     response::Response,
     routing::get,
 };
-use tokio::sync::watch;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task::spawn_blocking,
+    time::timeout,
+};
 
 use super::{
     Tracer,
     answer::{Failure, PATIENCE, asked, json, long_json, text_of_type},
-    events,
+    events, exposition,
     filter::{FilterArgs, printable},
+    guard::{self, Guard},
     landing,
     metrics::{self, ProcessReader},
+    runbooks,
+    tally::{Refused, Tally},
     thresholds::ThresholdArgs,
 };
 use crate::core::connection::ConnectionId;
@@ -26,6 +34,8 @@ use crate::core::connection::ConnectionId;
 const DEFAULT_LIMIT: usize = 1000;
 /// How soon a tracer that is ready answers.
 const READY: Duration = Duration::from_secs(1);
+/// Scrapes that are answered at once; one is enough for each Prometheus.
+const SCRAPES: usize = 4;
 
 /// What every handler works with.
 #[derive(Clone, Debug)]
@@ -33,9 +43,24 @@ pub(super) struct App<T> {
     /// Whom to ask.
     pub(super) tracer: T,
     /// Figures about this process.
-    pub(super) process: Arc<ProcessReader>,
+    process: Arc<ProcessReader>,
+    /// Figures about this server.
+    pub(super) tally: Arc<Tally>,
+    scrapes: Arc<Semaphore>,
     /// Turns true when event streams must end.
     pub(super) shutdown: watch::Receiver<bool>,
+}
+
+impl<T> App<T> {
+    pub(super) fn new(
+        tracer: T,
+        process: ProcessReader,
+        tally: Arc<Tally>,
+        shutdown: watch::Receiver<bool>,
+    ) -> Self {
+        let scrapes = Arc::new(Semaphore::new(SCRAPES));
+        Self { tracer, process: Arc::new(process), tally, scrapes, shutdown }
+    }
 }
 
 type Answer = Result<Response, Failure>;
@@ -43,47 +68,88 @@ type Answer = Result<Response, Failure>;
 /// Everything, for the Unix socket that only root may open.
 pub(super) fn local<T: Tracer>(app: App<T>) -> Router {
     common(landing::local)
-        .route("/api/v1/status", get(status::<T>))
-        .route("/api/v1/connections", get(connections::<T>))
-        .route("/api/v1/connections/{id}", get(connection::<T>))
-        .route("/api/v1/diagnosis", get(diagnosis::<T>))
-        .route("/api/v1/events", get(events::<T>))
+        .merge(api())
         .method_not_allowed_fallback(wrong_method)
         .fallback(no_route)
         .with_state(app)
 }
 
-/// What anybody who reaches a TCP port may see: figures, but no addresses, processes' ids or paths.
-pub(super) fn network<T: Tracer>(app: App<T>) -> Router {
-    common(landing::network)
+/// What anybody who reaches a TCP port may see, if the web configuration lets them in: figures, but
+/// no addresses, processes' ids or paths. Those only with `with_api`, to whom [`guard::api`] lets.
+pub(super) fn network<T: Tracer>(app: App<T>, guard: Guard, with_api: bool) -> Router {
+    let guard = Arc::new(guard);
+    let router = if with_api {
+        let guarded = from_fn_with_state(Arc::clone(&guard), guard::api);
+        common(landing::local).merge(api().route_layer(guarded)).fallback(no_route)
+    } else {
+        common(landing::network).fallback(no_network_route)
+    };
+    router
         .method_not_allowed_fallback(wrong_method)
-        .fallback(no_network_route)
+        .layer(from_fn_with_state(guard, guard::every_request))
         .with_state(app)
+}
+
+fn api<T: Tracer>() -> Router<App<T>> {
+    Router::new()
+        .route("/api/v1/status", get(status::<T>))
+        .route("/api/v1/connections", get(connections::<T>))
+        .route("/api/v1/connections/{id}", get(connection::<T>))
+        .route("/api/v1/diagnosis", get(diagnosis::<T>))
+        .route("/api/v1/events", get(events::<T>))
 }
 
 fn common<T: Tracer>(landing: fn() -> String) -> Router<App<T>> {
     Router::new()
-        .route(
-            "/",
-            get(async move || text_of_type(StatusCode::OK, "text/html; charset=utf-8", landing())),
-        )
-        .route(
-            "/healthz",
-            get(async || text_of_type(StatusCode::OK, "text/plain; charset=utf-8", "ok\n")),
-        )
+        .route("/", get(async move || page(landing())))
+        .route("/healthz", get(async || plain("ok\n")))
         .route("/readyz", get(ready::<T>))
         .route("/metrics", get(scrape::<T>))
+        .route("/runbooks", get(async || page(runbooks::index())))
+        .route("/runbooks/", get(async || page(runbooks::index())))
+        .route("/runbooks/{name}", get(runbook))
+}
+
+fn page(html: String) -> Response {
+    text_of_type(StatusCode::OK, "text/html; charset=utf-8", html)
+}
+
+fn plain(text: &'static str) -> Response {
+    text_of_type(StatusCode::OK, "text/plain; charset=utf-8", text)
+}
+
+async fn runbook(uri: Uri, name: Result<Path<String>, PathRejection>) -> Answer {
+    let Ok(Path(name)) = name else { return Err(Failure::NoRunbook(printable(uri.path()))) };
+    let found = runbooks::find(&name).ok_or_else(|| Failure::NoRunbook(printable(&name)))?;
+    Ok(plain(found.text))
 }
 
 async fn ready<T: Tracer>(State(app): State<App<T>>) -> Answer {
     asked(READY, app.tracer.status()).await?;
-    Ok(text_of_type(StatusCode::OK, "text/plain; charset=utf-8", "ready\n"))
+    Ok(plain("ready\n"))
 }
 
-async fn scrape<T: Tracer>(State(app): State<App<T>>) -> Answer {
+async fn scrape<T: Tracer>(State(app): State<App<T>>, headers: HeaderMap) -> Answer {
+    let Some(place) = app.place_to_scrape().await else {
+        app.tally.refused(Refused::ScrapeQueue);
+        return Err(Failure::Refused(Refused::ScrapeQueue));
+    };
     let figures = asked(PATIENCE, app.tracer.figures()).await?;
-    let text = metrics::render(&figures, &app.process.read())?;
-    Ok(text_of_type(StatusCode::OK, metrics::CONTENT_TYPE, text))
+    let (format, gzip) = (exposition::format(&headers), exposition::takes_gzip(&headers));
+    // Some thousand lines take their time: not on the threads that drain the perf buffers.
+    spawn_blocking(move || {
+        let text = metrics::render(format, &figures, &app.process.read(), &app.tally.figures())?;
+        drop(place);
+        Ok(exposition::answer(text, format, gzip))
+    })
+    .await?
+}
+
+impl<T> App<T> {
+    async fn place_to_scrape(&self) -> Option<OwnedSemaphorePermit> {
+        let place = timeout(PATIENCE, Arc::clone(&self.scrapes).acquire_owned()).await;
+        place.ok()?.ok()
+    }
 }
 
 async fn status<T: Tracer>(State(app): State<App<T>>) -> Answer {

@@ -1,6 +1,6 @@
 //! The server as its clients meet it: over sockets, with a made-up tracer behind it.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
@@ -12,33 +12,49 @@ use tokio::{
 
 use super::{
     fake::{self, Fake, Mood},
-    listen::{self, Listeners},
+    listen::{self, ListenError, Listeners, Network},
 };
 use crate::api::{ErrorBody, Event};
+
+mod hostile;
+mod network;
+mod tls;
 
 struct Server {
     _directory: tempfile::TempDir,
     socket: PathBuf,
-    address: std::net::SocketAddr,
+    /// The first of its TCP addresses.
+    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
     tracer: Fake,
     stop: watch::Sender<bool>,
-    task: JoinHandle<()>,
+    task: JoinHandle<Result<(), ListenError>>,
 }
 
 async fn server(mood: Mood) -> Server {
-    let directory = tempfile::tempdir().unwrap();
-    let socket = directory.path().join("t.sock");
-    let listeners = Listeners::bind(&["127.0.0.1:0".to_owned()], Some(&socket)).await.unwrap();
-    let address = listeners.addresses()[0];
-    let tracer = Fake::new(mood);
-    let (stop, shutdown) = watch::channel(false);
-    let task = tokio::spawn(listen::run(listeners, tracer.clone(), shutdown));
-    Server { _directory: directory, socket, address, tracer, stop, task }
+    Server::start(Fake::new(mood), &["127.0.0.1:0"], Network::default()).await
 }
 
 impl Server {
+    async fn start(tracer: Fake, addresses: &[&str], network: Network) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("t.sock");
+        let addresses: Vec<_> = addresses.iter().map(|text| (*text).to_owned()).collect();
+        let listeners = Listeners::bind(&addresses, Some(&socket)).await.unwrap();
+        let addresses = listeners.addresses();
+        let (stop, shutdown) = watch::channel(false);
+        let task =
+            tokio::spawn(Box::pin(listen::run(listeners, network, tracer.clone(), shutdown)));
+        let address = addresses[0];
+        Self { _directory: directory, socket, address, addresses, tracer, stop, task }
+    }
+
     async fn unix(&self) -> UnixStream {
         UnixStream::connect(&self.socket).await.unwrap()
+    }
+
+    async fn tcp(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
     }
 
     /// Status, head and body of the answer on the Unix socket.
@@ -47,8 +63,15 @@ impl Server {
     }
 
     async fn get_tcp(&self, target: &str) -> (u16, String, String) {
-        let stream = TcpStream::connect(self.address).await.unwrap();
-        exchange(stream, &request("GET", target, "")).await
+        exchange(self.tcp().await, &request("GET", target, "")).await
+    }
+
+    /// The value of a series, as the Unix socket tells it.
+    async fn metric(&self, series: &str) -> f64 {
+        let (status, _, text) = self.get("/metrics").await;
+        assert_eq!(status, 200, "{text}");
+        let line = text.lines().find_map(|line| line.strip_prefix(series)).expect(series);
+        line.trim().parse().unwrap()
     }
 }
 
@@ -245,6 +268,7 @@ async fn running_requests_get_a_grace_and_no_more() {
     timeout(Duration::from_secs(4), server.task)
         .await
         .expect("an idle client holds up nobody")
+        .unwrap()
         .unwrap();
     assert!(!server.socket.exists());
 }
@@ -253,19 +277,28 @@ async fn running_requests_get_a_grace_and_no_more() {
 async fn a_stop_that_is_only_a_dropped_sender_is_a_stop() {
     let server = server(Mood::Well).await;
     drop(server.stop);
-    timeout(Duration::from_secs(1), server.task).await.unwrap().unwrap();
+    timeout(Duration::from_secs(1), server.task).await.unwrap().unwrap().unwrap();
 }
 
 #[tokio::test]
-async fn a_crowd_is_served_one_after_the_other() {
+async fn who_is_being_answered_keeps_its_place() {
     let server = server(Mood::Well).await;
     let mut crowd = Vec::new();
     for _ in 0..128 {
-        crowd.push(server.unix().await);
+        let mut stream = server.unix().await;
+        stream.write_all(request("GET", "/api/v1/events", "").as_bytes()).await.unwrap();
+        assert_ne!(stream.read(&mut [0; 1024]).await.unwrap(), 0);
+        crowd.push(stream);
     }
     let patient = server.get("/healthz");
     let mut patient = std::pin::pin!(patient);
     assert!(timeout(Duration::from_millis(200), patient.as_mut()).await.is_err(), "no place yet");
     crowd.pop();
+    // The stream's end is noticed with its next line.
+    server
+        .tracer
+        .sender
+        .send(Arc::new(fake::state_event("syn_recv", "established", None)))
+        .unwrap();
     assert_eq!(timeout(Duration::from_secs(2), patient).await.unwrap().0, 200);
 }

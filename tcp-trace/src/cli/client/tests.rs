@@ -13,7 +13,7 @@ use crate::{
     api::Event,
     serve::{
         fake::{self, Fake, Mood},
-        listen::{self, Listeners},
+        listen::{self, ListenError, Listeners, Network},
     },
 };
 
@@ -23,7 +23,7 @@ struct Server {
     socket: PathBuf,
     tracer: Fake,
     stop: watch::Sender<bool>,
-    task: JoinHandle<()>,
+    task: JoinHandle<Result<(), ListenError>>,
 }
 
 async fn server() -> Server {
@@ -32,7 +32,7 @@ async fn server() -> Server {
     let listeners = Listeners::bind(&[], Some(&socket)).await.unwrap();
     let tracer = Fake::new(Mood::Well);
     let (stop, shutdown) = watch::channel(false);
-    let task = tokio::spawn(listen::run(listeners, tracer.clone(), shutdown));
+    let task = tokio::spawn(listen::run(listeners, Network::default(), tracer.clone(), shutdown));
     Server { _directory: directory, socket, tracer, stop, task }
 }
 
@@ -163,7 +163,7 @@ async fn a_client_follows_events_to_the_end() {
     let start = Instant::now();
     server.stop.send(true).unwrap();
     assert!(events.next().await.is_none(), "an orderly end is no error");
-    server.task.await.unwrap();
+    server.task.await.unwrap().unwrap();
     assert!(start.elapsed() < Duration::from_secs(1), "nobody is waited for");
     assert!(!server.socket.exists());
 }

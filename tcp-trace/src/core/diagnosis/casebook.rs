@@ -57,6 +57,8 @@ pub struct Casebook {
     /// When a loss was last noticed that the table is yet to be told of.
     lost: Ts,
     leaks: Leaks,
+    /// Process names whose leaks are counted apart.
+    leak_names: usize,
 }
 
 /// A namespace's figures, over the window.
@@ -91,7 +93,14 @@ impl Casebook {
             looked: Ts(0),
             lost: Ts(0),
             leaks: Leaks::default(),
+            leak_names: leaks::NAMES,
         }
+    }
+
+    /// Counts the leaks of so many process names apart, in metrics.
+    #[must_use]
+    pub fn with_leak_names(self, names: usize) -> Self {
+        Self { leak_names: names, ..self }
     }
 
     /// What it looks by, where nobody asks for anything else.

@@ -46,8 +46,18 @@ fn facts_of(book: &Casebook, netns: Option<u32>) -> Option<&NetnsFacts> {
     netns.and_then(|netns| book.host.namespaces.get(&netns))
 }
 
-/// The destinations with the largest share of their ports in use, and how many there are beyond.
-pub(super) fn shares(book: &Casebook, survey: &Survey) -> (Vec<(String, f64)>, u64) {
+/// Shares of the ports in use, by destination.
+pub(super) struct Shares {
+    /// The destinations with the largest, as text.
+    pub(super) shown: Vec<(String, f64)>,
+    /// How many there are beyond.
+    pub(super) folded: u64,
+    /// The largest share of those.
+    pub(super) largest_folded: f64,
+}
+
+/// The destinations with the largest share of their ports in use, and the others together.
+pub(super) fn shares(book: &Casebook, survey: &Survey) -> Shares {
     let mut by_destination = BTreeMap::<_, f64>::new();
     for (route, ports) in &survey.routes {
         let facts = facts_of(book, route.netns);
@@ -57,9 +67,12 @@ pub(super) fn shares(book: &Casebook, survey: &Survey) -> (Vec<(String, f64)>, u
     }
     let mut shares: Vec<_> = by_destination.into_iter().collect();
     shares.sort_by(|(a, one), (b, other)| other.total_cmp(one).then(a.cmp(b)));
-    let folded = shares.len().saturating_sub(SHOWN) as u64;
-    shares.truncate(SHOWN);
-    (shares.into_iter().map(|(remote, share)| (remote.to_string(), share)).collect(), folded)
+    let others = shares.split_off(SHOWN.min(shares.len()));
+    Shares {
+        shown: shares.into_iter().map(|(remote, share)| (remote.to_string(), share)).collect(),
+        folded: others.len() as u64,
+        largest_folded: others.first().map_or(0.0, |(_, share)| *share),
+    }
 }
 
 /// A route that may run out.

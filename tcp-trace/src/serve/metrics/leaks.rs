@@ -30,7 +30,8 @@ pub(super) const METRICS: &[Metric] = &[
         name: "tcp_trace_close_wait_leaks_total",
         kind: MetricType::COUNTER,
         labels: &["process", "cause"],
-        help: "Sockets that came to be leaked in CLOSE_WAIT.",
+        help: "Sockets that came to be leaked in CLOSE_WAIT, by the process names that leaked \
+               first; the rest together as process=\"other\".",
         fill: leaks,
     },
     Metric {
@@ -46,8 +47,8 @@ pub(super) const METRICS: &[Metric] = &[
         kind: MetricType::GAUGE,
         labels: &["destination"],
         help: "Share of the local ports to a destination that connect() cannot choose now, of the \
-               destinations with the largest; at 1 it fails with EADDRNOTAVAIL. Ports in TIME_WAIT \
-               count unless tcp_tw_reuse lets them be used again.",
+               destinations with the largest, and as other the largest of the rest; at 1 it fails with \
+               EADDRNOTAVAIL. Ports in TIME_WAIT count unless tcp_tw_reuse lets them be used again.",
         fill: ports,
     },
     Metric {
@@ -68,8 +69,8 @@ pub(super) const METRICS: &[Metric] = &[
         name: "tcp_trace_diagnosis_folded",
         kind: MetricType::GAUGE,
         labels: &[],
-        help: "Connections of services and destinations beyond those that the diagnosis keeps \
-               apart, and leaks of process names beyond those that are counted apart.",
+        help: "What the diagnosis does not keep apart: connections of services and destinations \
+               beyond its bounds, and process names beyond those whose leaks are counted apart.",
         fill: |scrape, samples| {
             let leaks = &scrape.figures.leaks;
             samples.count(&[], leaks.folded.saturating_add(leaks.names_folded));
@@ -143,6 +144,7 @@ fn ports(scrape: &Scrape<'_>, samples: &mut Samples) {
     for (destination, share) in &scrape.figures.leaks.ports {
         samples.value(&[destination], *share);
     }
+    samples.value(&[OTHER], scrape.figures.leaks.ports_largest_folded);
 }
 
 fn findings(scrape: &Scrape<'_>, samples: &mut Samples) {

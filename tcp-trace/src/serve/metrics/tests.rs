@@ -13,8 +13,17 @@ use crate::{
 };
 
 fn text(figures: &Figures) -> String {
-    render(figures, &ProcessReader::new(Path::new("/proc")).read()).unwrap()
+    in_format(Format::Text, figures)
 }
+
+fn in_format(format: Format, figures: &Figures) -> String {
+    let process = ProcessReader::new(Path::new("/proc")).read();
+    render(format, figures, &process, &WebFigures::default()).unwrap()
+}
+
+mod crowd;
+mod first;
+mod reference;
 
 fn samples(text: &str) -> Vec<&str> {
     text.lines().filter(|line| !line.starts_with('#')).collect()
@@ -72,10 +81,7 @@ fn every_metric_says_what_it_is_and_is_there_from_the_start() {
         statistics: crate::core::statistics::Statistics::default(),
         processes: Vec::new(),
         other_processes: ProcessFigures::default(),
-        leaks: crate::core::diagnosis::Leaks {
-            ports: vec![("10.0.0.9:8080".to_owned(), 0.0)],
-            ..Default::default()
-        },
+        leaks: crate::core::diagnosis::Leaks::default(),
         ..fake::figures()
     };
     let text = text(&nothing);
@@ -122,6 +128,10 @@ fn every_metric_says_what_it_is_and_is_there_from_the_start() {
         "tcp_trace_diagnosis_findings{kind=\"close_wait_leak\"} 0",
         "tcp_trace_diagnosis_findings{kind=\"retransmits\"} 0",
         "tcp_trace_diagnosis_folded 0",
+        "tcp_trace_time_wait_port_usage_ratio{destination=\"other\"} 0",
+        "tcp_trace_web_requests_refused_total{reason=\"unauthenticated\"} 0",
+        "tcp_trace_web_connections_dropped_total{reason=\"no_place\"} 0",
+        "tcp_trace_web_config_reload_successful 1",
     ] {
         assert!(samples(&text).contains(&series), "{series}");
     }
@@ -226,7 +236,8 @@ fn one_label_value_is_one_series() {
 
 #[test]
 fn what_proc_does_not_tell_is_left_out() {
-    let text = render(&fake::figures(), &ProcessFacts::default()).unwrap();
+    let web = WebFigures::default();
+    let text = render(Format::Text, &fake::figures(), &ProcessFacts::default(), &web).unwrap();
     assert!(!text.contains("process_open_fds"));
     lint(&text);
 }

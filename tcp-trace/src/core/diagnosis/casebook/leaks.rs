@@ -1,6 +1,6 @@
 //! What the metrics say of leaks, counted up at each look.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Casebook;
 use crate::core::{
@@ -13,15 +13,17 @@ use crate::core::{
     table::Table,
 };
 
-/// Process names whose leaks are counted apart.
-const NAMES: usize = 256;
+/// Process names whose leaks are counted apart, unless told otherwise.
+pub(super) const NAMES: usize = 50;
+/// The name under which all others' are counted.
+const OTHER: &str = "other";
 
 /// What metrics say of leaks.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Leaks {
     /// Sockets in `CLOSE_WAIT` that are leaked now, by process name and cause.
     pub leaked: BTreeMap<(Comm, &'static str), u64>,
-    /// Those that came to be, likewise.
+    /// Those that came to be, likewise; of names beyond those that are counted apart, as `other`.
     pub total: BTreeMap<(Comm, &'static str), u64>,
     /// Until descriptors run out, by process name; infinite where none is in sight.
     pub exhaustion: BTreeMap<Comm, f64>,
@@ -29,6 +31,8 @@ pub struct Leaks {
     pub ports: Vec<(String, f64)>,
     /// Destinations beyond those.
     pub ports_folded: u64,
+    /// The largest share of those beyond.
+    pub ports_largest_folded: f64,
     /// Process names beyond those that are counted apart.
     pub names_folded: u64,
     /// Groups and routes that were folded into others at the last look.
@@ -56,15 +60,26 @@ impl Casebook {
             let known = leaks.exhaustion.entry(name).or_insert(f64::INFINITY);
             *known = known.min(left);
         }
-        for (key, now) in &leaks.leaked {
-            let known = before.leaked.get(key).copied().unwrap_or(0);
-            if leaks.total.len() < NAMES * Cause::ALL.len() || leaks.total.contains_key(key) {
-                *leaks.total.entry(*key).or_default() += now.saturating_sub(known);
+        let other = Comm::from_text(OTHER);
+        // Whoever has leaked keeps its series: a counter must not move from one to another.
+        let mut apart: BTreeSet<_> = leaks.total.keys().map(|(name, _)| *name).collect();
+        apart.remove(&other);
+        let mut folded = BTreeSet::new();
+        for ((name, cause), now) in &leaks.leaked {
+            let known = before.leaked.get(&(*name, *cause)).copied().unwrap_or(0);
+            let counted = if apart.contains(name) || apart.len() < self.leak_names {
+                apart.insert(*name);
+                *name
             } else {
-                leaks.names_folded += 1;
-            }
+                folded.insert(*name);
+                other
+            };
+            *leaks.total.entry((counted, *cause)).or_default() += now.saturating_sub(known);
         }
-        (leaks.ports, leaks.ports_folded) = ports::shares(self, survey);
+        leaks.names_folded = folded.len() as u64;
+        let shares = ports::shares(self, survey);
+        leaks.ports = shares.shown;
+        (leaks.ports_folded, leaks.ports_largest_folded) = (shares.folded, shares.largest_folded);
         self.leaks = leaks;
     }
 }

@@ -177,3 +177,29 @@ fn leaks_are_counted_for_the_metrics() {
     assert_eq!(scene.book.leaks().leaked.get(&key), None);
     assert_eq!(scene.book.leaks().total[&key], 5);
 }
+
+#[test]
+fn leaks_of_names_beyond_those_counted_apart_are_counted_together() {
+    let mut scene = Scene::new();
+    scene.book = Casebook::new(Thresholds::default()).with_leak_names(2);
+    scene.wait(MINUTE);
+    for pid in 1..=5 {
+        for _ in 0..6 {
+            let id = scene.accepts(pid, 80);
+            scene.fin(id, 0);
+            scene.read(id, 0);
+        }
+    }
+    scene.wait(3 * MINUTE);
+    let leaks = scene.book.leaks();
+    let name = crate::core::event::Comm::from_text;
+    let counted = leaks.total.iter().filter(|(_, count)| **count > 0);
+    let counted: Vec<_> = counted.map(|((name, _), count)| (*name, *count)).collect();
+    assert_eq!(
+        counted,
+        [(name("other"), 18), (name("p1"), 6), (name("p2"), 6)],
+        "in no place twice"
+    );
+    assert_eq!(leaks.names_folded, 3);
+    assert_eq!(leaks.leaked.len(), 5 * Cause::ALL.len());
+}
