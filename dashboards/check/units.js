@@ -6,6 +6,7 @@ const UNITS = {
   percentunit: (v) => trim(v * 100) + ' %',
   cps: (v) => short(v) + ' /s',
   cpm: (v) => short(v) + ' /min',
+  dateTimeAsIso: (v) => (v > 0 ? new Date(v).toISOString().slice(0, 19).replace('T', ' ') : 'no file'),
   pps: (v) => short(v) + ' p/s',
 };
 

@@ -218,6 +218,14 @@
             'Beyond its limit new connections are counted but have no timeline: raise --max-connections.',
           ),
           alert(
+            'TcpTraceWebConfigWrong',
+            'warning',
+            '5m',
+            'max by (job, instance) (tcp_trace_web_config_reload_successful{%(s)s}) == 0',
+            'tcp-trace on {{ $labels.instance }} cannot use its web configuration',
+            'The last good one is in force, certificates and passwords among it; its log says what is wrong.',
+          ),
+          alert(
             'TcpTraceSnapshotsFail',
             'info',
             '15m',

@@ -83,6 +83,20 @@ function(config) p.dashboard(
                          p.target('sum by (instance) (tcp_trace_segments_pending{%s})' % here, '{{instance}} segments pending'),
                        ])],
     ]),
+    p.row('Its own web server', 8, [
+      [8, p.timeseries('Requests refused', 'By reason: a wrong password, a rate, a foreign Host, too many scrapes at once.', 'cps',
+                       [p.target(rate('reason', 'tcp_trace_web_requests_refused_total'), '{{reason}}')])],
+      [8, p.timeseries('Connections dropped', 'By reason: silent ones that gave their place to others, and handshakes that failed.', 'cps',
+                       [p.target(rate('reason', 'tcp_trace_web_connections_dropped_total'), '{{reason}}')])],
+      [8, p.table('Web configuration', 'Whether the file was right when it was last read; a wrong one leaves the last good one in force.', 'none',
+                  [
+                    p.instant('min by (job, instance) (tcp_trace_web_config_reload_successful{%s})' % here),
+                    p.instant('max by (job, instance) (1000 * tcp_trace_web_config_reload_success_timestamp_seconds{%s})' % here),
+                  ],
+                  [['instance', 'Host'], ['Value #A', 'In force'], ['Value #B', 'Read']],
+                  'Host',
+                  overrides=[p.colours('In force', [[null, 'red'], [1, 'green']]), p.unit('Read', 'dateTimeAsIso')])],
+    ]),
     p.row('What is folded, and what is attached', 9, [
       [8, p.timeseries('Folded', 'Segments beyond --segment-rate, process names beyond --process-series, services and destinations beyond what is kept apart, and packets that are no TCP.', 'none',
                        [

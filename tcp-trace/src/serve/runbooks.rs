@@ -42,6 +42,7 @@ const RUNBOOKS: &[Runbook] = &[
     runbook!("TcpTraceStuckSockets"),
     runbook!("TcpTraceTableFull"),
     runbook!("TcpTraceTimeWaitOverflow"),
+    runbook!("TcpTraceWebConfigWrong"),
 ];
 
 /// The runbook of the alert `name`, with `.md` behind it or without.

@@ -21,12 +21,11 @@ fn exported(page: &str) -> BTreeMap<String, BTreeSet<String>> {
     let words = |cell: &str| -> Vec<String> {
         cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
     };
-    let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
-    rows.map(|row| {
-        let mut cells = row.split(" | ");
-        let name = cells.next().unwrap_or_default().trim_end_matches('`');
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| [`")?.split_once('`'));
+    rows.map(|(name, rest)| {
         // Its kind stands between.
-        (name.to_owned(), words(cells.nth(1).unwrap_or_default()).into_iter().collect())
+        let labels = rest.split(" | ").nth(2).unwrap_or_default();
+        (name.to_owned(), words(labels).into_iter().collect())
     })
     .collect()
 }
@@ -115,8 +114,9 @@ fn what_is_shown_is_exported_and_what_is_exported_is_shown() {
 
 #[test]
 fn the_page_about_metrics_is_read() {
-    let page = "| metric | kind | labels | what it tells |\n|---|---|---|---|\n\
-                | `a_total` | counter | `b`, `c` | Of `d`. |\n| `e` | gauge | – | F. |\n";
+    let page = "| metric | type | labels |\n|---|---|---|\n\
+                | [`a_total`](#a_total) | counter | `b`, `c` |\n| [`e`](#e) | gauge |  |\n\
+                ## `a_total`\nOf `d`.\n";
     let exported = exported(page);
     assert_eq!(exported["a_total"], ["b", "c"].map(str::to_owned).into());
     assert!(exported["e"].is_empty());
