@@ -66,17 +66,19 @@ function(config) p.dashboard(
                        ])],
     ]),
     p.row(null, 8, [
-      [8, p.timeseries('Memory', 'Resident, and address space.', 'bytes',
+      [6, p.timeseries('Memory', 'Resident, and address space.', 'bytes',
                        [
                          p.target('sum by (instance) (process_resident_memory_bytes{%s})' % here, '{{instance}} resident'),
                          p.target('sum by (instance) (process_virtual_memory_bytes{%s})' % here, '{{instance}} virtual'),
                        ])],
-      [8, p.timeseries('Descriptors', 'Open, and how many the daemon may have.', 'none',
+      [6, p.timeseries('Descriptors', 'Open, and how many the daemon may have.', 'none',
                        [
                          p.target('sum by (instance) (process_open_fds{%s})' % here, '{{instance}} open'),
                          p.target('sum by (instance) (process_max_fds{%s})' % here, '{{instance}} limit'),
                        ])],
-      [8, p.timeseries('Table', 'Connections and listeners held, the limit, and segments that wait for their connection.', 'none',
+      [6, p.timeseries('User stacks', 'What has become of those that --stacks asks for; all 0 where it was not given.', 'cps',
+                       [p.target(rate('result', 'tcp_trace_stacks_total'), '{{result}}')])],
+      [6, p.timeseries('Table', 'Connections and listeners held, the limit, and segments that wait for their connection.', 'none',
                        [
                          p.target('sum by (instance) (tcp_trace_table_connections{%s})' % here, '{{instance}} held'),
                          p.target('sum by (instance) (tcp_trace_table_limit{%s})' % here, '{{instance}} limit'),
