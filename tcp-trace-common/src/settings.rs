@@ -7,6 +7,11 @@ pub const STACK_PIDS: usize = 4;
 /// How many process names can be given whose stacks are wanted.
 pub const STACK_NAMES: usize = 4;
 
+/// Of [`Settings::paired`]: the two run one right after the other on one CPU.
+pub const PAIRED: u32 = 1;
+/// Of [`Settings::paired`]: they can be preempted, and the second may come to another CPU.
+pub const PAIRED_PREEMPTIBLE: u32 = 2;
+
 /// Load-time settings; a frozen global, so an unused filter costs nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(
@@ -27,7 +32,8 @@ pub struct Settings {
     pub reset_reason: u32,
     /// 1 where `bpf_probe_read_kernel` may be called (no lockdown for confidentiality).
     pub read_kernel: u32,
-    /// 1 where two programs watch each state change, which agree on who reports it.
+    /// One of `PAIRED*`, where two programs watch each state change, which agree on who reports it;
+    /// 0: there is one.
     pub paired: u32,
     /// Inode of the network namespace that the packet hooks are in; 0: not known.
     pub segment_netns: u32,

@@ -85,8 +85,8 @@ pub(crate) static MARKS: Array<CpuMarks> = Array::with_max_entries(1, 0);
 #[repr(C)]
 pub(crate) struct CpuMarks {
     pub(crate) marks: [Mark; Self::LEN],
-    /// Whether the first program, or the second, is at work on this CPU, or was interrupted at it.
-    pub(crate) at_work: [u32; 2],
+    /// 1 while the second program is at work on this CPU, or was interrupted at it.
+    pub(crate) second_at_work: u64,
 }
 
 impl CpuMarks {

@@ -2,18 +2,23 @@
 //!
 //! The kernel does not run a tracing program on a CPU that is in it already (trampolines always,
 //! raw tracepoints from 6.1): where a softirq interrupts the program, every change it makes would go
-//! unseen. A second copy of the program is not in use then and takes them. Whichever sees a change
-//! first leaves a mark and reports; the other finds the mark, takes it away, and is silent.
+//! unseen. A second copy of the program is not in use then and takes them. The first always reports
+//! and leaves a mark; the second, which always runs after it (the loader sees to their order), finds
+//! the mark, takes it away and is silent. Without a mark the first was skipped, and it reports.
 //!
-//! Marks lie with the CPU they were made on. Where the two run one after the other with preemption
-//! in between (trampolines; tracepoints from 7.0), the second may have come to another CPU: it looks
-//! everywhere before it speaks. A mark that nobody takes away, because the other copy was skipped, is
-//! in nobody's way: the next change that looks the same is then left to the other copy. The oldest
-//! mark makes room for a new one, and before it one that was left while the other copy was at work.
+//! Only the first leaves marks: one of the second's would never be taken away, and would silence the
+//! first at the next change that looks the same. Nor does the first leave one where the second is
+//! skipped, being at work on this CPU: a mark that is left over could silence the second some day.
+//!
+//! Marks lie with the CPU they were made on. Where programs can be preempted (trampolines;
+//! tracepoints from 7.0), the second may come to another CPU, so it looks everywhere; and it may be
+//! done with what it was at before this change's turn comes, so there is a mark for that, too. What
+//! is left over then makes room first; among its like the oldest does.
 
 use core::ptr::{read_volatile, write_volatile};
 
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
+use tcp_trace_common::PAIRED_PREEMPTIBLE;
 
 use crate::{
     field::Base,
@@ -30,10 +35,10 @@ const LIKELY_FORGOTTEN: u32 = 20;
 /// Which of the two.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Watch {
-    /// The one that usually sees a change first.
-    First = 0,
+    /// The one that sees each change first, unless the kernel skips it.
+    First,
     /// The other.
-    Second = 1,
+    Second,
 }
 
 /// Calls `report` with the time of the change, where it is for this program to report it.
@@ -49,35 +54,44 @@ pub(crate) fn once(sk: Base, (old, new): (u32, u32), watch: Watch, report: impl 
         }
         return;
     };
-    let (own, other) = (at_work(marks, watch as usize), at_work(marks, 1 - watch as usize));
-    // SAFETY: it lies within the block. Volatile, because whoever interrupts this run reads it.
-    unsafe { write_volatile(own, 1) };
     let change = Change { sk, step: u64::from(old) << 32 | u64::from(new) };
-    let theirs = change.take(marks) || watch == Watch::Second && change.take_anywhere();
-    if !theirs {
-        let time_ns = now();
-        report(time_ns);
-        // Last, so that little can come between the mark and the other program. While that is at
-        // work the kernel skips it, and nobody will take the mark away; but where programs can be
-        // preempted, it may be done before this change's turn comes.
-        // SAFETY: as above.
-        let idle = unsafe { read_volatile(other) } == 0;
-        change.leave(marks, if idle { time_ns } else { time_ns >> LIKELY_FORGOTTEN | 1 });
+    match watch {
+        Watch::First => first(change, marks, report),
+        Watch::Second => second(change, marks, report),
+    }
+}
+
+#[inline(always)]
+fn first(change: Change, marks: *mut CpuMarks, report: impl FnOnce(u64)) {
+    let time_ns = now();
+    report(time_ns);
+    // Last, so that little can come between the mark and the second program.
+    // SAFETY: it lies within the block. Volatile, because whoever is interrupted writes to it.
+    let skipped = unsafe { read_volatile(&raw const (*marks).second_at_work) } != 0;
+    if !skipped {
+        change.leave(marks, time_ns);
+    } else if global!(SETTINGS.paired) == PAIRED_PREEMPTIBLE {
+        change.leave(marks, time_ns >> LIKELY_FORGOTTEN | 1);
+    }
+}
+
+#[inline(always)]
+fn second(change: Change, marks: *mut CpuMarks, report: impl FnOnce(u64)) {
+    // SAFETY: it lies within the block. Volatile, because whoever interrupts this run reads it.
+    unsafe { write_volatile(&raw mut (*marks).second_at_work, 1) };
+    let reported = change.take(marks)
+        || global!(SETTINGS.paired) == PAIRED_PREEMPTIBLE && change.take_anywhere();
+    if !reported {
+        report(now());
     }
     // SAFETY: as above, and the run has not left its CPU.
-    unsafe { write_volatile(own, 0) };
+    unsafe { write_volatile(&raw mut (*marks).second_at_work, 0) };
 }
 
 #[inline(always)]
 fn now() -> u64 {
     // SAFETY: takes nothing and reads a clock.
     unsafe { bpf_ktime_get_ns() }
-}
-
-#[inline(always)]
-fn at_work(marks: *mut CpuMarks, whose: usize) -> *mut u32 {
-    // SAFETY: there are two, and `Watch` numbers them.
-    unsafe { (&raw mut (*marks).at_work).cast::<u32>().add(whose) }
 }
 
 /// What a mark is made of. The address is compared and never calculated with: it is a typed pointer.

@@ -135,7 +135,7 @@ fn attempt(
 ) -> Result<Attached, Failure> {
     let mut settings = plan.settings;
     settings.cookie_helper = u32::from(cookies);
-    settings.paired = u32::from(backend.second().is_some());
+    settings.paired = plan.pairing(backend);
     let mut ebpf = EbpfLoader::new()
         .override_global("OFFSETS", plan.offsets.as_bytes(), true)
         .override_global("SETTINGS", settings.as_bytes(), true)

@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
-use tcp_trace_common::{NETNS_FILTER_SLOTS, Offsets, Settings};
+use tcp_trace_common::{NETNS_FILTER_SLOTS, Offsets, PAIRED, PAIRED_PREEMPTIBLE, Settings};
 use thiserror::Error;
 
 use super::{
@@ -201,10 +201,25 @@ pub struct Plan {
     /// Whether the kernel's `TW` and `TWKilled` count mini-sockets as their time runs out, not as it
     /// begins to run. So it was while they had a `tw_kill` to remember which (before 5.19).
     pub time_wait_counted_at_end: bool,
+    /// Whether programs on tracepoints can be preempted: from 7.0 on, or where nobody knows.
+    pub preemptible_tracepoints: bool,
     /// Load-time settings, without the cookie helper, which only loading can tell.
     pub settings: Settings,
     /// What is given up already.
     pub degradations: Vec<Degradation>,
+}
+
+impl Plan {
+    /// How the two programs of `backend` watch: a `PAIRED*`, or 0 where it has one.
+    pub(crate) fn pairing(&self, backend: Backend) -> u32 {
+        match backend {
+            Backend::Kprobe => 0,
+            // A trampoline lets others in between any two of its programs.
+            Backend::Fentry => PAIRED_PREEMPTIBLE,
+            Backend::TpBtf | Backend::RawTp if self.preemptible_tracepoints => PAIRED_PREEMPTIBLE,
+            Backend::TpBtf | Backend::RawTp => PAIRED,
+        }
+    }
 }
 
 /// Why there is nothing to try.
@@ -299,6 +314,7 @@ pub fn plan(
         choices,
         offsets,
         time_wait_counted_at_end,
+        preemptible_tracepoints: !((1, 0)..(7, 0)).contains(&facts.version()),
         settings,
         degradations,
     })

@@ -226,6 +226,9 @@ fn two_thousand_connections_are_counted_to_the_last() {
     assert_eq!(metrics.count("tcp_trace_late_records_total"), 0);
     assert_eq!(metrics.count("tcp_trace_incomplete_timelines_total"), 0);
     assert_eq!(metrics.count("tcp_trace_illegal_transitions_total"), 0);
+    // The second program reports what the kernel skipped the first for, which is rare.
+    let caught = metrics.count("tcp_trace_probe_caught_total");
+    assert!(caught * 50 <= caused, "{caught} of {caused} were left to the second program");
 
     script.end();
     until_counted(&daemon, &script.caused);
