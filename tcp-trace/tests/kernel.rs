@@ -29,6 +29,8 @@
 //! | `diagnosis` | what goes wrong is found, attributed and foretold, and nothing else is |
 //! | `leakers` | the same of Python, Node, Java and nginx |
 //! | `demo` | the demo finds what it plants, and leaves nothing behind |
+//! | `clock` | a clock that is set while the daemon traces |
+//! | `web` | names that would break what shows them, and clients that mean harm |
 //! | `stacks` | where in the code: functions by name, live, in findings and in recordings |
 //! | `tcpstates` | the same rows as another tool |
 
@@ -48,6 +50,8 @@ mod program;
 
 #[path = "kernel/actor.rs"]
 mod actor;
+#[path = "kernel/clock.rs"]
+mod clock;
 #[path = "kernel/counters.rs"]
 mod counters;
 #[path = "kernel/daemon.rs"]
@@ -122,5 +126,7 @@ mod truth;
 mod tshark;
 #[path = "kernel/variants.rs"]
 mod variants;
+#[path = "kernel/web.rs"]
+mod web;
 #[path = "kernel/wire.rs"]
 mod wire;

@@ -12,14 +12,18 @@
 //! | `releases` | the Prometheus servers that are asked |
 //! | `server` | one of them, running |
 //! | `scene` | `tcp-trace demo`, a daemon that watches it, and what was scraped |
+//! | `watcher` | that daemon, behind TLS and a password |
 //! | `alarms` | the alerts it must raise, and no other |
 //! | `queries` | every query of every panel and variable, asked for real |
+//! | `trouble` | a flood, and a daemon that is killed and comes back |
+//! | `continuity` | whether what was scraped goes on through that |
 //! | `pictures` | what came back, drawn |
 
 mod alarms;
 mod board;
 #[cfg(test)]
 mod closure;
+mod continuity;
 mod lint;
 mod mixin;
 #[cfg(test)]
@@ -31,7 +35,9 @@ mod releases;
 mod rules;
 mod scene;
 mod server;
+mod trouble;
 mod types;
+mod watcher;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -104,6 +110,14 @@ fn check(checkout: &Checkout, args: &Args) -> Result<ExitCode> {
     }
     println!("\nall passed");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Of these checks, those that need neither root nor a network nor npm.
+pub(crate) fn at_rest(checkout: &Checkout) -> Result<String> {
+    let rendered = mixin::verify(checkout).context("what is rendered")?;
+    let rules = rules::check(checkout).context("rules")?;
+    let lint = Board::all(checkout).and_then(|boards| lint::check(&boards)).context("lint")?;
+    Ok(format!("{rendered} rendered, {rules}, {lint}"))
 }
 
 /// The tests of this module: whoever runs all tests has run them too.

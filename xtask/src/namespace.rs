@@ -51,6 +51,12 @@ impl Network {
         Ok(Self(Arc::new(made?)))
     }
 
+    /// That of a handle such as `/proc/1/ns/net`.
+    pub(crate) fn open(handle: &Path) -> Result<Self> {
+        let tried = || format!("cannot open the namespace {}", handle.display());
+        Ok(Self(Arc::new(File::open(handle).with_context(tried)?)))
+    }
+
     /// Has `command` run in it.
     pub(crate) fn hold(&self, command: &mut Command) {
         let file = Arc::clone(&self.0);

@@ -49,7 +49,7 @@ struct Setting<'a> {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let checkout = Checkout::find()?;
     let setting = Setting { args, checkout: &checkout };
-    for tool in [tool::RUSTFMT, tool::CLIPPY, tool::PROMTOOL, tool::CARGO_DENY] {
+    for tool in [tool::RUSTFMT, tool::CLIPPY, tool::PROMTOOL, tool::JSONNET, tool::CARGO_DENY] {
         if !tool.runs() {
             println!("{}", tool.missing());
         }

@@ -32,6 +32,10 @@ pub(crate) const CARGO_DENY: Tool =
     Tool { name: "cargo-deny", install: "cargo install cargo-deny --version 0.20.2 --locked" };
 /// Judges metrics.
 pub(crate) const PROMTOOL: Tool = Tool { name: "promtool", install: "apt-get install prometheus" };
+/// Evaluates the mixin of the dashboards.
+pub(crate) const JSONNET: Tool = Tool { name: "jsonnet", install: "apt-get install jsonnet" };
+/// Makes certificates, and speaks TLS.
+pub(crate) const OPENSSL: Tool = Tool { name: "openssl", install: "apt-get install openssl" };
 /// Makes an ordinary user root.
 pub(crate) const SUDO: Tool = Tool { name: "sudo", install: "apt-get install sudo" };
 /// Traces state changes; a yardstick.

@@ -32,5 +32,5 @@ mod words;
 pub(crate) mod fixtures;
 
 pub(crate) use command::Command;
-pub(crate) use sanitize::sanitize;
+pub(crate) use sanitize::{escape_json, sanitize};
 pub(crate) use style::Style;

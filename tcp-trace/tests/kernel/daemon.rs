@@ -129,16 +129,26 @@ impl Daemon {
 
     /// The body of what it answers with 200.
     pub(crate) fn get(&self, path: &str) -> String {
-        match self.try_get(path) {
+        self.get_with(path, "")
+    }
+
+    /// Likewise, asked with further `headers`.
+    pub(crate) fn get_with(&self, path: &str, headers: &str) -> String {
+        match self.try_get_with(path, headers) {
             Some((200, body)) => body,
             other => panic!("GET {path} gave {other:?}:\n{}", self.log()),
         }
     }
 
     fn try_get(&self, path: &str) -> Option<(u16, String)> {
+        self.try_get_with(path, "")
+    }
+
+    fn try_get_with(&self, path: &str, headers: &str) -> Option<(u16, String)> {
         let mut stream = UnixStream::connect(self.socket()).ok()?;
         stream.set_read_timeout(Some(ANSWER)).unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: test\r\n{headers}Connection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
@@ -262,8 +272,23 @@ impl Metrics {
     /// A whole number.
     #[track_caller]
     pub(crate) fn count(&self, series: &str) -> u64 {
-        let value = *self.0.get(series).unwrap_or_else(|| panic!("there is no {series}"));
-        whole(value)
+        whole(self.value(series))
+    }
+
+    /// A sample.
+    #[track_caller]
+    pub(crate) fn value(&self, series: &str) -> f64 {
+        *self.0.get(series).unwrap_or_else(|| panic!("there is no {series}"))
+    }
+
+    /// Every sample that may only go up.
+    pub(crate) fn counters(&self) -> impl Iterator<Item = (&str, f64)> {
+        let is_counter = |series: &str| {
+            let name = series.split('{').next().unwrap_or_default();
+            ["_total", "_bucket", "_sum", "_count"].iter().any(|ending| name.ends_with(ending))
+        };
+        let samples = self.0.iter().map(|(series, value)| (&**series, *value));
+        samples.filter(move |(series, _)| is_counter(series))
     }
 
     /// All samples of a metric with one label or more, by their labels' text.

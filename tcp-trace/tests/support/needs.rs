@@ -32,6 +32,24 @@ pub(crate) fn kernel(minimum: (u32, u32), what: &str) -> bool {
     false
 }
 
+/// Set where the whole machine is the tests' own: by the first process of the guests of `cargo xtask
+/// vm`, and by nobody else.
+const OWN_MACHINE: &str = "TCP_TRACE_TEST_OWN_MACHINE";
+/// What only such a guest has.
+const RUNS: &str = "/vm/runs";
+
+/// Makes sure that a test which does something to the whole machine, `why`, runs on one of its own.
+///
+/// # Panics
+/// Anywhere else; `cargo xtask test` leaves such tests out, and says so.
+pub(crate) fn own_machine(why: &str) {
+    let is_ours = env::var(OWN_MACHINE).is_ok_and(|value| value == "1");
+    assert!(
+        is_ours && std::path::Path::new(RUNS).is_file(),
+        "this test needs a machine of its own, for {why}: `cargo xtask vm` has some"
+    );
+}
+
 /// Whether the running kernel is `minimum` or later: for what kernels do in one way or another.
 #[must_use]
 pub(crate) fn is_at_least(minimum: (u32, u32)) -> bool {

@@ -41,8 +41,8 @@ struct Query {
 fn queries(checkout: &Checkout, boards: &[Board]) -> (Vec<Query>, BTreeSet<String>) {
     let mut queries = Vec::new();
     let mut recorded = BTreeSet::new();
-    for (what, key) in [("prometheusRules", "record"), ("prometheusAlerts", "alert")] {
-        for (name, expr) in mixin::expressions(checkout, what, key).unwrap() {
+    for (file, key) in [("rules.yaml", "record"), ("alerts.yaml", "alert")] {
+        for (name, expr) in mixin::expressions(checkout, file, key).unwrap() {
             recorded.insert(name.clone());
             queries.push(Query { place: name, expr, chosen: false });
         }

@@ -11,10 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use super::{home, none_of};
-use crate::{archive::run, checkout::Checkout, tool::Tool};
-
-/// Evaluates the mixin.
-const JSONNET: Tool = Tool { name: "jsonnet", install: "apt-get install jsonnet" };
+use crate::{archive::run, checkout::Checkout, tool::JSONNET};
 
 /// Everything rendered: paths below `dashboards/`, and texts.
 type Files = BTreeMap<PathBuf, String>;
@@ -104,19 +101,52 @@ pub(super) fn hurried_alerts(checkout: &Checkout) -> Result<String> {
     evaluate(&home(checkout), hurried, true)
 }
 
-/// Every expression of the rules or alerts called `what` in the mixin, by its name, which stands
-/// under `key`.
+/// Every expression of a rendered file of rules or alerts, by the name that stands under `key`.
 #[cfg(test)]
 pub(super) fn expressions(
     checkout: &Checkout,
-    what: &str,
+    file: &str,
     key: &str,
 ) -> Result<Vec<(String, String)>> {
-    let text = evaluate(&home(checkout), &format!("(import 'mixin.libsonnet').{what}"), false)?;
-    let rules: serde_json::Value = serde_json::from_str(&text)?;
-    let groups = rules["groups"].as_array().into_iter().flatten();
-    let rules = groups.flat_map(|group| group["rules"].as_array().into_iter().flatten());
-    let text =
-        |rule: &serde_json::Value, key: &str| rule[key].as_str().unwrap_or_default().to_owned();
-    Ok(rules.map(|rule| (text(rule, key), text(rule, "expr"))).collect())
+    let text = checkout.text(&format!("dashboards/prometheus/{file}"))?;
+    // Jsonnet writes a rule's fields in the order of their names, and `- ` before the first.
+    let rules = text.split("\n      - ").skip(1);
+    rules
+        .map(|rule| {
+            let name = field(rule, key).with_context(|| format!("a rule without {key}: {rule}"))?;
+            let expr = field(rule, "expr").with_context(|| format!("{name} has no expr"))?;
+            Ok((name, expr))
+        })
+        .collect()
+}
+
+/// A text of a rule: in quotes as JSON has them, or a block.
+#[cfg(test)]
+fn field(rule: &str, key: &str) -> Option<String> {
+    let mut lines = rule.lines().skip_while(|line| !line.trim_start().starts_with(key));
+    let (_, value) = lines.next()?.split_once(": ")?;
+    if value != "|" {
+        return serde_json::from_str(value).ok();
+    }
+    let block = lines.map_while(|line| line.strip_prefix("          "));
+    Some(block.collect::<Vec<_>>().join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_are_read_as_they_are_rendered() {
+        let alert = "alert: \"A\"\n        annotations:\n          summary: \"expr: x\"\n        \
+                     expr: |\n          a > 1\n          and b\n        for: \"5m\"";
+        assert_eq!(field(alert, "expr").as_deref(), Some("a > 1\nand b"));
+        assert_eq!(field(alert, "alert").as_deref(), Some("A"));
+        let rule = "expr: \"a{b=\\\"c\\\"}\"\n        record: \"d\"";
+        assert_eq!(field(rule, "expr").as_deref(), Some("a{b=\"c\"}"));
+        assert_eq!(field(rule, "record").as_deref(), Some("d"));
+        let rules = expressions(&Checkout::own(), "rules.yaml", "record").unwrap();
+        let alerts = expressions(&Checkout::own(), "alerts.yaml", "alert").unwrap();
+        assert!(rules.len() > 5 && alerts.len() >= 20, "{} and {}", rules.len(), alerts.len());
+    }
 }

@@ -20,12 +20,18 @@ pub(super) struct Release {
     pub(super) name: &'static str,
     /// Suites that have or had it.
     suites: &'static [Suite],
+    /// Whether it goes through trouble, too.
+    pub(super) in_trouble: bool,
 }
 
 /// Both.
 pub(super) const ALL: [Release; 2] = [
-    Release { name: "2.42", suites: &[(Archive::Main, "bookworm")] },
-    Release { name: "3.5", suites: &[(Archive::Main, "forky"), (Archive::Main, "sid")] },
+    Release { name: "2.42", suites: &[(Archive::Main, "bookworm")], in_trouble: false },
+    Release {
+        name: "3.5",
+        suites: &[(Archive::Main, "forky"), (Archive::Main, "sid")],
+        in_trouble: true,
+    },
 ];
 
 /// The package.

@@ -75,6 +75,11 @@ impl Server {
         format!("Prometheus's log: {}", log.trim())
     }
 
+    /// The body of its answer to `GET path`.
+    pub(super) fn text(&self, path: &str) -> Result<String> {
+        get(path).with_context(|| self.log())
+    }
+
     /// `data` of the answer to an API path with these parameters.
     pub(super) fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Value> {
         let query: Vec<_> =

@@ -8,7 +8,8 @@ use super::{Args, Setting, harness, metrics, report::Outcome, root};
 use crate::{
     bpf::{self, Rebuild},
     cargo::cargo,
-    tool::{CARGO_DENY, CLIPPY, RUSTFMT, Tool, words},
+    dashboards,
+    tool::{CARGO_DENY, CLIPPY, JSONNET, PROMTOOL, RUSTFMT, Tool, words},
 };
 
 /// One step.
@@ -21,11 +22,12 @@ pub(super) struct Step {
 }
 
 /// Those without tests in them; a filter leaves them out.
-const CHECKS: [Step; 5] = [
+const CHECKS: [Step; 6] = [
     Step { name: "format", take: format },
     Step { name: "clippy", take: clippy },
     Step { name: "dependencies", take: dependencies },
     Step { name: "kernel object", take: kernel_object },
+    Step { name: "dashboards", take: dashboards },
     Step { name: "metrics", take: metrics::take },
 ];
 
@@ -66,6 +68,15 @@ fn kernel_object(setting: &Setting<'_>) -> Result<Outcome> {
         Rebuild::Same => Outcome::Passed("rebuilt, identical".into()),
         Rebuild::NotDone(why) => Outcome::LeftOut(format!("as blessed, but NOT rebuilt: {why}")),
     })
+}
+
+/// What of them can be told without a network: `cargo xtask dashboards check` does the rest.
+fn dashboards(setting: &Setting<'_>) -> Result<Outcome> {
+    let missing = [JSONNET, PROMTOOL].into_iter().find(|tool| tool.path().is_none());
+    match missing.filter(|_| !setting.args.strict) {
+        Some(tool) => Ok(Outcome::LeftOut(tool.missing())),
+        None => dashboards::at_rest(setting.checkout).map(Outcome::Passed),
+    }
 }
 
 /// Those that need no privilege; examples in documentation are among them.

@@ -1,6 +1,6 @@
 //! Foreign text made harmless.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt::Write as _};
 
 /// `text` without anything that could steer a terminal or disguise what stands beside it.
 ///
@@ -18,6 +18,26 @@ pub(crate) fn sanitize(text: &str) -> Cow<'_, str> {
         })
         .collect::<String>()
         .into()
+}
+
+/// A JSON text that means the same, with escapes for whatever in it could do that. What stands outside
+/// its strings must be plain, but for line breaks.
+pub(crate) fn escape_json(json: &str) -> Cow<'_, str> {
+    let is_bad = |c: char| (is_control(c) && c != '\n') || is_disguise(c);
+    if !json.contains(is_bad) {
+        return Cow::Borrowed(json);
+    }
+    let mut escaped = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        if is_bad(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(escaped, "\\u{unit:04x}");
+            }
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped.into()
 }
 
 /// C0, DEL and C1: some terminals obey U+009B as they obey ESC [.
@@ -60,7 +80,26 @@ mod tests {
     }
 
     #[test]
+    fn json_means_the_same_and_steers_nothing() {
+        for name in [
+            "nginx",
+            "\x1b[31m\u{9b}2J\x7f",
+            "exe\u{202e}gpj",
+            "\u{e0041}\u{feff}",
+            "d\u{e4}mon\n\"\\",
+        ] {
+            let object = serde_json::json!({ "a": [name], name: 1 });
+            for text in [object.to_string(), serde_json::to_string_pretty(&object).unwrap()] {
+                let escaped = escape_json(&text);
+                assert_eq!(serde_json::from_str::<serde_json::Value>(&escaped).unwrap(), object);
+                assert_eq!(sanitize(&escaped.replace('\n', "")), escaped.replace('\n', ""));
+            }
+        }
+    }
+
+    #[test]
     fn harmless_text_is_not_copied() {
         assert!(matches!(sanitize("java 2207"), Cow::Borrowed(_)));
+        assert!(matches!(escape_json("{\n\"java\": 2207}"), Cow::Borrowed(_)));
     }
 }
