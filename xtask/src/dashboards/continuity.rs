@@ -94,7 +94,11 @@ impl Series {
             }
         }
         let ends = self.points.first().zip(self.points.last());
+        // Which program takes a hook is chosen anew at each start.
+        let chosen_anew = self.labels.contains_key("program")
+            && ends.is_some_and(|(begun, ended)| ended.0 <= outage.from || begun.0 >= outage.from);
         if self.stays()
+            && !chosen_anew
             && ends.is_none_or(|(begun, ended)| {
                 begun.0 - first > patience() || last - ended.0 > patience()
             })
@@ -175,6 +179,19 @@ mod tests {
             assert!(!found_at("tcp_trace_a", json!({}), &without(bad)).is_empty(), "{bad:?}");
             let of_a_process = found_at("tcp_trace_a", json!({"process": "p"}), &without(bad));
             assert!(of_a_process.is_empty(), "processes come and go");
+        }
+    }
+
+    #[test]
+    fn a_program_may_come_or_go_with_the_daemon_alone() {
+        let of = |times: &[f64]| {
+            let points: Vec<_> = times.iter().map(|at| (*at, 1.0)).collect();
+            found_at("tcp_trace_a_total", json!({"program": "p"}), &points)
+        };
+        assert!(of(&TIMES[..4]).is_empty() && of(&TIMES[4..]).is_empty());
+        for bad in [&[2., 4., 20., 22., 24.][..], &[8., 18., 20., 22., 24.], &[2., 4., 6., 8., 18.]]
+        {
+            assert!(!of(bad).is_empty(), "{bad:?}");
         }
     }
 
