@@ -71,7 +71,7 @@ function timeseries(box, panel, answers) {
     color: COLOURS,
     grid: { left: 62, right: 168, top: 10, bottom: 24 },
     legend: {
-      type: 'plain', orient: 'vertical', right: 4, top: 4, itemWidth: 12, itemHeight: 3, itemGap: 4,
+      type: 'plain', orient: 'vertical', right: 4, top: 4, itemWidth: 12, itemHeight: 3, itemGap: 9,
       textStyle: { color: '#ccccdc', fontSize: 10, width: 136, overflow: 'truncate' },
     },
     xAxis: {

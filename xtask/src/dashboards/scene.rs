@@ -125,8 +125,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
 }
 
 /// Asks everything until each query has been answered and each alert has fired, each at its own time
-/// of the scene. The answers are those of the first moment at which most had any: one moment, as it
-/// is drawn.
+/// of the scene. The answers are those of a moment at which most had any, as late in the first minute
+/// as there is one: one moment, as it is drawn, with the scene behind it.
 fn gather(server: &Server, boards: &[Board]) -> Result<Vec<Answered>> {
     let begun = Instant::now();
     let mut never: Option<BTreeSet<String>> = None;
@@ -135,7 +135,10 @@ fn gather(server: &Server, boards: &[Board]) -> Result<Vec<Answered>> {
     poll(LIMIT, Duration::from_secs(INTERVAL.into()), || {
         let (answered, empty) = queries::all(server, boards, stretch()?)?;
         let silent: BTreeSet<_> = empty.into_iter().collect();
-        if best.as_ref().is_none_or(|(count, _)| silent.len() < *count) {
+        let is_first_minute = begun.elapsed() <= Duration::from_secs(BACK);
+        let is_better =
+            |count: usize| silent.len() < count || silent.len() == count && is_first_minute;
+        if best.as_ref().is_none_or(|(count, _)| is_better(*count)) {
             best = Some((silent.len(), answered));
         }
         let left = match never.take() {
