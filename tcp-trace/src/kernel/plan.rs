@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
-use tcp_trace_common::{NETNS_FILTER_SLOTS, Offsets, PAIRED, PAIRED_PREEMPTIBLE, Settings};
+use tcp_trace_common::{NETNS_FILTER_SLOTS, Offsets, Settings};
 use thiserror::Error;
 
 use super::{
@@ -12,6 +12,8 @@ use super::{
     host::{BtfPresence, CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, HostFacts, Lockdown},
     offsets,
 };
+
+mod pairing;
 
 /// A way of hooking state changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -207,19 +209,6 @@ pub struct Plan {
     pub settings: Settings,
     /// What is given up already.
     pub degradations: Vec<Degradation>,
-}
-
-impl Plan {
-    /// How the two programs of `backend` watch: a `PAIRED*`, or 0 where it has one.
-    pub(crate) fn pairing(&self, backend: Backend) -> u32 {
-        match backend {
-            Backend::Kprobe => 0,
-            // A trampoline lets others in between any two of its programs.
-            Backend::Fentry => PAIRED_PREEMPTIBLE,
-            Backend::TpBtf | Backend::RawTp if self.preemptible_tracepoints => PAIRED_PREEMPTIBLE,
-            Backend::TpBtf | Backend::RawTp => PAIRED,
-        }
-    }
 }
 
 /// Why there is nothing to try.

@@ -105,7 +105,11 @@ impl Group {
         }
         let doubtful = known.last_event.max(known.row_at) < sight.lost;
         self.doubtful += u64::from(doubtful);
-        if doubtful || sight.at.since(since) < sight.older_than {
+        // Its queue as of the FIN's coming tells nothing of what has been read since: where the host is
+        // asked, its cause waits for the answer.
+        let asked = sight.host.at > Ts::default();
+        let unlooked = known.state == TcpState::CloseWait && known.row_at < known.state_since;
+        if doubtful || asked && unlooked || sight.at.since(since) < sight.older_than {
             return;
         }
         let cause = match known.state {
