@@ -239,7 +239,7 @@ pub(crate) fn state_event(
             comm: task.comm.text().into_owned(),
         }),
         socket: format!("{:x}", change.socket.sk),
-        text: last.map(|step| sentence::of_step(known, step)).unwrap_or_default(),
+        text: last.map(|step| sentence::of_step(known, &step)).unwrap_or_default(),
     }))
 }
 

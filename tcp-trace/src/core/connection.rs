@@ -359,14 +359,15 @@ impl Connection {
     #[must_use]
     pub fn is_only_found(&self) -> bool {
         self.found
-            && matches!(self.timeline.steps(), [step] if matches!(step.kind, StepKind::Mark(Mark::Found(_))))
+            && self.timeline.steps().len() == 1
+            && self.timeline.steps().all(|step| matches!(step.kind, StepKind::Mark(Mark::Found(_))))
     }
 
     /// Whether this is a listening socket and no connection.
     #[must_use]
     pub fn is_listener(&self) -> bool {
         self.state == TcpState::Listen
-            || self.timeline.steps().first().is_some_and(|step| {
+            || self.timeline.steps().next().is_some_and(|step| {
                 matches!(
                     step.kind,
                     StepKind::State { to: TcpState::Listen, .. }

@@ -88,7 +88,6 @@ fn may_have_reset(connection: &Connection, change: &StateChange) -> bool {
     let refused = connection
         .timeline
         .steps()
-        .iter()
         .any(|step| step.kind == StepKind::Mark(Mark::TimeWaitRefused));
     [0, errno::ECONNRESET].contains(&change.error)
         && !refused
