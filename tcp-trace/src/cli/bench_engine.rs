@@ -157,7 +157,8 @@ fn timed<T>(what: impl FnOnce() -> T) -> (T, Duration) {
 
 /// Bytes of this process that are in memory.
 fn resident() -> anyhow::Result<u64> {
-    let status = fs::read_to_string("/proc/self/status").context("cannot read /proc/self/status")?;
+    let status =
+        fs::read_to_string("/proc/self/status").context("cannot read /proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
     let kilobytes = kilobytes.context("the kernel tells no resident memory")?;

@@ -43,7 +43,10 @@ fn who_accepts_owns_and_is_counted_so() {
     let owner = known.owner.unwrap();
     assert_eq!((owner.pid, owner.source), (11, OwnerSource::Accept));
     assert_eq!((owner.started_ns, owner.cgroup), (NonZeroU64::new(9), NonZeroU64::new(4)));
-    assert!(matches!(known.timeline.steps().nth(2).unwrap().kind, StepKind::Call { call: Call::Accept, .. }));
+    assert!(matches!(
+        known.timeline.steps().nth(2).unwrap().kind,
+        StepKind::Call { call: Call::Accept, .. }
+    ));
     let counted: Vec<_> = table.processes().iter().map(|process| process.name.text()).collect();
     assert_eq!(counted, ["worker"]);
     assert_consistent(&table);
@@ -275,7 +278,7 @@ fn who_accepts_before_the_handshake_is_over_knows_both_ends() {
     table.apply(&event(1, birth));
     assert!(!table.live().next().unwrap().has_both_ends());
     table.apply(&life(2, 2, LifeStep::Accept(Some(caller("worker", 11)))));
-    assert_eq!(table.live().next().unwrap().flow, whole);
+    assert_eq!(table.live().next().unwrap().flow(), whole);
     table.apply(&event(3, change(2, S::SynRecv, S::Established)));
     assert!(table.live().next().unwrap().is_complete(0));
     assert_consistent(&table);

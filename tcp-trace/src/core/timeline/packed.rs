@@ -212,7 +212,8 @@ impl Steps<'_> {
                 StepKind::State { from, to, detail }
             }
             CALL => {
-                let call = *[Call::Connect, Call::Accept, Call::Close].get(usize::from(high & 3))?;
+                let call =
+                    *[Call::Connect, Call::Accept, Call::Close].get(usize::from(high & 3))?;
                 let state = state(byte(&mut self.left)?)?;
                 let by = if high & 4 == 0 { None } else { Some(self.task()?) };
                 StepKind::Call { call, by, state }
@@ -407,8 +408,10 @@ mod tests {
     }
 
     fn any_task() -> impl Strategy<Value = Task> {
-        let few = (select(vec![7u32, 8]), select(vec![7u32, 9])).prop_map(|(pid, tid)| {
-            Task { pid, tid, comm: Comm::from_text("java") }
+        let few = (select(vec![7u32, 8]), select(vec![7u32, 9])).prop_map(|(pid, tid)| Task {
+            pid,
+            tid,
+            comm: Comm::from_text("java"),
         });
         let any = (any::<u32>(), any::<u32>(), any::<[u8; 16]>());
         prop_oneof![few, any.prop_map(|(pid, tid, comm)| Task { pid, tid, comm: Comm(comm) })]

@@ -71,8 +71,7 @@ impl Crowd {
         let (lives, next) = (VecDeque::new(), BinaryHeap::new());
         // A host that has been up for a while.
         let now = Ts(1_000_000_000_000);
-        let mut crowd =
-            Self { mix, rate, now, begun: 0, staying: 0, next, lives, first: 0 };
+        let mut crowd = Self { mix, rate, now, begun: 0, staying: 0, next, lives, first: 0 };
         for listener in 0..super::life::SERVICES {
             crowd.begin(now, Role::Listener(listener));
         }

@@ -202,6 +202,10 @@ impl Life {
         // A newborn child has its listener's ends.
         (record.remote_addr, record.remote_port) =
             if newborn { ([0; 16], 0) } else { (remote_addr, remote_port) };
+        if (old, new) == (S::Close, S::SynSent) {
+            // The port is chosen a moment later.
+            record.local_port = 0;
+        }
         record.family = 2;
         (record.old_state, record.new_state) = (number(old), number(new));
         record.netns = 4_026_531_840;
