@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 mod args;
+mod bench_engine;
 pub(crate) mod client;
 mod demo;
 mod diagnose;
@@ -83,6 +84,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Replay(args) => replay::run(&context, &args).await,
             Command::Demo(args) => demo::run(&context, &args).await,
             Command::PacketCosts(args) => packet_costs::run(&args),
+            Command::BenchEngine(args) => bench_engine::run(&args),
             Command::DemoActor(_) => Ok(ExitCode::SUCCESS),
         }
     })

@@ -20,6 +20,7 @@ use crate::{
     core::{connection::ConnectionId, diagnosis::Asked, query::Query},
 };
 
+pub mod bench;
 pub mod figures;
 pub(crate) mod live;
 mod losses;

@@ -60,9 +60,9 @@ pub(crate) fn connection(
     Connection {
         id: known.id.to_string(),
         netns: known.netns,
-        family: if known.flow.local.is_ipv4() { "ipv4" } else { "ipv6" }.to_owned(),
-        local: endpoint(known.flow.local),
-        remote: endpoint(known.flow.remote),
+        family: if known.flow().local.is_ipv4() { "ipv4" } else { "ipv6" }.to_owned(),
+        local: endpoint(known.flow().local),
+        remote: endpoint(known.flow().remote),
         direction: known.direction.name().to_owned(),
         state: state(known).name().to_owned(),
         mini: !known.is_full() && known.closed.is_none(),
@@ -239,7 +239,7 @@ pub(crate) fn state_event(
             comm: task.comm.text().into_owned(),
         }),
         socket: format!("{:x}", change.socket.sk),
-        text: last.map(|step| sentence::of_step(known, step)).unwrap_or_default(),
+        text: last.map(|step| sentence::of_step(known, &step)).unwrap_or_default(),
     }))
 }
 

@@ -105,6 +105,9 @@ pub(crate) enum Command {
     /// Run the packet programs on frames that nobody sends, and say how long each takes (root)
     #[command(hide = true)]
     PacketCosts(super::packet_costs::PacketCosts),
+    /// Take made-up events as the tracer would, and say what that costs
+    #[command(hide = true)]
+    BenchEngine(super::bench_engine::BenchEngine),
 }
 
 /// How to trace. A daemon's own settings hold where one is asked.

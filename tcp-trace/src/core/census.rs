@@ -68,7 +68,7 @@ impl Census {
             self.processes.add(process, connection.state, connection.state_since, connection.id);
         }
         if let Some(owner) = connection.owner.filter(|_| connection.state == TcpState::Listen) {
-            self.listeners.add(connection.netns, connection.flow.local, owner);
+            self.listeners.add(connection.netns, connection.flow().local, owner);
         }
     }
 
@@ -87,7 +87,7 @@ impl Census {
             self.processes.remove(process, connection.state, connection.state_since, connection.id);
         }
         if let Some(owner) = connection.owner.filter(|_| connection.state == TcpState::Listen) {
-            self.listeners.remove(connection.netns, connection.flow.local, owner);
+            self.listeners.remove(connection.netns, connection.flow().local, owner);
         }
     }
 }

@@ -21,7 +21,13 @@ pub struct Process {
 
 /// Where a process name's figures are, for as long as one of its connections is enrolled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProcessSlot(usize);
+pub struct ProcessSlot(u32);
+
+impl ProcessSlot {
+    fn place(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
 
 /// All process names that hold a connection now.
 #[derive(Debug, Default)]
@@ -41,23 +47,24 @@ impl Processes {
         if let Some(process) = self.slots.get_mut(slot) {
             process.enrolled += 1;
         }
-        ProcessSlot(slot)
+        // There are no more names than connections, and never so many of those.
+        ProcessSlot(u32::try_from(slot).unwrap_or(u32::MAX))
     }
 
     /// Takes back what [`enroll`](Self::enroll) made; a name without connections is forgotten.
     pub fn dismiss(&mut self, slot: ProcessSlot) {
-        let Some(process) = self.slots.get_mut(slot.0) else { return };
+        let Some(process) = self.slots.get_mut(slot.place()) else { return };
         process.enrolled = process.enrolled.saturating_sub(1);
         if process.enrolled == 0 {
             let name = process.name;
-            self.slots.remove(slot.0);
+            self.slots.remove(slot.place());
             self.by_name.remove(&name);
         }
     }
 
     /// Counts connection `id` in `state` since `since`.
     pub fn add(&mut self, slot: ProcessSlot, state: TcpState, since: Ts, id: ConnectionId) {
-        let Some(process) = self.slots.get_mut(slot.0) else { return };
+        let Some(process) = self.slots.get_mut(slot.place()) else { return };
         if let Some(count) = process.by_state.get_mut(state.index()) {
             *count += 1;
         }
@@ -68,7 +75,7 @@ impl Processes {
 
     /// Takes back what [`add`](Self::add) counted.
     pub fn remove(&mut self, slot: ProcessSlot, state: TcpState, since: Ts, id: ConnectionId) {
-        let Some(process) = self.slots.get_mut(slot.0) else { return };
+        let Some(process) = self.slots.get_mut(slot.place()) else { return };
         if let Some(count) = process.by_state.get_mut(state.index()) {
             *count = count.saturating_sub(1);
         }

@@ -37,7 +37,7 @@ impl Query {
     }
 
     fn matches_ends(&self, connection: &Connection) -> bool {
-        let flow = &connection.flow;
+        let flow = connection.flow();
         self.local.is_none_or(|filter| filter.matches(&flow.local))
             && self.remote.is_none_or(|filter| filter.matches(&flow.remote))
             && self.port.is_none_or(|port| [flow.local.port(), flow.remote.port()].contains(&port))

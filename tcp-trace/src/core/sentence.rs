@@ -64,7 +64,7 @@ fn of_call(connection: &Connection, call: Call, by: Option<Task>, state: S) -> S
         || "the process".to_owned(),
         |task| format!("{} {}", task.comm.text(), task.pid),
     );
-    let Flow { local, remote } = connection.flow;
+    let Flow { local, remote } = connection.flow();
     match (call, state) {
         (Call::Connect, _) => format!("connect() by {caller} sends the SYN: {local} to {remote}"),
         (Call::Accept, S::SynRecv) => {

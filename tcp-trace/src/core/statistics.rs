@@ -93,8 +93,8 @@ impl Statistics {
             self.stood(change.old, stood);
         }
         let established = change.new == TcpState::Established;
-        if let Some(syn_at) = connection.syn_at.filter(|_| established && !connection.gap) {
-            self.inbound_handshakes.observe(at.since(syn_at));
+        if connection.syn_seen && established && !connection.gap {
+            self.inbound_handshakes.observe(at.since(connection.opened_at));
         }
         let connected = change.old == TcpState::SynSent && change.new == TcpState::Established;
         if connected && !connection.gap {

@@ -40,13 +40,13 @@ pub enum What {
 pub fn tell(connection: &Connection) -> Vec<Told> {
     let steps = connection.timeline.steps();
     let Some(exchange) = connection.timeline.exchange() else {
-        return steps.iter().map(|step| as_told(*step)).collect();
+        return steps.map(as_told).collect();
     };
     let mut wires = of_exchange(connection, exchange).into_iter().peekable();
     let segments: Vec<_> = wires.clone().collect();
     let mut told = Vec::with_capacity(steps.len() + segments.len());
     for step in steps {
-        let Some(step) = without_seen(*step, &segments) else { continue };
+        let Some(step) = without_seen(step, &segments) else { continue };
         while let Some(wire) = wires.next_if(|wire| is_before(wire, &step)) {
             told.push(wire);
         }

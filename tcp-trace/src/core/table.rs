@@ -236,7 +236,7 @@ impl Table {
     ) -> Outcome {
         let Some(connection) = self.live.get_mut(slot) else { return Outcome::Nothing };
         self.census.leave(connection);
-        let (names, ends) = (Names::of(connection), connection.flow);
+        let (names, ends) = (Names::of(connection), connection.flow());
         let (newborn, counted) = (transition == Transition::Birth, connection.is_counted());
         if connection.is_only_found() && self.loss_epoch == 0 {
             // The snapshot met it a moment after this very change.
@@ -269,7 +269,7 @@ impl Table {
         self.statistics.stepped(connection, at, change, age_known.then_some(stood));
         self.census.enter(connection);
         let news = Names::of(connection);
-        let (flow, netns) = (connection.flow, connection.netns);
+        let (flow, netns) = (connection.flow(), connection.netns);
         self.rename(slot, &names, &news);
         if fate.is_none() && (newborn || flow != ends) {
             self.reuse(slot, at, netns, flow);

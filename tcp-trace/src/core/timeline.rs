@@ -6,6 +6,11 @@ use super::{
     exchange::{Exchange, Passed},
     tcp_state::TcpState,
 };
+use packed::Packed;
+
+mod packed;
+
+pub use packed::Steps;
 
 /// Steps kept per connection; what comes after is counted.
 ///
@@ -15,7 +20,7 @@ pub const STEP_LIMIT: usize = 48;
 /// What happened to a connection, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Timeline {
-    steps: Vec<Step>,
+    steps: Packed,
     omitted: u32,
     /// Bounded apart from the steps, and in an order of its own: see [`super::story`].
     exchange: Option<Box<Exchange>>,
@@ -176,12 +181,8 @@ pub enum Mark {
 impl Timeline {
     /// Adds a step, or counts it once [`STEP_LIMIT`] is reached.
     pub fn push(&mut self, at: Ts, kind: StepKind) {
-        if self.steps.capacity() == 0 {
-            // An ordinary life, in one allocation.
-            self.steps.reserve_exact(6);
-        }
         if self.steps.len() < STEP_LIMIT {
-            self.steps.push(Step { at, kind });
+            self.steps.push(&Step { at, kind });
         } else {
             self.omitted = self.omitted.saturating_add(1);
         }
@@ -189,26 +190,46 @@ impl Timeline {
 
     /// Adds a segment, folded into the step before where that is one of its kind.
     pub fn push_segment(&mut self, at: Ts, segment: Segment, count: u32) {
-        if let Some(Step { kind: StepKind::Segment { segment: before, count: sum, last }, .. }) =
-            self.steps.last_mut()
-            && *before == segment
+        if let Some(StepKind::Segment { segment: before, count: sum, .. }) =
+            self.steps().last().map(|step| step.kind)
+            && before == segment
         {
-            (*sum, *last) = (sum.saturating_add(count), at);
+            self.fold(sum.saturating_add(count), at);
         } else {
             self.push(at, StepKind::Segment { segment, count, last: at });
         }
     }
 
+    /// The last step, which is of segments, is of `sum` until `now`.
+    fn fold(&mut self, sum: u32, now: Ts) {
+        let mut steps = Packed::default();
+        let mut left = self.steps.len();
+        for mut step in self.steps.iter() {
+            left = left.saturating_sub(1);
+            if let StepKind::Segment { count, last, .. } = &mut step.kind
+                && left == 0
+            {
+                (*count, *last) = (sum, now);
+            }
+            steps.push(&step);
+        }
+        self.steps = steps;
+    }
+
     /// Puts steps before all others; they are part of the beginning and always kept.
     pub fn prepend(&mut self, steps: impl IntoIterator<Item = Step>) {
         let room = (STEP_LIMIT + 2).saturating_sub(self.steps.len());
-        self.steps.splice(0..0, steps.into_iter().take(room));
+        let mut all = Packed::default();
+        for step in steps.into_iter().take(room).chain(self.steps.iter()) {
+            all.push(&step);
+        }
+        self.steps = all;
     }
 
     /// The steps kept, oldest first.
     #[must_use]
-    pub fn steps(&self) -> &[Step] {
-        &self.steps
+    pub fn steps(&self) -> Steps<'_> {
+        self.steps.iter()
     }
 
     /// Adds a segment that packet hooks saw.
@@ -252,7 +273,8 @@ mod tests {
         }
         timeline.push_segment(Ts(4), Segment::ResetSent(None), 1);
         timeline.prepend([Step { at: Ts(0), kind: StepKind::Mark(Mark::Reused) }]);
-        let [_, folded, _] = timeline.steps() else { panic!("{timeline:?}") };
+        let steps: Vec<_> = timeline.steps().collect();
+        let [_, folded, _] = &*steps else { panic!("{timeline:?}") };
         let segment = Segment::Retransmit(TcpState::SynSent);
         assert_eq!(folded.kind, StepKind::Segment { segment, count: 3, last: Ts(3) });
     }

@@ -13,6 +13,8 @@ mod segments;
 mod tracer;
 mod web;
 
+use std::path::Path;
+
 use prometheus::{
     TextEncoder,
     proto::{self, LabelPair, MetricFamily, MetricType},
@@ -102,6 +104,16 @@ pub(super) fn render(
     let text = TextEncoder::new().encode_to_string(&families)?;
     // The encoder writes infinity as Rust does; no other line ends so.
     Ok(text.replace(" inf\n", " +Inf\n"))
+}
+
+/// The text of all metrics in either format, as a scrape makes it; for the benchmark.
+///
+/// # Errors
+/// As [`render`].
+pub(crate) fn in_both_formats(figures: &Figures) -> Result<[String; 2], prometheus::Error> {
+    let (process, web) = (ProcessReader::new(Path::new("/proc")).read(), WebFigures::default());
+    let render = |format| render(format, figures, &process, &web);
+    Ok([render(Format::Text)?, render(Format::OpenMetrics)?])
 }
 
 impl Metric {

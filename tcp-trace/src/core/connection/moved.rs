@@ -39,7 +39,7 @@ impl Connection {
             )
         });
         orderly
-            || self.timeline.steps().iter().any(|step| match step.kind {
+            || self.timeline.steps().any(|step| match step.kind {
                 StepKind::State { from, to, .. } => [from, to].contains(&TcpState::FinWait2),
                 StepKind::MiniBorn { .. } => true,
                 StepKind::Mark(Mark::Found(state)) => state == TcpState::FinWait2,

@@ -99,7 +99,7 @@ impl Failures {
             _ => return,
         };
         let service = if from == TcpState::SynSent {
-            Service::Of(known.flow.remote)
+            Service::Of(known.flow().remote)
         } else {
             Service::of(known, listeners)
         };

@@ -32,9 +32,9 @@ impl Service {
     #[must_use]
     pub fn of(known: &Connection, listeners: &Listeners) -> Self {
         if is_inbound(known, listeners) {
-            Self::Ours(known.flow.local.port())
+            Self::Ours(known.flow().local.port())
         } else {
-            Self::Of(known.flow.remote)
+            Self::Of(known.flow().remote)
         }
     }
 
@@ -56,7 +56,7 @@ pub fn is_inbound(known: &Connection, listeners: &Listeners) -> bool {
         Direction::Inbound => true,
         Direction::Outbound => false,
         Direction::Unknown => {
-            let (local, remote) = (known.flow.local, known.flow.remote);
+            let (local, remote) = (known.flow().local, known.flow().remote);
             let listens = |end| listeners.any_at(known.netns, end);
             // A capture does not tell who listens.
             let outside = known.transfer.is_some_and(|transfer| transfer.outside);
@@ -71,7 +71,9 @@ pub fn is_inbound(known: &Connection, listeners: &Listeners) -> bool {
 #[must_use]
 pub fn owner_of(known: &Connection, listeners: &Listeners) -> Option<Owner> {
     let inbound = || is_inbound(known, listeners) && known.has_both_ends();
-    known.owner.or_else(|| listeners.owner_of(known.netns, known.flow.local).filter(|_| inbound()))
+    known
+        .owner
+        .or_else(|| listeners.owner_of(known.netns, known.flow().local).filter(|_| inbound()))
 }
 
 /// A process and a service, in a network namespace. Of a process the number alone: its threads go by

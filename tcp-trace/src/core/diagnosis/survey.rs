@@ -151,7 +151,7 @@ impl Survey {
                 id: known.id,
                 cookie: cookie(known),
                 netns: known.netns,
-                local: known.flow.local,
+                local: known.flow().local,
                 owner: known.owner,
             });
             return;
@@ -187,11 +187,11 @@ impl Survey {
     }
 
     fn take_port(&mut self, known: &Connection, sight: &Sight<'_>) {
-        let (local, remote) = (known.flow.local.ip(), known.flow.remote);
+        let (local, remote) = (known.flow().local.ip(), known.flow().remote);
         let facts = known.netns.and_then(|netns| sight.host.namespaces.get(&netns));
         let range = facts.and_then(|facts| facts.ports);
         // A port beyond was chosen by the program, and is none of those that run out.
-        if range.is_some_and(|(first, last)| !(first..=last).contains(&known.flow.local.port())) {
+        if range.is_some_and(|(first, last)| !(first..=last).contains(&known.flow().local.port())) {
             return;
         }
         let route = Route { netns: known.netns, local, remote };

@@ -79,7 +79,7 @@ impl Table {
         if life.flow.local.port() == 0 || life.flow.remote.port() == 0 {
             return;
         }
-        self.alter(slot, |connection| connection.flow = life.flow);
+        self.alter(slot, |connection| connection.set_flow(life.flow));
         self.reuse(slot, at, life.netns, life.flow);
     }
 

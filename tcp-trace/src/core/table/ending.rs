@@ -85,11 +85,8 @@ pub(super) fn fate(
 /// first, then the RST. Data that does not acknowledge our FIN goes through `tcp_reset()`, which
 /// leaves the error of a RST received.
 fn may_have_reset(connection: &Connection, change: &StateChange) -> bool {
-    let refused = connection
-        .timeline
-        .steps()
-        .iter()
-        .any(|step| step.kind == StepKind::Mark(Mark::TimeWaitRefused));
+    let refused =
+        connection.timeline.steps().any(|step| step.kind == StepKind::Mark(Mark::TimeWaitRefused));
     [0, errno::ECONNRESET].contains(&change.error)
         && !refused
         && matches!(change.old, TcpState::FinWait1 | TcpState::FinWait2)
@@ -108,8 +105,8 @@ pub(super) fn complete_handshake(
     if !child || !connection.has_both_ends() {
         return;
     }
-    let Some(request) = half_open.take(&(connection.netns, connection.flow)) else { return };
-    recent.note(at, connection.netns, None, connection.flow);
+    let Some(request) = half_open.take(&(connection.netns, connection.flow())) else { return };
+    recent.note(at, connection.netns, None, connection.flow());
     let begun = connection.opened_at;
     let again = Step {
         at: request.last.min(begun),
@@ -128,7 +125,7 @@ pub(super) fn complete_handshake(
         .prepend(syn.into_iter().chain(Some(again).filter(|_| request.retransmits > 0)));
     if let Some(since) = request.since.filter(|since| *since <= begun && !connection.found) {
         connection.opened_at = since;
-        connection.syn_at = Some(since);
+        connection.syn_seen = true;
     }
 }
 
@@ -191,9 +188,9 @@ impl Table {
     /// Moves a connection, which is over, among the closed ones.
     pub(super) fn retire(&mut self, slot: usize, at: Ts) {
         let Some(mut connection) = self.take_out(slot) else { return };
-        self.recent.note(at, connection.netns, connection.socket.cookie, connection.flow);
+        self.recent.note(at, connection.netns, connection.socket.cookie, connection.flow());
         if let Some(cookie) = connection.row_cookie {
-            self.recent.note(at, connection.netns, Some(cookie), connection.flow);
+            self.recent.note(at, connection.netns, Some(cookie), connection.flow());
         }
         if connection.is_listener() {
             self.end_requests(&connection);
@@ -203,7 +200,7 @@ impl Table {
     }
 
     fn end_requests(&mut self, listener: &Connection) {
-        let (netns, local) = (listener.netns, listener.flow.local);
+        let (netns, local) = (listener.netns, listener.flow().local);
         if !self.census.listeners.any_at(netns, local) {
             self.half_open.listener_gone(netns, local);
         }
@@ -231,7 +228,7 @@ impl Table {
 
     fn hold(&mut self, slot: usize, at: Ts, from: TcpState) {
         let Some(connection) = self.take_out(slot) else { return };
-        self.recent.note(at, connection.netns, connection.socket.cookie, connection.flow);
+        self.recent.note(at, connection.netns, connection.socket.cookie, connection.flow());
         if self.held.len() >= HELD_LIMIT {
             self.decide_first();
         }
@@ -270,7 +267,7 @@ impl Table {
         let connects = (change.old, change.new) == (TcpState::Close, TcpState::SynSent);
         if connects && change.flow.local.port() != 0 {
             let same = |known: &&Connection| {
-                known.flow.local.port() == change.flow.local.port()
+                known.local_port() == change.flow.local.port()
                     && match (known.socket.cookie, change.socket.cookie) {
                         (Some(known), Some(cookie)) => known == cookie,
                         _ => change.socket.sk != 0 && known.socket.sk == change.socket.sk,

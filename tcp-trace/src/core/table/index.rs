@@ -49,7 +49,7 @@ impl Names {
         };
         // Those of an MPTCP connection are its subflows'.
         let on_wire = connection.has_both_ends() && connection.is_counted();
-        let flow = (connection.netns, connection.flow);
+        let flow = (connection.netns, connection.flow());
         Self { keys: [own, row, mini], flow, by_flow, on_wire, yields: !full }
     }
 
@@ -67,11 +67,18 @@ impl Names {
     }
 }
 
+/// Slots by one kind of number. Half the size of a map of [`Key`]s, of which there is at least one for
+/// each connection.
+///
+/// The kernel's numbers, which nobody chooses: no need for a hash that resists attack.
+type Slots = FxHashMap<u64, u32>;
+
 /// Slots by name.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    // The kernel's numbers, which nobody chooses: no need for a hash that resists attack.
-    keys: FxHashMap<Key, usize>,
+    cookies: Slots,
+    addresses: Slots,
+    minis: Slots,
     // Peers choose their ends.
     flows: HashMap<FlowKey, usize>,
     /// All that segments may be of; nothing before the first one.
@@ -80,7 +87,20 @@ pub(super) struct Index {
 
 impl Index {
     pub(super) fn get(&self, key: Key) -> Option<usize> {
-        self.keys.get(&key).copied()
+        let (kind, number) = match key {
+            Key::Cookie(cookie) => (&self.cookies, cookie),
+            Key::Address(address) => (&self.addresses, address),
+            Key::Mini(address) => (&self.minis, address),
+        };
+        usize::try_from(*kind.get(&number)?).ok()
+    }
+
+    fn slots_of(&mut self, key: Key) -> (&mut Slots, u64) {
+        match key {
+            Key::Cookie(cookie) => (&mut self.cookies, cookie),
+            Key::Address(address) => (&mut self.addresses, address),
+            Key::Mini(address) => (&mut self.minis, address),
+        }
     }
 
     /// By its ends, where nothing else may tell.
@@ -107,11 +127,14 @@ impl Index {
     }
 
     pub(super) fn insert(&mut self, names: &Names, slot: usize) {
+        // The table holds no four thousand million.
+        let narrow = u32::try_from(slot).unwrap_or(u32::MAX);
         for key in names.keys.iter().flatten() {
+            let (slots, number) = self.slots_of(*key);
             if names.yields {
-                self.keys.entry(*key).or_insert(slot);
+                slots.entry(number).or_insert(narrow);
             } else {
-                self.keys.insert(*key, slot);
+                slots.insert(number, narrow);
             }
         }
         if let Some(flow) = names.by_flow() {
@@ -125,8 +148,9 @@ impl Index {
     /// Takes the names out that still lead to `slot`.
     pub(super) fn remove(&mut self, names: &Names, slot: usize) {
         for key in names.keys.iter().flatten() {
-            if self.keys.get(key) == Some(&slot) {
-                self.keys.remove(key);
+            if self.get(*key) == Some(slot) {
+                let (slots, number) = self.slots_of(*key);
+                slots.remove(&number);
             }
         }
         if let Some(flow) = names.by_flow()
@@ -149,6 +173,9 @@ impl Index {
     #[cfg(test)]
     pub(super) fn slots(&self) -> impl Iterator<Item = usize> + '_ {
         let ends = self.ends.iter().flat_map(Ends::slots);
-        self.keys.values().chain(self.flows.values()).copied().chain(ends)
+        let slots = [&self.cookies, &self.addresses, &self.minis];
+        let slots = slots.into_iter().flat_map(|slots| slots.values().copied());
+        let slots = slots.filter_map(|slot| usize::try_from(slot).ok());
+        slots.chain(self.flows.values().copied()).chain(ends)
     }
 }

@@ -43,7 +43,10 @@ fn who_accepts_owns_and_is_counted_so() {
     let owner = known.owner.unwrap();
     assert_eq!((owner.pid, owner.source), (11, OwnerSource::Accept));
     assert_eq!((owner.started_ns, owner.cgroup), (NonZeroU64::new(9), NonZeroU64::new(4)));
-    assert!(matches!(known.timeline.steps()[2].kind, StepKind::Call { call: Call::Accept, .. }));
+    assert!(matches!(
+        known.timeline.steps().nth(2).unwrap().kind,
+        StepKind::Call { call: Call::Accept, .. }
+    ));
     let counted: Vec<_> = table.processes().iter().map(|process| process.name.text()).collect();
     assert_eq!(counted, ["worker"]);
     assert_consistent(&table);
@@ -56,7 +59,7 @@ fn a_close_that_is_told_is_one_step() {
     table.apply(&life(5_000, 1, LifeStep::Close(Some(caller("curl", 7)), S::FinWait1)));
     walk(&mut table, 1, &[S::FinWait1, S::FinWait1]);
     let known = table.live().next().unwrap();
-    let closes = known.timeline.steps().iter();
+    let closes = known.timeline.steps();
     let closes = closes.filter(|s| matches!(s.kind, StepKind::Call { call: Call::Close, .. }));
     assert_eq!(closes.count(), 1);
     assert_eq!(known.owner.unwrap().source, OwnerSource::Connect);
@@ -154,7 +157,7 @@ fn a_peer_has_closed_only_if_its_fin_came() {
         let known = table.live().chain(table.closed()).next().unwrap();
         assert_eq!(known.closed.is_some(), over);
         let last = known.timeline.steps().last().unwrap();
-        (known.peer_closed(), crate::core::sentence::of_step(known, last))
+        (known.peer_closed(), crate::core::sentence::of_step(known, &last))
     };
     assert_eq!(told(true, false, false).0, Some(false));
     assert_eq!(told(true, true, true).0, Some(true));
@@ -180,7 +183,6 @@ fn a_child_begins_with_the_peer_s_syn() {
     let segments: Vec<_> = known
         .timeline
         .steps()
-        .iter()
         .filter_map(|step| match step.kind {
             StepKind::Segment { segment, count, .. } => Some((step.at.0, segment, count)),
             _ => None,
@@ -276,7 +278,7 @@ fn who_accepts_before_the_handshake_is_over_knows_both_ends() {
     table.apply(&event(1, birth));
     assert!(!table.live().next().unwrap().has_both_ends());
     table.apply(&life(2, 2, LifeStep::Accept(Some(caller("worker", 11)))));
-    assert_eq!(table.live().next().unwrap().flow, whole);
+    assert_eq!(table.live().next().unwrap().flow(), whole);
     table.apply(&event(3, change(2, S::SynRecv, S::Established)));
     assert!(table.live().next().unwrap().is_complete(0));
     assert_consistent(&table);

@@ -24,7 +24,7 @@ impl Table {
         let named = socket.cookie.and_then(|cookie| self.index.get(Key::Cookie(cookie.get())));
         let Some(slot) = named else { return };
         let wrong = |known: &Connection| {
-            known.socket.cookie != socket.cookie && known.has_both_ends() && known.flow != flow
+            known.socket.cookie != socket.cookie && known.has_both_ends() && known.flow() != flow
         };
         if self.holds(slot, wrong) {
             self.alter(slot, |connection| connection.row_cookie = None);
@@ -68,7 +68,7 @@ impl Table {
         let exact = round.by_flow.get(&flow).map_or(&[][..], Vec::as_slice);
         // One that has just changed needs no row to be believed.
         let still = |known: &Connection| known.last_event < round.since;
-        let mut alike = exact.iter().filter(|slot| nameless(slot, &|known| known.flow == flow));
+        let mut alike = exact.iter().filter(|slot| nameless(slot, &|known| known.flow() == flow));
         if let Some(slot) =
             alike.clone().find(|slot| self.holds(**slot, still)).or_else(|| alike.next())
         {
@@ -120,7 +120,7 @@ pub(super) struct Match {
 
 /// Whether a connection whose ends are not complete may be the one with these, in `state`.
 fn may_be(known: &Connection, flow: Flow, state: TcpState) -> bool {
-    let Flow { local, remote } = known.flow;
+    let Flow { local, remote } = known.flow();
     let early = match known.state {
         TcpState::SynRecv => state != TcpState::SynSent,
         TcpState::SynSent => true,

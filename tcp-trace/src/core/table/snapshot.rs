@@ -34,7 +34,7 @@ impl Table {
                 continue;
             }
             if known.has_both_ends() || known.state == TcpState::Listen {
-                round.by_flow.entry(known.flow).or_default().push(slot);
+                round.by_flow.entry(known.flow()).or_default().push(slot);
             } else {
                 round.incomplete.push(slot);
             }

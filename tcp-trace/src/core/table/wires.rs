@@ -44,7 +44,7 @@ impl Table {
     /// The live connection with these ends.
     fn owner_of(&self, key: &FlowKey) -> Option<usize> {
         let slot = self.index.ends()?.live(key)?;
-        self.holds(slot, |known| (known.netns, known.flow) == *key).then_some(slot)
+        self.holds(slot, |known| (known.netns, known.flow()) == *key).then_some(slot)
     }
 
     /// Whether a segment on the flow of the connection in `slot` may belong to the one after it.
@@ -103,7 +103,7 @@ impl Table {
 
     /// Adds a segment to the connection that has ended on this flow not long before.
     fn join_ended(&mut self, key: &FlowKey, segment: Passed) -> bool {
-        let is_own = |known: &Connection| (known.netns, known.flow) == *key && known.is_counted();
+        let is_own = |known: &Connection| (known.netns, known.flow()) == *key && known.is_counted();
         let held = self.held.iter_mut().rev().map(super::ending::Held::connection_mut);
         let closed = self
             .index
@@ -143,7 +143,7 @@ impl Table {
     /// Segments of a connection that is taken back wait for the one in its place.
     pub(super) fn disown(&mut self, connection: &Connection) {
         let Some(exchange) = connection.timeline.exchange() else { return };
-        let key = (connection.netns, connection.flow);
+        let key = (connection.netns, connection.flow());
         for segment in exchange.passed() {
             self.statistics.segments.joined -= 1;
             let gone = self.pending.hold(key, *segment, false);

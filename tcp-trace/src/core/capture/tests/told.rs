@@ -89,7 +89,7 @@ impl Told {
     pub(super) fn all(&self, local: &str) -> Vec<&Connection> {
         let local: SocketAddr = local.parse().unwrap();
         let mut found: Vec<_> = self.table.live().chain(self.table.closed()).collect();
-        found.retain(|known| known.flow.local == local);
+        found.retain(|known| known.flow().local == local);
         found.sort_by_key(|known| known.id);
         found
     }

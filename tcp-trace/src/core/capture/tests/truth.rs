@@ -36,7 +36,7 @@ fn inferred(world: &World) -> Table {
 
 fn of<'a>(table: &'a Table, end: &str) -> Option<&'a Connection> {
     let local = end.parse().unwrap();
-    let mut all = table.live().chain(table.closed()).filter(|known| known.flow.local == local);
+    let mut all = table.live().chain(table.closed()).filter(|known| known.flow().local == local);
     let found = all.next();
     assert!(all.next().is_none(), "two lives of {end}");
     found
