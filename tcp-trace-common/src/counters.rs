@@ -44,8 +44,14 @@ pub const COUNTER_RETRANSMITS: usize = COUNTER_FILTERED + 22;
 pub const COUNTER_DESTROYED: usize = COUNTER_FILTERED + 23;
 /// State changes that the second of two programs took, because the kernel skipped the first.
 pub const COUNTER_CAUGHT: usize = COUNTER_FILTERED + 24;
+/// Connections that were told in one record.
+pub const COUNTER_FOLDED: usize = COUNTER_FILTERED + 25;
+/// Births that found no room to be folded, and are told step by step.
+pub const COUNTER_FOLD_NO_ROOM: usize = COUNTER_FILTERED + 26;
+/// Folded connections that are told step by step after all: they lived too long, or had too many steps.
+pub const COUNTER_UNFOLDED: usize = COUNTER_FILTERED + 27;
 /// Length of the block.
-pub const COUNTER_SLOTS: usize = COUNTER_FILTERED + 25;
+pub const COUNTER_SLOTS: usize = COUNTER_FILTERED + 28;
 
 /// Errors of failed outputs that are told apart.
 pub const OUTPUT_ERROR_COUNT: usize = 8;

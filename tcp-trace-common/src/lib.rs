@@ -8,6 +8,7 @@
 extern crate std;
 
 mod counters;
+mod fold;
 pub mod frame;
 mod life;
 mod offsets;
@@ -17,6 +18,7 @@ mod settings;
 mod stack;
 
 pub use counters::*;
+pub use fold::*;
 pub use life::*;
 pub use offsets::*;
 pub use record::*;
@@ -25,6 +27,6 @@ pub use settings::*;
 pub use stack::*;
 
 /// Version of every layout in this crate; written into each recording.
-pub const ABI_VERSION: u16 = 5;
+pub const ABI_VERSION: u16 = 6;
 /// Oldest version whose records are laid out as they are now: those since added kinds alone.
 pub const OLDEST_ABI_VERSION: u16 = 4;

@@ -4,7 +4,7 @@ use core::{ffi::c_void, ptr};
 
 use aya_ebpf::helpers::generated::bpf_perf_event_output;
 use tcp_trace_common::{
-    LifeRecord, OUTPUT_ERRORS_LIFE, OUTPUT_ERRORS_SEGMENT, OUTPUT_ERRORS_STACK,
+    FoldedRecord, LifeRecord, OUTPUT_ERRORS_LIFE, OUTPUT_ERRORS_SEGMENT, OUTPUT_ERRORS_STACK,
     OUTPUT_ERRORS_STATE, SegmentRecord, StackRecord, StateRecord, output_error,
 };
 
@@ -20,6 +20,10 @@ pub(crate) trait Counted {
 }
 
 impl Counted for StateRecord {
+    const FIRST_ERROR_SLOT: usize = OUTPUT_ERRORS_STATE;
+}
+
+impl Counted for FoldedRecord {
     const FIRST_ERROR_SLOT: usize = OUTPUT_ERRORS_STATE;
 }
 

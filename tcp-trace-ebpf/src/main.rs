@@ -29,6 +29,7 @@ mod counter;
 mod emit;
 mod ends;
 mod field;
+mod fold;
 mod life;
 mod maps;
 mod netns;

@@ -1,12 +1,13 @@
 //! Every map and load-time global of the object.
 
 use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
     macros::map,
     maps::{Array, PerCpuArray, PerfEventArray},
 };
 use tcp_trace_common::{
-    AWAITED_SLOTS, COUNTER_SLOTS, OUTPUT_ERROR_SLOTS, Offsets, SEGMENT_SLOTS, STACK_SLOTS,
-    Settings, StackRecord, StateRecord,
+    AWAITED_SLOTS, COUNTER_SLOTS, FOLD_ROOM, FoldOrder, FoldedRecord, OUTPUT_ERROR_SLOTS, Offsets,
+    SEGMENT_SLOTS, STACK_SLOTS, Settings, StackRecord, StateRecord,
 };
 
 use crate::packet::ROOM;
@@ -23,6 +24,19 @@ pub(crate) static COUNTERS: PerCpuArray<[u64; COUNTER_SLOTS]> = PerCpuArray::wit
 #[map]
 pub(crate) static FAILURES: PerCpuArray<[u64; OUTPUT_ERROR_SLOTS]> =
     PerCpuArray::with_max_entries(1, 0);
+
+/// Whether connections are folded; written by the daemon at any time.
+#[map]
+pub(crate) static FOLD_ORDER: Array<FoldOrder> = Array::with_max_entries(1, 0);
+
+/// An address that is to become a number; see [`crate::fold`].
+#[map]
+pub(crate) static ADDRESS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Connections that are being folded; see [`crate::fold`]. The daemon looks at it through its own
+/// memory, without a call.
+#[map]
+pub(crate) static FOLDED: Array<FoldedRecord> = Array::with_max_entries(FOLD_ROOM, BPF_F_MMAPABLE);
 
 /// What the packet hooks count: one block of [`SEGMENT_SLOTS`] for each CPU.
 #[map]

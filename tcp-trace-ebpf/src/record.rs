@@ -42,25 +42,56 @@ pub(crate) use put;
 /// `record` is valid for writes, `sk` points to a live `struct sock`.
 #[inline(always)]
 pub(crate) unsafe fn write<F: Fields>(record: *mut StateRecord, sk: Base, change: &Change) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        put!(record.kind = KIND_STATE);
+        put!(record.len = STATE_RECORD_LEN as u16);
+        identify::<F>(record, sk, change);
+        update::<F>(record, sk, change);
+    }
+}
+
+/// Writes whose change it is; all but the kind and what [`update`] writes.
+///
+/// # Safety
+/// As for [`write`].
+#[inline(always)]
+pub(crate) unsafe fn identify<F: Fields>(record: *mut StateRecord, sk: Base, change: &Change) {
     let mut valid = 0;
     if global!(OFFSETS.net) != ABSENT {
         valid |= VALID_NETNS;
     }
     // SAFETY: the caller's promise.
     unsafe {
-        put!(record.kind = KIND_STATE);
-        put!(record.len = STATE_RECORD_LEN as u16);
-        put!(record.time_ns = change.time_ns);
         put!(record.sk = sk as u64);
-        put!(record.old_state = change.old_state);
-        put!(record.new_state = change.new_state);
         put!(record.netns = change.netns);
         put!(record.reserved = 0);
         put!(record.reserved_too = 0);
         put!(record.protocol = change.protocol);
         common::<F>(record, sk);
-        valid |= flags::<F>(record, sk);
         valid |= cookie::<F>(record, sk, change.with_cookie);
+        if flags_known() {
+            valid |= VALID_FLAGS;
+        }
+        put!(record.valid = valid);
+    }
+}
+
+/// Writes what goes with each change: when, from where to where, and the socket's own figures.
+///
+/// # Safety
+/// As for [`write`]; the record is identified.
+#[inline(always)]
+pub(crate) unsafe fn update<F: Fields>(record: *mut StateRecord, sk: Base, change: &Change) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut valid = (*record).valid;
+        put!(record.time_ns = change.time_ns);
+        put!(record.old_state = change.old_state);
+        put!(record.new_state = change.new_state);
+        put!(record.sk_err = field::<F, _>(sk, global!(OFFSETS.err)));
+        put!(record.shutdown = field::<F, _>(sk, global!(OFFSETS.shutdown)));
+        put!(record.sock_flags = flag_bits::<F>(sk));
         valid |= transfer::<F>(record, F::tcp_sock(sk, change.protocol));
         valid |= current(record);
         put!(record.valid = valid);
@@ -80,17 +111,22 @@ unsafe fn common<F: Fields>(record: *mut StateRecord, sk: Base) {
         );
         put!(record.local_port = ends::local_port::<F>(sk));
         put!(record.remote_port = ends::remote_port::<F>(sk));
-        put!(record.sk_err = field::<F, _>(sk, global!(OFFSETS.err)));
-        put!(record.shutdown = field::<F, _>(sk, global!(OFFSETS.shutdown)));
     }
 }
 
-/// Attached, orphaned, FIN received: see `SOCK_*`.
 #[inline(always)]
-unsafe fn flags<F: Fields>(record: *mut StateRecord, sk: Base) -> u16 {
+fn flags_known() -> bool {
+    global!(OFFSETS.flags) != ABSENT && global!(OFFSETS.socket) != ABSENT
+}
+
+/// Attached, orphaned, FIN received: see `SOCK_*`; none where the kernel does not say.
+///
+/// # Safety
+/// `sk` points to a live `struct sock`.
+#[inline(always)]
+pub(crate) unsafe fn flag_bits<F: Fields>(sk: Base) -> u8 {
     let mut flags = 0;
-    let known = global!(OFFSETS.flags) != ABSENT && global!(OFFSETS.socket) != ABSENT;
-    if known {
+    if flags_known() {
         // SAFETY: the caller's promise.
         let (bits, socket) = unsafe {
             let bits = F::load::<u64>(sk, global!(OFFSETS.flags));
@@ -106,9 +142,7 @@ unsafe fn flags<F: Fields>(record: *mut StateRecord, sk: Base) -> u16 {
             flags |= SOCK_FLAG_FIN_RECEIVED;
         }
     }
-    // SAFETY: the caller's promise.
-    unsafe { put!(record.sock_flags = flags) };
-    if known { VALID_FLAGS } else { 0 }
+    flags
 }
 
 /// The cookie: most sockets have theirs already, and where this program may ask, the kernel makes one

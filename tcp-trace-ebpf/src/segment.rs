@@ -16,6 +16,7 @@ use crate::{
     budget,
     counter::SegmentCounters,
     emit::emit,
+    fold,
     maps::global,
     record::put,
 };
@@ -67,7 +68,8 @@ pub(crate) fn see<V: View>(sight: &Sight, frame: Result<Headers<V>, Skip>) {
     }
     // SAFETY: a clock is read.
     let now_ns = unsafe { bpf_ktime_get_ns() };
-    if budget::spend(now_ns, flags & TCP_SYN != 0) {
+    // Those of connections that are told in one record would cost more than it saves.
+    if !fold::is_on() && budget::spend(now_ns, flags & TCP_SYN != 0) {
         report(sight, &headers, now_ns);
     } else {
         counters.raise(SEGMENT_FOLDED + sight.hook as usize);

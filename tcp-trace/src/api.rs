@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 mod convert;
 mod diagnosis;
+mod fold;
 mod owner;
 mod segment;
 mod stack;
@@ -18,6 +19,7 @@ pub(crate) use convert::{
 };
 pub use diagnosis::{Advice, Diagnosis, Exhaustion, Finding, Growth, Line, Thresholds};
 pub(crate) use diagnosis::{Traced, diagnosis};
+pub use fold::Folding;
 pub(crate) use owner::locate;
 pub use segment::{Segments, Wire};
 pub use stack::{Frame, Stack, Stacks};
@@ -267,6 +269,9 @@ pub struct Status {
     /// Whether user stacks are taken, and what has become of them.
     #[serde(default)]
     pub stacks: Stacks,
+    /// Whether short connections are told in one record.
+    #[serde(default)]
+    pub folding: Folding,
     /// Namespaces traced, by inode; empty: all.
     pub netns: Vec<u32>,
     /// Events taken.

@@ -18,6 +18,7 @@ pub mod direction;
 pub mod errno;
 pub mod event;
 pub mod exchange;
+pub mod fold;
 pub mod half_open;
 pub mod histogram;
 pub mod listeners;

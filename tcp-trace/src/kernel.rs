@@ -8,6 +8,7 @@ pub mod btf;
 pub(crate) mod cgroups;
 pub mod counters;
 pub(crate) mod descriptors;
+pub(crate) mod folding;
 pub(crate) mod holders;
 pub mod hooks;
 pub mod host;

@@ -15,6 +15,7 @@
 //! | `life`, `stage`, `replayed`, `keep` | what must be told of a socket's life, live and replayed |
 //! | `orderly`, `refused`, `reset` | the reference scenarios |
 //! | `counters`, `stopped` | exact figures, also where events are lost |
+//! | `folded` | short connections told in one record, and long ones as ever |
 //! | `snapshot`, `namespaces`, `reconcile` | sockets that were there before, in every namespace, and again |
 //! | `lifecycle`, `denied` | beginnings and ends, and what a host does not give |
 //! | `segments` | packet programs on interfaces: counts, choices, others' programs, comings and goings |
@@ -64,6 +65,8 @@ mod denied;
 mod diagnosis;
 #[path = "kernel/flood.rs"]
 mod flood;
+#[path = "kernel/folded.rs"]
+mod folded;
 #[path = "kernel/frames.rs"]
 mod frames;
 #[path = "kernel/half_open.rs"]

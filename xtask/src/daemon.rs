@@ -32,12 +32,18 @@ pub(crate) struct Serve {
     program: PathBuf,
     network: Option<Network>,
     interface: Option<&'static str>,
+    mode: &'static str,
 }
 
 impl Serve {
     /// This program, which looks at state changes alone.
     pub(crate) fn states(program: &Path) -> Self {
-        Self { program: program.to_owned(), network: None, interface: None }
+        Self { program: program.to_owned(), network: None, interface: None, mode: "auto" }
+    }
+
+    /// The same, with its connections told as this `--mode` says.
+    pub(crate) fn in_mode(self, mode: &'static str) -> Self {
+        Self { mode, ..self }
     }
 
     /// The same within `network`.
@@ -65,6 +71,7 @@ impl Serve {
             .arg(directory.join("socket"))
             .arg("--config")
             .arg(settings)
+            .env("TCP_TRACE_MODE", self.mode)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);

@@ -18,8 +18,8 @@ use aya_ebpf::{
     programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
 };
 use tcp_trace_common::{
-    COUNTER_ACCEPTS, COUNTER_CLOSES, COUNTER_CONNECTS, KIND_ACCEPT, KIND_CLOSE, KIND_CONNECT,
-    STACK_ACCEPT,
+    COUNTER_ACCEPTS, COUNTER_CLOSES, COUNTER_CONNECTS, FOLD_ACCEPT, FOLD_CLOSE, FOLD_CLOSER,
+    FOLD_CONNECT, FOLD_OPENER, KIND_ACCEPT, KIND_CLOSE, KIND_CONNECT, STACK_ACCEPT,
 };
 
 use super::state::TCP_CLOSE;
@@ -27,6 +27,7 @@ use crate::{
     counter::Counters,
     ends,
     field::{Base, Copied, Direct, Fields},
+    fold,
     life::{self, Moment, Who},
     netns, stack,
 };
@@ -95,6 +96,14 @@ fn call<F: Fields>(ctx: *mut c_void, sk: Base, kind: u16, counter: usize) {
         let state = ends::state::<F>(sk);
         if u32::from(state) == TCP_CLOSE && ends::remote_port::<F>(sk) == 0 {
             // It never was connected, so nobody knows it.
+            return;
+        }
+        let noted = match kind {
+            KIND_CONNECT => (FOLD_CONNECT, FOLD_OPENER),
+            KIND_ACCEPT => (FOLD_ACCEPT, FOLD_OPENER),
+            _ => (FOLD_CLOSE, FOLD_CLOSER),
+        };
+        if fold::call::<F>(ctx, sk, noted, time_ns) {
             return;
         }
         let moment =

@@ -29,6 +29,7 @@ use crate::{
     counter::Counters,
     emit::emit,
     field::{Base, Copied, Direct, Fields, field},
+    fold,
     maps::global,
     netns, note,
     pair::{self, Watch},
@@ -154,6 +155,10 @@ pub(super) fn state_change<F: Fields>(
         protocol,
         with_cookie: !newborn,
     };
+    // SAFETY: `sk` is the live socket of the hook.
+    if unsafe { fold::change::<F>(ctx, sk, &change, &counters) } {
+        return;
+    }
     let mut record = MaybeUninit::uninit();
     // SAFETY: the record is ours, `sk` is the live socket of the hook, and all of it is written.
     let record = unsafe {

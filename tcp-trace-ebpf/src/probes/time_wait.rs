@@ -33,6 +33,7 @@ use tcp_trace_common::{
 use crate::{
     counter::Counters,
     field::{Base, Copied, Direct, Fields, field},
+    fold,
     life::{self, Moment, Who},
     maps::{AT_WORK, AtWork, global},
     netns,
@@ -174,6 +175,8 @@ fn born<F: Fields>(ctx: *mut c_void, mini: Base, sk: Base) {
     } else {
         COUNTER_TIME_WAIT_BORN
     };
+    // SAFETY: the full socket is live until its own end, which follows.
+    unsafe { fold::unfold::<F>(ctx, sk, bpf_ktime_get_ns()) };
     report::<F>(ctx, mini, counter, KIND_TIME_WAIT_BORN, (substate, substate), 0, sk as u64);
 }
 
@@ -255,6 +258,8 @@ fn refused<F: Fields>(ctx: *mut c_void, sk: Base) {
     // SAFETY: the hook's own socket is live.
     let state = unsafe { crate::ends::state::<F>(sk) };
     let counter = COUNTER_TIME_WAIT_REFUSED;
+    // SAFETY: likewise.
+    unsafe { fold::unfold::<F>(ctx, sk, bpf_ktime_get_ns()) };
     report::<F>(ctx, sk, counter, KIND_TIME_WAIT_REFUSED, (state, state), 0, 0);
 }
 

@@ -212,6 +212,7 @@ fn mark_name(mark: Mark) -> &'static str {
         Mark::NetnsGone => "netns_gone",
         Mark::Overdue => "overdue",
         Mark::TimeWaitRefused => "time_wait_refused",
+        Mark::Folded(_) => "folded",
     }
 }
 

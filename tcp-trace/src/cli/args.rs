@@ -8,6 +8,7 @@ pub(crate) use segments::{Segments, Switch};
 mod segments;
 
 use crate::{
+    core::fold::Mode,
     kernel::{plan::BackendChoice, stacks::StackWishes},
     serve::span,
 };
@@ -142,6 +143,18 @@ pub(crate) struct Tracing {
         default_missing_value = "all"
     )]
     pub(crate) stacks: Option<StackWishes>,
+    /// When short connections are told in one record, which costs the host less: full (never), folded
+    /// (always) or auto (under a storm of them, or after a loss) [default: auto]
+    #[arg(long, env = "TCP_TRACE_MODE", value_name = "full|folded|auto")]
+    pub(crate) mode: Option<Mode>,
+    /// Events a second above which auto folds [default: 20000]
+    #[arg(
+        long,
+        env = "TCP_TRACE_FOLD_ABOVE",
+        value_name = "EVENTS",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    pub(crate) fold_above: Option<u32>,
     #[command(flatten)]
     pub(crate) segments: Segments,
 }
@@ -157,6 +170,8 @@ impl Tracing {
             (self.max_connections.is_some(), "TCP_TRACE_MAX_CONNECTIONS"),
             (self.max_closed.is_some(), "TCP_TRACE_MAX_CLOSED"),
             (self.stacks.is_some(), "TCP_TRACE_STACKS"),
+            (self.mode.is_some(), "TCP_TRACE_MODE"),
+            (self.fold_above.is_some(), "TCP_TRACE_FOLD_ABOVE"),
             (self.segments.on.is_some(), "TCP_TRACE_SEGMENTS"),
             (!self.segments.interfaces.is_empty(), "TCP_TRACE_INTERFACES"),
             (!self.segments.xdp.is_empty(), "TCP_TRACE_XDP"),

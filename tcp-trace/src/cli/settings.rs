@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::args::{Global, Segments, Switch, Tracing, Web};
 use crate::{
-    core::table::Limits,
+    core::{fold::Mode, table::Limits},
     engine::live::Config,
     kernel::{
         plan::BackendChoice,
@@ -47,6 +47,8 @@ pub(crate) struct FileSettings {
     xdp: Option<Vec<XdpWish>>,
     segment_rate: Option<u32>,
     stacks: Option<StackWishes>,
+    mode: Option<Mode>,
+    fold_above: Option<u32>,
 }
 
 /// How long a command traces.
@@ -168,6 +170,8 @@ impl FileSettings {
             segments: self.segments(&flags.segments, stay),
             stacks: flags.stacks.clone().or_else(|| self.stacks.clone()).unwrap_or_default(),
             process_limit: process_series.or(self.process_series).unwrap_or(defaults.process_limit),
+            mode: flags.mode.or(self.mode).unwrap_or_default(),
+            fold_above: flags.fold_above.or(self.fold_above).unwrap_or(defaults.fold_above),
             log_level: defaults.log_level,
             thresholds: defaults.thresholds,
         })

@@ -242,10 +242,12 @@ fn transfer(record: &wire::StateRecord) -> Transfer {
     }
 }
 
+mod fold;
 mod life;
 mod segment;
 mod stack;
 
+pub use fold::{folded, steps as folded_steps, unfold};
 pub use stack::stack;
 
 #[cfg(test)]

@@ -169,6 +169,11 @@ pub enum LifeStep {
     },
     /// The namespace is no more, and neither are its sockets.
     NetnsGone,
+    /// The connection was not told of as it went on: this many steps came in one record.
+    Folded {
+        /// How many.
+        steps: u32,
+    },
 }
 
 /// Who made a call, as read in process context.

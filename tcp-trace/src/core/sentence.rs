@@ -310,6 +310,10 @@ fn of_mark(mark: Mark) -> String {
         Mark::TimeWaitRefused => {
             "no TIME_WAIT: the table of mini-sockets is full (tcp_max_tw_buckets)".to_owned()
         }
+        Mark::Folded(1) => "folded: told when it had lasted, and not at once".to_owned(),
+        Mark::Folded(steps) => {
+            format!("folded: {steps} steps told in one record, each with its own time")
+        }
     }
 }
 

@@ -30,6 +30,8 @@ pub struct Statistics {
     pub closed: [[u64; 4]; 16],
     /// Failed `connect()`s in the order of [`errno::CONNECT_ERRORS`], any other error last.
     pub connect_errors: [u64; errno::CONNECT_ERRORS.len() + 1],
+    /// Connections that were told in one record.
+    pub folded: u64,
     /// Changes that Linux does not make.
     pub illegal_transitions: u64,
     /// Connections whose steps were not all seen.

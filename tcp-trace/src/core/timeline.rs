@@ -176,6 +176,8 @@ pub enum Mark {
     Overdue,
     /// No mini-socket could be had.
     TimeWaitRefused,
+    /// This many steps, calls among them, were told in one record.
+    Folded(u32),
 }
 
 impl Timeline {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     api,
     core::{
-        coverage::Coverage, diagnosis::Leaks, event::Comm, half_open::HalfOpenCounts,
+        coverage::Coverage, diagnosis::Leaks, event::Comm, fold, half_open::HalfOpenCounts,
         population::Matrix, sources::Sources, statistics::Statistics, tcp_state::TcpState,
         time_wait::TimeWaitCounters,
     },
@@ -57,6 +57,8 @@ pub struct Figures {
     pub segment_counters: SegmentCounters,
     /// What has become of stacks, by name.
     pub stacks: Vec<(&'static str, u64)>,
+    /// Whether short connections are told in one record.
+    pub folding: fold::Standing,
     /// Every program, attached or not.
     pub hooks: Vec<api::Hook>,
     /// Owners whose executable and cgroup were not looked up, for want of room.

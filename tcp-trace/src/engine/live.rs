@@ -14,7 +14,12 @@ use super::{
 use crate::{
     api,
     core::{
-        coverage::Hooked, diagnosis::Thresholds, recording::Header, sources::Sources, table::Limits,
+        coverage::Hooked,
+        diagnosis::Thresholds,
+        fold::{self, Governor, Mode},
+        recording::Header,
+        sources::Sources,
+        table::Limits,
     },
     kernel::{
         load::Attached,
@@ -57,6 +62,10 @@ pub(crate) struct Config {
     pub(crate) segments: segments::Config,
     /// Whose stacks are wanted.
     pub(crate) stacks: StackWishes,
+    /// When short connections are told in one record.
+    pub(crate) mode: Mode,
+    /// Events a second above which they are, where that is left to the tracer.
+    pub(crate) fold_above: u32,
     /// Level of the kernel programs' log lines (0: none, 1: error … 5: trace).
     pub(crate) log_level: u8,
     /// From when on something is worth a finding.
@@ -74,6 +83,8 @@ impl Default for Config {
             process_limit: 50,
             segments: segments::Config::default(),
             stacks: StackWishes::default(),
+            mode: Mode::default(),
+            fold_above: fold::ABOVE,
             log_level: 2,
             thresholds: Thresholds::default(),
         }
@@ -170,9 +181,12 @@ fn launch(
     // The namespaces' handles are dropped here: held open, they would outlive their owners.
     let Prepared { attached, segments, stacks, .. } = prepared;
     let naming = Naming::new(config.stacks.on, &stacks);
+    let governor = Governor::new(config.mode, config.fold_above);
     let thread = std::thread::Builder::new()
         .name("tracer".to_owned())
-        .spawn(move || Loop::new(tracer, (attached, segments, naming), inbox, world).run(done))
+        .spawn(move || {
+            Loop::new(tracer, (attached, segments, naming), governor, inbox, world).run(done);
+        })
         .context("starting the tracer's thread failed")?;
     Ok(Engine { handle, thread: Some(thread) })
 }

@@ -2,7 +2,8 @@
 
 use std::{collections::hash_map::RandomState, hash::BuildHasher as _, io::Write};
 
-use tcp_trace_common::KIND_SNAPSHOT_BEGUN;
+use tcp_trace_common::{FoldedRecord, KIND_SNAPSHOT_BEGUN};
+use zerocopy::IntoBytes as _;
 
 use crate::core::{
     clock::Ts,
@@ -41,6 +42,14 @@ impl Recorder {
                 }
             }
         }
+        let bytes = record.as_bytes().to_vec();
+        self.write(&Frame::Record { cpu: u16::try_from(cpu).unwrap_or(u16::MAX), bytes });
+    }
+
+    /// Adds a connection that is told in one record.
+    pub(crate) fn folded(&mut self, cpu: u32, record: &FoldedRecord) {
+        let mut record = *record;
+        self.hide(&mut record.state.sk);
         let bytes = record.as_bytes().to_vec();
         self.write(&Frame::Record { cpu: u16::try_from(cpu).unwrap_or(u16::MAX), bytes });
     }

@@ -193,18 +193,18 @@ impl Player {
 
     fn frame(&mut self, frame: Frame) {
         match frame {
-            Frame::Record { cpu, bytes } => match decode::record(&bytes) {
-                Ok(record) => {
-                    let at = Ts(record.time_ns());
-                    // Time goes on with the recorded host's clock, and with nothing else.
-                    if is_live(record.kind()) {
-                        self.first = Some(self.first.map_or(at, |first| first.min(at)));
-                        self.last = self.last.max(at);
-                    }
-                    self.tracer.take_record(u32::from(cpu), record);
+            Frame::Record { cpu, bytes } => match decode::folded(&bytes) {
+                Some(Ok(record)) => {
+                    let at = Ts(record.state.time_ns);
+                    let begun =
+                        decode::folded_steps(&record).first().map_or(at, |step| Ts(step.time_ns));
+                    self.first = Some(self.first.map_or(begun, |first| first.min(begun)));
+                    self.last = self.last.max(at);
+                    self.tracer.take_folded(u32::from(cpu), Box::new(record));
                     self.tracer.release(self.last);
                 }
-                Err(error) => self.tracer.malformed(&error),
+                Some(Err(error)) => self.tracer.malformed(&error),
+                None => self.record(u32::from(cpu), &bytes),
             },
             Frame::Stack(news) => {
                 let at = Ts(news.at);
@@ -218,6 +218,22 @@ impl Player {
                 self.kernel.counters = Counters(counters);
             }
             Frame::End { at, .. } => self.last = self.last.max(Ts(at)),
+        }
+    }
+
+    fn record(&mut self, cpu: u32, bytes: &[u8]) {
+        match decode::record(bytes) {
+            Ok(record) => {
+                let at = Ts(record.time_ns());
+                // Time goes on with the recorded host's clock, and with nothing else.
+                if is_live(record.kind()) {
+                    self.first = Some(self.first.map_or(at, |first| first.min(at)));
+                    self.last = self.last.max(at);
+                }
+                self.tracer.take_record(cpu, record);
+                self.tracer.release(self.last);
+            }
+            Err(error) => self.tracer.malformed(&error),
         }
     }
 

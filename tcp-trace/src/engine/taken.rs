@@ -3,7 +3,7 @@
 use crate::core::event::{Body, LifeStep, Origin};
 
 /// Kinds of event, as metrics name them.
-const KINDS: [&str; 17] = [
+const KINDS: [&str; 18] = [
     "state",
     "snapshot",
     "connect",
@@ -21,6 +21,7 @@ const KINDS: [&str; 17] = [
     "netns_gone",
     "segment",
     "stack",
+    "folded",
 ];
 
 /// How many events of each kind were taken.
@@ -38,6 +39,12 @@ impl Taken {
     /// Every kind, zeros included.
     pub(super) fn by_kind(&self) -> Vec<(&'static str, u64)> {
         KINDS.into_iter().zip(self.0).collect()
+    }
+
+    /// Those of connections, as they went on.
+    pub(super) fn of_connections(&self) -> u64 {
+        let others = [1, 14, 15, 16, 17].into_iter().filter_map(|kind| self.0.get(kind)).sum();
+        self.total().saturating_sub(others)
     }
 
     /// All together.
@@ -71,5 +78,6 @@ fn kind(body: &Body) -> Option<usize> {
         LifeStep::Retransmit(_) => 12,
         LifeStep::Destroyed => 13,
         LifeStep::NetnsGone => 14,
+        LifeStep::Folded { .. } => 17,
     })
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use looks::Looks;
+use tcp_trace_common::FoldedRecord;
 use tokio::sync::broadcast;
 
 use super::{
@@ -24,6 +25,7 @@ use crate::{
         decode::{self, Record},
         diagnosis::{Casebook, Thresholds, evidence::Suspects},
         event::{Body, Event},
+        fold::{self, Told},
         merge::Merge,
         owner::{Owner, OwnerSource},
         population::Matrix,
@@ -71,6 +73,7 @@ enum Inbound {
     Record(u32, Record),
     Lost(u64),
     Stack(StackEvent),
+    Folded(u32, Box<FoldedRecord>),
 }
 
 /// What the kernel says at the moment of a question.
@@ -81,6 +84,7 @@ pub(crate) struct KernelFigures {
     pub(crate) segments: Standing,
     pub(crate) segment_counters: SegmentCounters,
     pub(crate) stacks: StackFigures,
+    pub(crate) folding: fold::Standing,
 }
 
 /// The tracer.
@@ -94,6 +98,7 @@ pub(crate) struct Tracer {
     pub(crate) wall: WallOffset,
     excluded: Matrix,
     taken: Taken,
+    told: Told,
     ticked: Ts,
     undecodable: u64,
     perf_record_lost: u64,
@@ -124,6 +129,7 @@ impl Tracer {
             wall,
             excluded: Matrix::default(),
             taken: Taken::default(),
+            told: Told::default(),
             ticked: Ts(0),
             undecodable: 0,
             perf_record_lost: 0,
@@ -159,6 +165,22 @@ impl Tracer {
     /// Takes a decoded record from `cpu`.
     pub(crate) fn take_record(&mut self, cpu: u32, record: Record) {
         self.merge.push(Ts(record.time_ns()), Inbound::Record(cpu, record));
+    }
+
+    /// Takes a connection that is told in one record, from `cpu`.
+    pub(crate) fn take_folded(&mut self, cpu: u32, record: Box<FoldedRecord>) {
+        let at = Ts(record.state.time_ns);
+        self.merge.push(at, Inbound::Folded(cpu, record));
+    }
+
+    /// Whether all that an unfinished record says has been told.
+    pub(crate) fn has_told(&self, record: &FoldedRecord) -> bool {
+        self.told.knows(record)
+    }
+
+    /// Events of connections taken so far, each step of a folded one among them.
+    pub(crate) fn connection_events(&self) -> u64 {
+        self.taken.of_connections()
     }
 
     /// Takes the news that `count` records were lost between two moments.
@@ -260,6 +282,7 @@ impl Tracer {
             Inbound::Record(cpu, record) => self.apply_record(*cpu, record),
             Inbound::Lost(count) => self.apply_loss(at, *count),
             Inbound::Stack(news) => self.apply_stack(at, news),
+            Inbound::Folded(cpu, record) => self.apply_folded(*cpu, record),
         }
     }
 
@@ -269,6 +292,17 @@ impl Tracer {
         }
         match decode::event(record) {
             Ok(event) => self.apply(&event),
+            Err(error) => self.malformed(&error),
+        }
+    }
+
+    fn apply_folded(&mut self, cpu: u32, record: &FoldedRecord) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.folded(cpu, record);
+        }
+        let told = self.told.take(record);
+        match decode::unfold(record, told) {
+            Ok(events) => events.iter().for_each(|event| self.apply(event)),
             Err(error) => self.malformed(&error),
         }
     }

@@ -340,6 +340,57 @@ impl PerfMemory {
     }
 }
 
+/// The values of a BPF array, as they lie in the kernel; to read only.
+#[derive(Debug)]
+pub(crate) struct ArrayMemory {
+    base: ptr::NonNull<u64>,
+    length: usize,
+}
+
+// SAFETY: the mapping belongs to this value alone and is valid from any thread.
+unsafe impl Send for ArrayMemory {}
+
+impl ArrayMemory {
+    /// Maps the first `length` bytes of the values of `array`, which was made for it
+    /// (`BPF_F_MMAPABLE`, 5.5).
+    pub(crate) fn map(array: BorrowedFd<'_>, length: usize) -> io::Result<Self> {
+        // SAFETY: a new mapping, at an address the kernel chooses.
+        let base = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                length,
+                libc::PROT_READ,
+                libc::MAP_SHARED,
+                array.as_raw_fd(),
+                0,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let base = ptr::NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mapped at 0"))?;
+        Ok(Self { base, length })
+    }
+
+    /// The eight bytes at `at`, which must be aligned; nothing outside of the memory.
+    pub(crate) fn word(&self, at: usize) -> Option<u64> {
+        let end = at.checked_add(8)?;
+        if !at.is_multiple_of(8) || end > self.length {
+            return None;
+        }
+        // SAFETY: it lies within the mapping (just checked) and is aligned. Volatile, because the
+        // kernel's programs write to it.
+        Some(unsafe { self.base.as_ptr().add(at / 8).read_volatile() })
+    }
+}
+
+impl Drop for ArrayMemory {
+    fn drop(&mut self) {
+        // SAFETY: exactly what was mapped, and nothing refers to it any more.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.length) };
+    }
+}
+
 impl Drop for PerfMemory {
     fn drop(&mut self) {
         // SAFETY: exactly what was mapped, and nothing refers to it any more.

@@ -41,9 +41,11 @@ pub(super) enum Attached {
 
 impl Tracer {
     /// All of them, in the table's order.
-    pub(super) fn all(serve: Serve) -> [Self; 3] {
+    pub(super) fn all(serve: Serve) -> [Self; 5] {
         [
-            Self::TcpTrace("tcp-trace serve", serve),
+            Self::TcpTrace("tcp-trace serve", serve.clone()),
+            Self::TcpTrace("tcp-trace full", serve.clone().in_mode("full")),
+            Self::TcpTrace("tcp-trace folded", serve.in_mode("folded")),
             Self::Rival(TCPSTATES, "SKADDR"),
             Self::Rival(TCPLIFE, "PID"),
         ]

@@ -63,6 +63,7 @@ impl Table {
             }
             LifeStep::FoundRequest { retransmits } => self.shown_request(at, life, retransmits),
             LifeStep::NetnsGone => self.netns_gone(at, life.netns),
+            LifeStep::Folded { steps } => self.folded(at, life, steps),
         }
         Outcome::Nothing
     }
@@ -134,6 +135,16 @@ impl Table {
                 self.touch(slot, at);
             }
             None => self.statistics.of_strangers += u64::from(!nobody),
+        }
+    }
+
+    /// The connection's steps were told in one record.
+    fn folded(&mut self, at: Ts, life: &LifeEvent, steps: u32) {
+        self.statistics.folded += 1;
+        if let Some(slot) = self.locate(life.socket)
+            && let Some(connection) = self.live.get_mut(slot)
+        {
+            connection.timeline.push(at, StepKind::Mark(Mark::Folded(steps)));
         }
     }
 

@@ -4,7 +4,11 @@ use std::{sync::mpsc, time::Duration};
 
 use super::world::World;
 use crate::{
-    core::{clock::Ts, decode},
+    core::{
+        clock::Ts,
+        decode,
+        fold::{Governor, Load},
+    },
     engine::{
         Inbox, Request,
         tracer::{KernelFigures, REORDER_WINDOW, Tracer},
@@ -12,6 +16,7 @@ use crate::{
     },
     kernel::{
         counters::{Counters, SegmentCounters},
+        folding::Folding,
         load::Attached,
         notes::Notes,
         programs,
@@ -42,6 +47,7 @@ pub(super) struct Loop {
     attached: Attached,
     segments: Follower,
     naming: Naming,
+    folding: Folding,
     notes: Notes,
     inbox: Inbox,
     /// Failed outputs that a loss has been noted for.
@@ -55,16 +61,19 @@ impl Loop {
     pub(super) fn new(
         tracer: Tracer,
         (mut attached, segments, naming): (Attached, Follower, Naming),
+        governor: Governor,
         inbox: Inbox,
         world: World,
     ) -> Self {
         let notes = Notes::open(&mut attached.ebpf);
         let now = wall::now();
+        let folding = Folding::new(&mut attached.ebpf, governor);
         Self {
             tracer,
             attached,
             segments,
             naming,
+            folding,
             notes,
             inbox,
             failed_outputs: 0,
@@ -121,6 +130,7 @@ impl Loop {
             self.tracer.take_stack(now, news);
         }
         self.check_losses(now);
+        self.fold(now);
         let attached = &self.attached;
         self.world.pass(&mut self.tracer, || counters(attached));
         self.last_pass = now;
@@ -143,9 +153,13 @@ impl Loop {
             Sample::Raw(bytes) => match decode::stack(bytes) {
                 Some(Ok(record)) => naming.ask(&record),
                 Some(Err(error)) => tracer.malformed(&error),
-                None => match decode::record(bytes) {
-                    Ok(record) => tracer.take_record(cpu, record),
-                    Err(error) => tracer.malformed(&error),
+                None => match decode::folded(bytes) {
+                    Some(Ok(record)) => tracer.take_folded(cpu, Box::new(record)),
+                    Some(Err(error)) => tracer.malformed(&error),
+                    None => match decode::record(bytes) {
+                        Ok(record) => tracer.take_record(cpu, record),
+                        Err(error) => tracer.malformed(&error),
+                    },
                 },
             },
         });
@@ -169,6 +183,18 @@ impl Loop {
         }
     }
 
+    /// Decides whether short connections are told in one record, and tells of folded ones that have
+    /// turned out to be long.
+    fn fold(&mut self, now: Ts) {
+        let load = Load { events: self.tracer.connection_events(), lost: self.failed_outputs };
+        let tracer = &mut self.tracer;
+        self.folding.pass(now, load, |record| {
+            if !tracer.has_told(&record) {
+                tracer.take_folded(0, Box::new(record));
+            }
+        });
+    }
+
     fn kernel_figures(&mut self) -> KernelFigures {
         let counters = counters(&self.attached);
         let segments = self.segments.standing().clone();
@@ -179,7 +205,8 @@ impl Loop {
             SegmentCounters::default()
         });
         let stacks = self.naming.figures(&self.attached.stacks);
-        KernelFigures { counters, programs, segments, segment_counters, stacks }
+        let folding = self.folding.standing();
+        KernelFigures { counters, programs, segments, segment_counters, stacks, folding }
     }
 
     /// Answers what was asked; true where the tracer is to end.

@@ -1,13 +1,13 @@
 //! What the tracer answers when it is asked.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use super::{KernelFigures, Tracer};
 use crate::{
     api,
     core::{
-        clock::Ts, connection::Connection, diagnosis::Asked, query::Query, reconcile::Reconciled,
-        statistics::Statistics, time_wait::TimeWaitCounters,
+        clock::Ts, connection::Connection, diagnosis::Asked, fold::Standing, query::Query,
+        reconcile::Reconciled, statistics::Statistics, time_wait::TimeWaitCounters,
     },
     engine::{
         Request,
@@ -110,6 +110,7 @@ impl Tracer {
             },
             segments: kernel.segments.clone(),
             stacks: self.stacks(kernel),
+            folding: self.folding(kernel),
             netns: self.identity.netns.clone(),
             events: self.taken.total(),
             lost: lost
@@ -141,6 +142,20 @@ impl Tracer {
             hooks.extend(api::packet_hooks(&kernel.segments));
         }
         hooks
+    }
+
+    /// Whether short connections are told in one record; of a file only how many were.
+    fn folding(&self, kernel: &KernelFigures) -> api::Folding {
+        let Standing { mode, above, folding, folded_ns, switches } = kernel.folding;
+        let live = self.identity.source == "live";
+        api::Folding {
+            mode: if live { mode.name().to_owned() } else { String::new() },
+            above,
+            folding,
+            connections: self.table.statistics().folded,
+            seconds: Duration::from_nanos(folded_ns).as_secs_f64(),
+            switches,
+        }
     }
 
     /// What has become of stacks, in the kernel, outside, and in the table.
@@ -222,6 +237,7 @@ impl Tracer {
             late_records: self.merge.late(),
             hooks: self.hooks(kernel),
             stacks: self.stack_fates(kernel),
+            folding: kernel.folding,
             segments: kernel.segments.clone(),
             segment_counters: kernel.segment_counters.clone(),
             world: World::default(),

@@ -1,6 +1,6 @@
 //! Metrics about the tracing itself: whether the other figures can be trusted.
 
-use std::env::consts;
+use std::{env::consts, time::Duration};
 
 use prometheus::proto::MetricType;
 
@@ -47,6 +47,39 @@ pub(super) const METRICS: &[Metric] = &[
             for (result, count) in &scrape.figures.stacks {
                 samples.count(&[result], *count);
             }
+        },
+    },
+    Metric {
+        name: "tcp_trace_mode",
+        kind: MetricType::GAUGE,
+        labels: &["mode"],
+        help: "1 for how connections are told now. full: step by step, as they go on; folded: \
+               short ones in one record at their end, which costs the host less (--mode). Either \
+               way, all counters and gauges are exact.",
+        fill: |scrape, samples| {
+            let folding = scrape.figures.folding.folding;
+            for (mode, is_on) in [("folded", folding), ("full", !folding)] {
+                samples.count(&[mode], u64::from(is_on));
+            }
+        },
+    },
+    Metric {
+        name: "tcp_trace_folded_connections_total",
+        kind: MetricType::COUNTER,
+        labels: &[],
+        help: "Connections that were told in one record, with all their steps; their timelines \
+               say so.",
+        fill: |scrape, samples| samples.count(&[], scrape.figures.statistics.folded),
+    },
+    Metric {
+        name: "tcp_trace_folded_seconds_total",
+        kind: MetricType::COUNTER,
+        labels: &[],
+        help: "Time spent telling short connections in one record: by choice, under a storm of \
+               them, or after a loss (--mode).",
+        fill: |scrape, samples| {
+            let spent = Duration::from_nanos(scrape.figures.folding.folded_ns);
+            samples.value(&[], spent.as_secs_f64());
         },
     },
     Metric {
