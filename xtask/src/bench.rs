@@ -5,6 +5,7 @@
 //! | `cps` | the command: connections per second, with and without each tracer |
 //! | `packets` | the command: what looking at segments costs, per packet, stream and connection |
 //! | `diagnosis` | the command: a hundred thousand leaked sockets, diagnosed |
+//! | `engine` | the command: what the daemon itself takes, per event and per connection |
 //! | `load` | the connections, made by a process of their own |
 //! | `placement` | its CPUs |
 //! | `rival` | tcpstates and tcplife of libbpf-tools |
@@ -16,6 +17,7 @@
 
 mod cps;
 pub(crate) mod diagnosis;
+mod engine;
 pub(crate) mod load;
 mod machine;
 pub(crate) mod packets;
@@ -43,6 +45,8 @@ pub(crate) enum Command {
     Packets(packets::Args),
     /// How a diagnosis scales: very many leaked sockets, how long it takes and how right it is.
     Diagnosis(diagnosis::Args),
+    /// What the daemon itself takes: an event, a connection, a scrape, its start, its rest.
+    Engine(engine::Args),
 }
 
 /// Measures it.
@@ -51,6 +55,7 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
         Command::Cps(args) => cps::run(args),
         Command::Packets(args) => packets::run(args),
         Command::Diagnosis(args) => diagnosis::run(args),
+        Command::Engine(args) => engine::run(args),
     }
 }
 

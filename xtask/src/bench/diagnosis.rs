@@ -10,7 +10,7 @@
 mod asking;
 mod figures;
 pub(crate) mod leak;
-mod process;
+pub(super) mod process;
 
 use std::{
     fs,

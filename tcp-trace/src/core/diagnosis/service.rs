@@ -32,7 +32,7 @@ impl Service {
     #[must_use]
     pub fn of(known: &Connection, listeners: &Listeners) -> Self {
         if is_inbound(known, listeners) {
-            Self::Ours(known.flow().local.port())
+            Self::Ours(known.local_port())
         } else {
             Self::Of(known.flow().remote)
         }

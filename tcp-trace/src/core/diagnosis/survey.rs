@@ -191,7 +191,7 @@ impl Survey {
         let facts = known.netns.and_then(|netns| sight.host.namespaces.get(&netns));
         let range = facts.and_then(|facts| facts.ports);
         // A port beyond was chosen by the program, and is none of those that run out.
-        if range.is_some_and(|(first, last)| !(first..=last).contains(&known.flow().local.port())) {
+        if range.is_some_and(|(first, last)| !(first..=last).contains(&known.local_port())) {
             return;
         }
         let route = Route { netns: known.netns, local, remote };

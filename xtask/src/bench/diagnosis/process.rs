@@ -6,25 +6,25 @@ use anyhow::{Context as _, Result};
 
 /// What a process has taken so far.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Taken {
+pub(in crate::bench) struct Taken {
     /// Seconds of processor time.
     cpu: f64,
     at: Instant,
     /// Bytes of memory.
-    pub(super) memory: u64,
+    pub(in crate::bench) memory: u64,
     /// The most that it has had.
     pub(super) memory_most: u64,
 }
 
 impl Taken {
     /// The share of a processor since then.
-    pub(super) fn cpu_since(&self, before: &Self) -> f64 {
+    pub(in crate::bench) fn cpu_since(&self, before: &Self) -> f64 {
         (self.cpu - before.cpu) / self.at.duration_since(before.at).as_secs_f64()
     }
 }
 
 /// What process `pid` has taken.
-pub(super) fn taken(pid: u32) -> Result<Taken> {
+pub(in crate::bench) fn taken(pid: u32) -> Result<Taken> {
     let read = |name: &str| {
         let path = format!("/proc/{pid}/{name}");
         fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))

@@ -1,0 +1,97 @@
+//! `cargo xtask bench engine`: what the daemon itself takes, by events that are made up and by one at
+//! rest.
+//!
+//! | module | has |
+//! |---|---|
+//! | `parts` | what the program's hidden command `bench-engine` tells |
+//! | `rest` | a daemon that has nothing to do |
+//! | `text` | what it comes to, beside the goals |
+
+mod parts;
+mod rest;
+mod text;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+
+use super::machine::Machine;
+use crate::{
+    cargo::{Profile, build},
+    checkout::Checkout,
+    privilege,
+};
+use parts::{Crowd, Stream};
+use rest::Rest;
+
+/// Connections that are there while others are asked for.
+const SIZES: [u32; 4] = [100, 10_000, 100_000, 1_000_000];
+
+/// How to measure it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Events in each stream
+    #[arg(long, value_name = "N", default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    events: u64,
+    /// Seconds that a daemon is left alone
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
+    /// Start no daemon, for which this needs no root
+    #[arg(long)]
+    no_daemon: bool,
+    /// Write every figure to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Measure this tcp-trace and build none
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
+}
+
+/// Everything that was measured.
+#[derive(Debug, Serialize)]
+struct Figures {
+    machine: Machine,
+    streams: Vec<Stream>,
+    crowds: Vec<Crowd>,
+    rest: Option<Rest>,
+}
+
+/// Builds, becomes root where a daemon is to start, measures, prints.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    if !args.no_daemon {
+        privilege::expect_a_way_to_root()?;
+    }
+    let program = match &args.program {
+        Some(program) => program.clone(),
+        None => build(&Checkout::find()?, Profile::Release)?,
+    };
+    if !args.no_daemon && !privilege::is_root() {
+        super::become_root(args.program.is_none().then_some(&*program))?;
+    }
+    println!("\nmachine: {}\n", Machine::here());
+    let figures = measure(args, &program)?;
+    print!("{}", text::text(&figures));
+    if let Some(path) = &args.json {
+        let text = serde_json::to_string_pretty(&figures).context("figures make no JSON")?;
+        fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn measure(args: &Args, program: &Path) -> Result<Figures> {
+    let streams = ["states", "calls", "all"].into_iter();
+    let streams = streams.map(|mix| parts::stream(program, mix, args.events));
+    let crowds = ["calls", "all"].into_iter().flat_map(|mix| SIZES.map(|live| (mix, live)));
+    let crowds = crowds.map(|(mix, live)| parts::crowd(program, mix, live));
+    Ok(Figures {
+        machine: Machine::here(),
+        streams: streams.collect::<Result<_>>()?,
+        crowds: crowds.collect::<Result<_>>()?,
+        rest: if args.no_daemon { None } else { Some(rest::measure(program, args.seconds)?) },
+    })
+}
