@@ -238,10 +238,9 @@ fn summary(table: &Table) -> Vec<String> {
             let steps: Vec<_> = known
                 .timeline
                 .steps()
-                .iter()
                 .filter(|step| !matches!(step.kind, StepKind::Mark(Mark::Folded(_))))
                 .collect();
-            let (flow, state, since) = (known.flow, known.state, known.state_since);
+            let (flow, state, since) = (known.flow(), known.state, known.state_since);
             format!(
                 "{place} {flow:?} {state} {since:?} {:?} {:?} {:?} {steps:?}",
                 known.opened_at, known.closed, known.gap
@@ -345,8 +344,7 @@ fn a_timeline_says_that_it_was_folded() {
     }
     table.finish();
     let known = table.closed().next().unwrap();
-    let marks =
-        known.timeline.steps().iter().filter(|step| step.kind == StepKind::Mark(Mark::Folded(2)));
+    let marks = known.timeline.steps().filter(|step| step.kind == StepKind::Mark(Mark::Folded(2)));
     assert_eq!((marks.count(), known.timeline.steps().len()), (1, 3));
     assert_eq!(table.statistics().folded, 1);
 }

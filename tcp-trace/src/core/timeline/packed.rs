@@ -97,6 +97,7 @@ impl Packed {
             StepKind::MiniEnded { substate, .. } => self.bytes.push(substate as u8),
             StepKind::Mark(mark) => match mark {
                 Mark::Found(state) => self.bytes.push(state as u8),
+                Mark::Folded(steps) => self.put(steps.into()),
                 Mark::Missed { known: one, actual: other }
                 | Mark::Illegal { from: one, to: other }
                 | Mark::Corrected { known: one, actual: other } => self.put_states(one, other),
@@ -262,7 +263,8 @@ impl Steps<'_> {
             }
             6 => Mark::NetnsGone,
             7 => Mark::Overdue,
-            _ => Mark::TimeWaitRefused,
+            8 => Mark::TimeWaitRefused,
+            _ => Mark::Folded(u32::try_from(number(&mut self.left)?).ok()?),
         })
     }
 
@@ -331,6 +333,7 @@ fn mark_kind(mark: Mark) -> u8 {
         Mark::NetnsGone => 6,
         Mark::Overdue => 7,
         Mark::TimeWaitRefused => 8,
+        Mark::Folded(_) => 9,
     }
 }
 
@@ -435,7 +438,7 @@ mod tests {
     }
 
     fn any_mark() -> impl Strategy<Value = Mark> {
-        (0u8..9, any_state(), any_state()).prop_map(|(kind, one, other)| match kind {
+        (0u8..10, any_state(), any_state()).prop_map(|(kind, one, other)| match kind {
             0 => Mark::Found(one),
             1 => Mark::Missed { known: one, actual: other },
             2 => Mark::Illegal { from: one, to: other },
@@ -444,7 +447,8 @@ mod tests {
             5 => Mark::Corrected { known: one, actual: other },
             6 => Mark::NetnsGone,
             7 => Mark::Overdue,
-            _ => Mark::TimeWaitRefused,
+            8 => Mark::TimeWaitRefused,
+            _ => Mark::Folded(one as u32 * 1_000_000 + other as u32),
         })
     }
 
