@@ -85,6 +85,14 @@ function(config) p.dashboard(
                          p.target('sum by (instance) (tcp_trace_segments_pending{%s})' % here, '{{instance}} segments pending'),
                        ])],
     ]),
+    p.row('Full or folded', 8, [
+      [8, p.timeseries('Mode', 'folded: short connections are told in one record at their end.', 'none',
+                       [p.target('sum by (mode) (tcp_trace_mode{%s})' % here, '{{mode}}')])],
+      [8, p.timeseries('Connections folded', 'Told in one record, every step with its own time.', 'cps',
+                       [p.target(rate('job', 'tcp_trace_folded_connections_total'), 'folded')])],
+      [8, p.timeseries('Time folded', 'The share of the time in which connections are folded.', 'percentunit',
+                       [p.target(rate('job', 'tcp_trace_folded_seconds_total'), 'folded')])],
+    ]),
     p.row('Its own web server', 8, [
       [8, p.timeseries('Requests refused', 'By reason: a wrong password, a rate, a foreign Host, too many scrapes at once.', 'cps',
                        [p.target(rate('reason', 'tcp_trace_web_requests_refused_total'), '{{reason}}')])],

@@ -9,6 +9,7 @@ use super::{
 use packed::Packed;
 
 mod packed;
+mod zigzag;
 
 pub use packed::Steps;
 

@@ -1,8 +1,6 @@
 //! The tracer's state: everything but where records come from.
 
 use std::{
-    collections::HashSet,
-    num::NonZeroU64,
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
@@ -11,23 +9,16 @@ use looks::Looks;
 use tcp_trace_common::FoldedRecord;
 use tokio::sync::broadcast;
 
-use super::{
-    figures::{Figures, World},
-    recorder::Recorder,
-    residence::Residence,
-    taken::Taken,
-};
+use super::{recorder::Recorder, residence::Residence, taken::Taken};
 use crate::{
     api,
     core::{
         clock::{Ts, WallOffset},
-        connection::Connection,
         decode::{self, Record},
-        diagnosis::{Casebook, Thresholds, evidence::Suspects},
+        diagnosis::{Casebook, Thresholds},
         event::{Body, Event},
         fold::{self, Told},
         merge::Merge,
-        owner::{Owner, OwnerSource},
         population::Matrix,
         sources::Sources,
         stack::StackEvent,
@@ -50,8 +41,6 @@ const REORDER_LIMIT: usize = 1 << 20;
 
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_secs(1);
-/// Connections without an owner that are told one by one.
-const UNOWNED: usize = 1 << 16;
 
 /// What is fixed while the tracer runs, for `status`.
 #[derive(Clone, Debug, Default)]
@@ -375,46 +364,8 @@ impl Tracer {
     }
 }
 
-/// Connections whose owner is worth looking for.
-pub(crate) enum Unowned {
-    /// Those with these cookies.
-    Some(HashSet<NonZeroU64>),
-    /// Too many to be told.
-    Any,
-}
-
-impl Tracer {
-    /// Whom to look into for the diagnosis.
-    pub(crate) fn suspects(&self, now: Ts) -> Suspects {
-        self.casebook.suspects(&self.table, now)
-    }
-
-    /// Full sockets' connections without an owner, or with one that is only their listener's.
-    pub(crate) fn unowned(&self) -> Unowned {
-        // Nobody holds a mini-socket. Who was seen to hold a descriptor may have passed it on.
-        let unsure = |known: &&Connection| {
-            let proven = |owner: Owner| {
-                !matches!(owner.source, OwnerSource::Listener | OwnerSource::Descriptor)
-            };
-            known.is_full() && !known.owner.is_some_and(proven)
-        };
-        // One without a cookie gets one with the next snapshot, and is told then.
-        let cookie = |known: &Connection| known.socket.cookie.or(known.row_cookie);
-        let mut cookies = HashSet::new();
-        for cookie in self.table.live().filter(unsure).filter_map(cookie) {
-            if cookies.len() >= UNOWNED {
-                return Unowned::Any;
-            }
-            cookies.insert(cookie);
-        }
-        Unowned::Some(cookies)
-    }
-
-    /// All figures, with what came of comparing them with the host.
-    pub(crate) fn figures_of(&self, world: World, now: Ts, kernel: &KernelFigures) -> Figures {
-        Figures { world, ..self.figures(now, kernel) }
-    }
-}
-
 mod answers;
 mod looks;
+mod suspects;
+
+pub(crate) use suspects::Unowned;

@@ -11,7 +11,10 @@
 
 use smallvec::SmallVec;
 
-use super::{Call, Detail, Mark, Segment, Step, StepKind};
+use super::{
+    Call, Detail, Mark, Segment, Step, StepKind,
+    zigzag::{unzigzag, zigzag},
+};
 use crate::core::{
     clock::Ts,
     event::{Comm, Task, TimeWaitEnd},
@@ -306,7 +309,7 @@ impl Steps<'_> {
     }
 }
 
-/// What of a detail fits into a step's first byte: whether all is read, and which sides are shut down.
+/// What of a detail fits into a first byte: whether all is read, and which sides are shut down.
 fn small(detail: Detail) -> u8 {
     let shutdown = detail.shutdown.filter(|sides| *sides <= 3).map_or(0, |sides| sides + 1);
     u8::from(detail.unread_bytes == Some(0)) | shutdown << 1
@@ -343,14 +346,6 @@ fn answer(known: Option<bool>) -> u8 {
 
 fn answered(bits: u8) -> Option<bool> {
     (bits > 0).then_some(bits > 1)
-}
-
-fn zigzag(number: i64) -> u64 {
-    (number << 1 ^ number >> 63).cast_unsigned()
-}
-
-fn unzigzag(number: u64) -> i64 {
-    (number >> 1).cast_signed() ^ -((number & 1).cast_signed())
 }
 
 fn byte(bytes: &mut &[u8]) -> Option<u8> {

@@ -18,6 +18,11 @@ use crate::{
 };
 
 impl Tracer {
+    /// All figures, with what came of comparing them with the host.
+    pub(crate) fn figures_of(&self, world: World, now: Ts, kernel: &KernelFigures) -> Figures {
+        Figures { world, ..self.figures(now, kernel) }
+    }
+
     /// Answers a question as of `now`. A questioner who has gone away is no concern.
     pub(crate) fn answer(&self, request: Request, now: Ts, kernel: &KernelFigures) {
         match request {
