@@ -16,7 +16,9 @@ use crate::{
 /// Binds, attaches, serves until told to end, detaches.
 pub(super) async fn run(context: &Context, args: &Serve) -> anyhow::Result<ExitCode> {
     let mut config = context.settings.tracing(&args.tracing, Stay::Long, args.process_series)?;
-    config.thresholds.older_than = args.older_than.unwrap_or(config.thresholds.older_than);
+    let older_than =
+        args.older_than.map_or_else(|| context.settings.older_than(), |age| Ok(Some(age)))?;
+    config.thresholds.older_than = older_than.unwrap_or(config.thresholds.older_than);
     let socket = context.settings.socket(&context.global);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

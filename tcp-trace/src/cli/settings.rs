@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context as _, bail};
@@ -17,6 +18,7 @@ use crate::{
         segments::{self, InterfaceName, Wishes, XdpWish},
         stacks::StackWishes,
     },
+    serve::span,
 };
 
 /// The settings file, where none is named.
@@ -36,6 +38,7 @@ pub(crate) struct FileSettings {
     web_config_file: Option<PathBuf>,
     web_api: Option<bool>,
     process_series: Option<usize>,
+    older_than: Option<String>,
     backend: Option<BackendChoice>,
     netns: Option<Vec<String>>,
     btf: Option<PathBuf>,
@@ -114,6 +117,16 @@ impl FileSettings {
         }
     }
 
+    /// How old is old, where the file says it.
+    pub(crate) fn older_than(&self) -> anyhow::Result<Option<Duration>> {
+        let parse = |text: &String| {
+            span::parse(text).with_context(|| {
+                format!("older-than '{text}' is wrong: it takes {}", span::ACCEPTED)
+            })
+        };
+        self.older_than.as_ref().map(parse).transpose()
+    }
+
     /// TLS and users for TCP, if there is such a file, and whether the API is served there.
     pub(crate) fn network(&self, web: &Web) -> (Option<PathBuf>, bool) {
         let file = web.config_file.clone().or_else(|| self.web_config_file.clone());
@@ -190,6 +203,15 @@ mod tests {
         let config = file.tracing(&flags, Stay::Long, None).unwrap();
         assert_eq!(config.limits, Limits { live: 7, closed: 6 });
         assert_eq!((config.netns, config.process_limit), (vec!["a".to_owned()], 50));
+    }
+
+    #[test]
+    fn how_old_is_old_stands_in_the_file_too() {
+        let age = |text: &str| FileSettings::parse(text).unwrap().older_than();
+        assert_eq!(age("").unwrap(), None);
+        assert_eq!(age("older-than = '2m'").unwrap(), Some(Duration::from_mins(2)));
+        let text = age("older-than = 'soon'").unwrap_err().to_string();
+        assert!(text.contains("'soon'") && text.contains("it takes"), "{text}");
     }
 
     #[test]

@@ -50,8 +50,9 @@ impl Source {
         let socket = context.settings.socket(&context.global);
         match Client::connect(&socket).await {
             Ok(_) if tracing.is_given() => Err(Misuse(format!(
-                "a daemon answers on {}, and how it traces is settled: --netns, --backend, --btf and \
-                 the like are its own flags; to look at one namespace, use --in-netns",
+                "a daemon answers on {}, and how it traces is settled: --netns, --backend, --btf, \
+                 --stacks and the like are flags of its own: restart it with them; to look at one \
+                 namespace, use --in-netns",
                 socket.display()
             ))
             .into()),

@@ -70,12 +70,15 @@ fn finding(page: &mut Page<'_>, found: &Finding, style: &Style) {
         let (label, paint) = if advice.helps { ("do", Paint::Green) } else { ("not", Paint::Dim) };
         labelled(page, label, &advice.text, paint);
     }
-    if found.confidence != "high" || !found.unseen.is_empty() {
-        let mut text = format!("{} confidence", found.confidence);
-        if !found.unseen.is_empty() {
-            text = format!("{text}; not seen: {}", found.unseen.join("; "));
+    let unseen = found.unseen.join("; ");
+    match (found.confidence.as_str(), unseen.as_str()) {
+        ("high", "") => {}
+        ("high", unseen) => labelled(page, "not seen", unseen, Paint::Dim),
+        (little, "") => labelled(page, "unsure", &format!("{little} confidence"), Paint::Dim),
+        (little, unseen) => {
+            let text = format!("{little} confidence; not seen: {unseen}");
+            labelled(page, "unsure", &text, Paint::Dim);
         }
-        labelled(page, "unsure", &text, Paint::Dim);
     }
     let see = style.command.all(&found.see);
     if !see.is_empty() {

@@ -211,23 +211,22 @@ pub(super) fn find(book: &Casebook, survey: &Survey, thresholds: &Thresholds, re
     for leak in leaks(book, survey, thresholds) {
         report.findings.push(finding(&leak, survey.at, thresholds));
     }
-    let mut young = 0;
+    let (mut young, mut early) = (0, 0);
     for (key, group) in &survey.close_wait {
         match nature(book, survey.at, key, group, thresholds) {
             Nature::Pool => report.notes.push(wording::pool(key, group)),
             Nature::Idle => report.notes.push(wording::idle(key, group)),
-            Nature::TooEarly => report.notes.push(format!(
-                "{} in CLOSE_WAIT for more than {}: not watched for long enough to tell a leak \
-                 from a pool",
-                talk::counted(group.old(), &format!("socket of {}", wording::name(group, key))),
-                talk::about(thresholds.older_than),
-            )),
+            Nature::TooEarly => {
+                early += 1;
+                report.notes.push(wording::too_early(key, group, thresholds));
+            }
             Nature::Few => young += group.count,
             Nature::Leak(_) | Nature::Stuck => {}
         }
     }
     let none = report.findings.iter().all(|finding| finding.kind != Kind::CloseWaitLeak);
-    if none {
+    // What may be a leak is noted, and nothing to be calm about.
+    if none && early == 0 {
         let age = talk::about(thresholds.older_than);
         let oldest = survey.close_wait.values().filter_map(Group::oldest).min();
         let oldest = oldest.map_or_else(String::new, |since| {

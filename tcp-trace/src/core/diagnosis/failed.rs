@@ -253,7 +253,10 @@ fn routes_of(book: &Casebook, key: Key) -> Option<Line> {
     let of = |route: &&super::survey::Route| route.remote == remote && route.netns == key.netns;
     let route = book.routes.keys().find(of)?;
     let (_, taken) = book.routes.get(route)?.taken.last()?;
-    Some(Line::new("where", format!("{} ports of {} are taken", talk::number(taken), route.local)))
+    Some(Line::new(
+        "where",
+        format!("at the last look {} ports of {} were taken", talk::number(taken), route.local),
+    ))
 }
 
 fn says(key: Key) -> String {
@@ -262,7 +265,7 @@ fn says(key: Key) -> String {
         What::Refused => format!("is refused by {service}"),
         What::Unanswered => format!("gets no answer from {service}"),
         What::Unreachable => format!("cannot reach {service}"),
-        What::NoPort => format!("has no local port left to connect to {service}"),
+        What::NoPort => format!("found no local port left to connect to {service}"),
         What::Reset(reason) => match service {
             Service::Ours(port) => format!("on port {port}: {}", reset(reason)),
             other => format!("to {other}: {}", reset(reason)),
@@ -290,7 +293,7 @@ fn because(what: What) -> &'static str {
             "no SYN-ACK came before the time-out, the system's or the program's own"
         }
         What::Unreachable => "a router or this host's own routes say that there is no way",
-        What::NoPort => "EADDRNOTAVAIL: every local port to this destination is taken",
+        What::NoPort => "EADDRNOTAVAIL: every local port to this destination was taken then",
         What::Reset(CloseReason::RstReceived) => {
             "the peer's process ended, closed with data unread, or something between gave up"
         }

@@ -157,10 +157,12 @@ fn finding(pressed: &Pressed<'_>) -> Finding {
     let full = used >= budget || left.is_some_and(|left| left <= AHEAD);
     let severity = if full { Severity::Serious } else { Severity::Warning };
     let mostly_waits = ports.time_wait * 2 >= ports.taken;
-    let says = if mostly_waits {
-        format!("keeps its local ports to {} in TIME_WAIT", route.remote)
-    } else {
-        format!("takes most of the local ports to {}", route.remote)
+    let says = match (mostly_waits, ports.closers.is_empty()) {
+        (true, false) => format!("keeps its local ports to {} in TIME_WAIT", route.remote),
+        (false, false) => format!("takes most of the local ports to {}", route.remote),
+        // Orphans have no process any more.
+        (true, true) => format!("those to {} stand in TIME_WAIT", route.remote),
+        (false, true) => format!("those to {} are taken", route.remote),
     };
     let mut found = Finding::new(Kind::PortPressure, severity, used, says);
     found.who = ports.closers.iter().max_by_key(|(_, count)| *count).map(|(owner, _)| Who(*owner));
@@ -172,7 +174,8 @@ fn finding(pressed: &Pressed<'_>) -> Finding {
     found.exhaustion = Some(Exhaustion { of: "local ports", used, limit: budget, left });
     found.evidence = evidence(pressed, mostly_waits);
     found.advice = advice(pressed, mostly_waits);
-    found.see = vec![format!("tcp-trace list --state time_wait --remote {}", route.remote)];
+    let state = if mostly_waits { " --state time_wait" } else { "" };
+    found.see = vec![format!("tcp-trace list{state} --remote {}", route.remote)];
     found.unseen.extend(ports.origins.unseen());
     if pressed.facts.and_then(NetnsFacts::port_budget).is_none() {
         found.confidence = Confidence::Medium;
@@ -217,7 +220,7 @@ fn evidence(pressed: &Pressed<'_>, mostly_waits: bool) -> Vec<Line> {
             .push(Line::new("cause", format!("closed first by {who}; whoever closes first waits")));
     } else {
         let open = talk::number(ports.taken.saturating_sub(ports.time_wait));
-        lines.push(Line::new("cause", format!("{open} connections are open at once")));
+        lines.push(Line::new("cause", format!("{open} connections at once that are not over")));
     }
     lines.extend(ports.origins.lines());
     lines

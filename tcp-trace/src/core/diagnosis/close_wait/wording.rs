@@ -46,6 +46,16 @@ pub(super) fn idle(key: &Key, group: &Group) -> String {
     )
 }
 
+pub(super) fn too_early(key: &Key, group: &Group, thresholds: &Thresholds) -> String {
+    format!(
+        "{}: {} in CLOSE_WAIT for more than {}, not watched for long enough to tell a leak from a \
+         pool",
+        name(group, key),
+        talk::counted(group.old(), "socket"),
+        talk::about(thresholds.older_than),
+    )
+}
+
 pub(super) fn says(cause: Cause, pile: &Pile, elsewhere: bool) -> String {
     match cause {
         _ if elsewhere => "is done with sockets that another process still holds",
@@ -68,14 +78,14 @@ pub(super) fn evidence(
     let mut lines = vec![
         Line { connections: pile.ids(), ..Line::new("", summary(leak, now, thresholds)) },
         Line { connections: pile.ids(), ..Line::new("cause", because(cause, pile, leak.group)) },
-        Line::new("where", whereabouts(leak.key.service)),
+        Line::new("where", whereabouts(leak.key.service, cause)),
     ];
     lines.extend(pile.origins.lines());
     if !pile.holders.is_empty() {
         lines.push(Line::new("held by", held_by(pile)));
     }
     lines.extend(leak.waits.map(|waits| waits.line(now)));
-    lines.push(Line::new("moved", moved(leak.group, pile)));
+    lines.push(Line::new("moved", moved(pile)));
     if let Some(course) = leak.course {
         lines.push(Line::new("not", no_pool(course, now)));
     }
@@ -144,9 +154,10 @@ fn stands(count: u64) -> &'static str {
     if count == 1 { "stands" } else { "stand" }
 }
 
-fn whereabouts(service: Service) -> String {
+fn whereabouts(service: Service, cause: Cause) -> String {
     match service {
         Service::Of(remote) => format!("outbound to {remote}"),
+        Service::Ours(port) if cause == Cause::NotAccepted => format!("came in on port {port}"),
         Service::Ours(port) => format!("accepted on port {port}"),
         Service::Other => "many services, too many to be told apart".to_owned(),
     }
@@ -177,11 +188,11 @@ fn held_by(pile: &Pile) -> String {
     text.join("; ") + &shared
 }
 
-fn moved(group: &Group, pile: &Pile) -> String {
+fn moved(pile: &Pile) -> String {
     let (received, sent) = pile.moved;
-    let kernel = group.count.saturating_mul(SOCKET_BYTES).saturating_add(pile.unread_bytes);
+    let kernel = pile.count.saturating_mul(SOCKET_BYTES).saturating_add(pile.unread_bytes);
     let silent = pile.silent.map_or_else(String::new, |silent| {
-        format!("; the peer was last heard {} ago", talk::about(silent))
+        format!("; peers silent for up to {} when last looked at", talk::about(silent))
     });
     format!(
         "{} received, {} sent; they hold about {} of kernel memory{silent}",
@@ -196,7 +207,7 @@ fn no_pool(course: &Course, now: Ts) -> String {
     match course.old_left {
         0 => format!("a connection pool: none of the old ones was closed or reused in {watched}"),
         left => format!(
-            "a pool at its plateau: only {} of the old ones were closed in {watched}",
+            "a pool at its plateau: of the old ones only {} closed in {watched}",
             talk::number(left)
         ),
     }
