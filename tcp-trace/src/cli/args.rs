@@ -141,7 +141,7 @@ pub(crate) struct Tracing {
     )]
     pub(crate) stacks: Option<StackWishes>,
     /// When short connections are told in one record, which costs the host less: full (never), folded
-    /// (always) or auto (under a storm of them, or after a loss) [default: auto]
+    /// (always) or auto (under a storm of them, or after a loss) [default: full]
     #[arg(long, env = "TCP_TRACE_MODE", value_name = "full|folded|auto")]
     pub(crate) mode: Option<Mode>,
     /// Events a second above which auto folds [default: 20000]

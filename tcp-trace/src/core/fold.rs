@@ -15,11 +15,11 @@ use super::{clock::Ts, decode};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
     /// Each step has its record, whatever it costs.
+    #[default]
     Full,
     /// Each short connection has one record.
     Folded,
     /// Folded while there is much to tell.
-    #[default]
     Auto,
 }
 
