@@ -38,7 +38,7 @@ pub(crate) struct Serve {
 impl Serve {
     /// This program, which looks at state changes alone.
     pub(crate) fn states(program: &Path) -> Self {
-        Self { program: program.to_owned(), network: None, interface: None, mode: "auto" }
+        Self { program: program.to_owned(), network: None, interface: None, mode: "full" }
     }
 
     /// The same, with its connections told as this `--mode` says.

@@ -136,7 +136,7 @@ fn who_lives_long_is_told_while_alive() {
 fn a_storm_folds_and_its_end_unfolds() {
     let netns = Netns::new();
     let (client, server) = (netns.actor("kt-client"), netns.actor("kt-server"));
-    let daemon = Daemon::start(&[&netns], &["--fold-above=300"]);
+    let daemon = Daemon::start(&[&netns], &["--mode=auto", "--fold-above=300"]);
     assert!(!is_folding(&daemon));
     let mut script = Script::new(&client, &server);
     let old = script.open();

@@ -44,7 +44,7 @@ impl Tracer {
     pub(super) fn all(serve: Serve) -> [Self; 5] {
         [
             Self::TcpTrace("tcp-trace serve", serve.clone()),
-            Self::TcpTrace("tcp-trace full", serve.clone().in_mode("full")),
+            Self::TcpTrace("tcp-trace auto", serve.clone().in_mode("auto")),
             Self::TcpTrace("tcp-trace folded", serve.in_mode("folded")),
             Self::Rival(TCPSTATES, "SKADDR"),
             Self::Rival(TCPLIFE, "PID"),
