@@ -306,12 +306,14 @@ impl Proxied {
     }
 }
 
-/// Clients that give up, once what they ask for has come to the backend.
+/// Clients that give up, once the backend has read what they ask for: the end would be taken along
+/// with a request that is read after it.
 fn give_up(site: &Site, path: &str) {
     let clients: Vec<_> = (0..MANY).map(|_| request(&site.netns, PROXY, path)).collect();
-    let asks = || site.ss(&["state", "established", &format!("sport = :{BACKEND}")]);
-    let asked = || (asks().len() as u64 == MANY).then_some(());
-    until(|| "the backend is not asked".to_owned(), asked);
+    let asks = || site.ss(&["-Oi", "state", "established", &format!("sport = :{BACKEND}")]);
+    let is_read = |ask: &&String| ask.starts_with("0 ") && ask.contains(" bytes_received:");
+    let are_read = || (asks().iter().filter(is_read).count() as u64 == MANY).then_some(());
+    until(|| format!("the backend has not read all of {:#?}", asks()), are_read);
     drop(clients);
 }
 
