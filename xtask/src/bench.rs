@@ -13,6 +13,7 @@
 //! | `rounds` | who runs when |
 //! | `statistics`, `table` | what the figures say |
 //! | `unrest` | whether they can be trusted |
+//! | `means` | the program that is measured, and where its figures go |
 //! | `machine` | what they were measured on |
 
 mod cps;
@@ -20,6 +21,7 @@ pub(crate) mod diagnosis;
 mod engine;
 pub(crate) mod load;
 mod machine;
+mod means;
 pub(crate) mod packets;
 mod placement;
 mod rival;
@@ -29,12 +31,10 @@ mod table;
 mod tracer;
 mod unrest;
 
-use std::{env, os::unix::process::CommandExt as _, path::Path, process::ExitCode};
+use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Subcommand;
-
-use crate::privilege;
 
 /// What to measure.
 #[derive(Debug, Subcommand)]
@@ -57,16 +57,4 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
         Command::Diagnosis(args) => diagnosis::run(args),
         Command::Engine(args) => engine::run(args),
     }
-}
-
-/// Starts over with sudo, and with what has been built, if anything has.
-fn become_root(built: Option<&Path>) -> Result<()> {
-    let this = env::current_exe().context("cannot tell where this program is")?;
-    let mut command = privilege::as_root(&this, &[])?;
-    command.args(env::args_os().skip(1));
-    if let Some(program) = built {
-        command.arg("--program").arg(program);
-    }
-    let error = command.exec();
-    Err(error).with_context(|| format!("cannot start {}", crate::tool::words(&command)))
 }

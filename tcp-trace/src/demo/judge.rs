@@ -204,25 +204,13 @@ fn alike(finding: &Finding) -> u64 {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::api::Owner;
+    use crate::cli::text::fixtures::owner;
 
     fn finding(planted: &Planted, count: u64) -> Finding {
-        let owner = Owner {
-            pid: 7,
-            comm: planted.who.name().to_owned(),
-            exe: None,
-            cgroup: None,
-            container: None,
-            unit: None,
-            pod: None,
-            started_ns: None,
-            cgroup_id: None,
-            source: "accept".to_owned(),
-        };
         Finding {
             kind: planted.kind.to_owned(),
             title: "A title".to_owned(),
-            process: Some(owner),
+            process: Some(owner(planted.who.name(), 7)),
             cause: planted.cause.map(str::to_owned),
             counts: planted.cause.map(|cause| (cause.to_owned(), count)).into_iter().collect(),
             count,

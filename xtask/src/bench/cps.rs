@@ -1,29 +1,21 @@
 //! `cargo xtask bench cps`: new connections per second, with and without each tracer.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use super::{
     load::{self, Close, Load},
     machine::Machine,
+    means::Means,
     placement::Placement,
     rounds::{self, Round},
     table::{self, Line},
     tracer::Tracer,
     unrest,
 };
-use crate::{
-    cargo::{Profile, build},
-    checkout::Checkout,
-    daemon::Serve,
-    namespace, privilege,
-};
+use crate::{daemon::Serve, namespace};
 
 /// How to measure it.
 #[derive(Debug, clap::Args)]
@@ -46,24 +38,13 @@ pub(crate) struct Args {
         default_value = "apart,together"
     )]
     placement: Vec<Placement>,
-    /// Write every figure to this file
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Measure this tcp-trace and build none
-    #[arg(long, value_name = "FILE")]
-    program: Option<PathBuf>,
+    #[command(flatten)]
+    means: Means,
 }
 
 /// Builds, becomes root, measures, prints; fails if tcp-trace lost events.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    privilege::expect_a_way_to_root()?;
-    let program = match &args.program {
-        Some(program) => program.clone(),
-        None => build(&Checkout::find()?, Profile::Release)?,
-    };
-    if !privilege::is_root() {
-        super::become_root(args.program.is_none().then_some(&*program))?;
-    }
+    let program = args.means.program_as_root()?;
     // Without it the rivals say themselves what is missing.
     if let Err(error) = namespace::provide_tracefs() {
         eprintln!("note: {error:#}");
@@ -90,9 +71,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         let events = lines.iter().filter_map(|line| line.verdict.as_ref().ok()?.events);
         lost += events.map(|events| events.lost).sum::<u64>();
     }
-    if let Some(path) = &args.json {
-        write(path, &json!(figures))?;
-    }
+    args.means.write(&figures)?;
     if lost > 0 {
         bail!("tcp-trace lost {lost} events; it must lose none under this load");
     }
@@ -176,9 +155,4 @@ fn as_json(args: &Args, placement: Placement, rounds: &[Round], lines: &[Line]) 
         "rounds": rounds,
         "verdicts": verdicts,
     })
-}
-
-fn write(path: &Path, figures: &Value) -> Result<()> {
-    let text = serde_json::to_string_pretty(figures).context("cannot write the figures as JSON")?;
-    fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))
 }

@@ -13,22 +13,18 @@ pub(crate) mod leak;
 pub(super) mod process;
 
 use std::{
-    fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::ExitCode,
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
-use super::machine::Machine;
+use super::{machine::Machine, means::Means};
 use crate::{
-    cargo::{Profile, build},
-    checkout::Checkout,
     daemon::{Daemon, Serve},
     namespace::Network,
-    privilege,
 };
 use asking::{Told, diagnose, told, waits};
 use figures::{Figures, Look};
@@ -61,33 +57,19 @@ pub(crate) struct Args {
     /// How often to ask
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     times: u32,
-    /// Write every figure to this file
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Measure this tcp-trace and build none
-    #[arg(long, value_name = "FILE")]
-    program: Option<PathBuf>,
+    #[command(flatten)]
+    means: Means,
 }
 
 /// Builds, becomes root, measures, prints; fails where events were lost or the leak was not found.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    privilege::expect_a_way_to_root()?;
-    let program = match &args.program {
-        Some(program) => program.clone(),
-        None => build(&Checkout::find()?, Profile::Release)?,
-    };
-    if !privilege::is_root() {
-        super::become_root(args.program.is_none().then_some(&*program))?;
-    }
+    let program = args.means.program_as_root()?;
     let count = affordable(args.count)?;
     let processes = leak::processes(count);
     println!("\n{}", heading(count, processes, args));
     let figures = measure(&program, count, processes, args)?;
     print!("\n{}", figures.text());
-    if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&figures).context("figures make no JSON")?;
-        fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
-    }
+    args.means.write(&figures)?;
     if figures.lost > 0 {
         bail!("tcp-trace lost {} events; it must lose none under this load", figures.lost);
     }

@@ -11,21 +11,12 @@ mod parts;
 mod rest;
 mod text;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{path::Path, process::ExitCode};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde::Serialize;
 
-use super::machine::Machine;
-use crate::{
-    cargo::{Profile, build},
-    checkout::Checkout,
-    privilege,
-};
+use super::{machine::Machine, means::Means};
 use parts::{Crowd, Stream};
 use rest::Rest;
 
@@ -44,12 +35,8 @@ pub(crate) struct Args {
     /// Start no daemon, for which this needs no root
     #[arg(long)]
     no_daemon: bool,
-    /// Write every figure to this file
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Measure this tcp-trace and build none
-    #[arg(long, value_name = "FILE")]
-    program: Option<PathBuf>,
+    #[command(flatten)]
+    means: Means,
 }
 
 /// Everything that was measured.
@@ -63,23 +50,11 @@ struct Figures {
 
 /// Builds, becomes root where a daemon is to start, measures, prints.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    if !args.no_daemon {
-        privilege::expect_a_way_to_root()?;
-    }
-    let program = match &args.program {
-        Some(program) => program.clone(),
-        None => build(&Checkout::find()?, Profile::Release)?,
-    };
-    if !args.no_daemon && !privilege::is_root() {
-        super::become_root(args.program.is_none().then_some(&*program))?;
-    }
+    let program = if args.no_daemon { args.means.program() } else { args.means.program_as_root() }?;
     println!("\nmachine: {}\n", Machine::here());
     let figures = measure(args, &program)?;
     print!("{}", text::text(&figures));
-    if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&figures).context("figures make no JSON")?;
-        fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
-    }
+    args.means.write(&figures)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -12,27 +12,21 @@ mod program;
 mod stream;
 mod text;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{path::Path, process::ExitCode};
 
 use anyhow::{Context as _, Result};
 
 use super::{
     load::{self, Close},
     machine::Machine,
+    means::Means,
     placement::Placement,
     rounds::{self, Round},
     tracer::Tracer,
 };
 use crate::{
-    cargo::{Profile, build},
-    checkout::Checkout,
     daemon::Serve,
     namespace::Network,
-    privilege,
     tool::{IP, IPERF3},
 };
 pub(crate) use figures::Figures;
@@ -63,35 +57,20 @@ pub(crate) struct Args {
     /// Runs of each program on each frame
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
-    /// Write every figure to this file
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Measure this tcp-trace and build none
-    #[arg(long, value_name = "FILE")]
-    program: Option<PathBuf>,
+    #[command(flatten)]
+    means: Means,
 }
 
 /// Builds, becomes root, measures, prints.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    privilege::expect_a_way_to_root()?;
     for tool in [IPERF3, IP] {
         tool.required()?;
     }
-    let program = match &args.program {
-        Some(program) => program.clone(),
-        None => build(&Checkout::find()?, Profile::Release)?,
-    };
-    if !privilege::is_root() {
-        let built = args.program.is_none().then_some(&*program);
-        super::become_root(built)?;
-    }
+    let program = args.means.program_as_root()?;
     println!("\n{}", heading(args));
     let figures = measure(args, &program)?;
     print!("\n{}", text(&figures, Targets::MACHINE));
-    if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&figures).context("figures make no JSON")?;
-        fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
-    }
+    args.means.write(&figures)?;
     Ok(ExitCode::SUCCESS)
 }
 
