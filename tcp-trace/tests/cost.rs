@@ -6,10 +6,14 @@ use tcp_trace::engine::bench::{Bench, Mix};
 /// Events of a count.
 const EVENTS: u64 = 100_000;
 
+/// Connections opened in a second, and as many accepted: so few that those warming up also see
+/// mini-sockets end that are only inferred, a minute after they came.
+const RATE: u64 = 500;
+
 /// Allocations for each event once everything is as large as it gets: connections come and go, and
 /// the closed ones that are kept are all there.
 fn allocations_per_event(mix: Mix) -> f64 {
-    let mut bench = Bench::new(mix, 1_000, 10_000);
+    let mut bench = Bench::new(mix, 1_000, RATE);
     bench.populate(1_000);
     let mut warm = 0;
     while warm < 4 * EVENTS {
@@ -34,8 +38,9 @@ fn calls_and_time_wait_allocate_nothing() {
     assert!(allocations_per_event(Mix::Calls) < 0.05);
 }
 
-/// The segments of a connection have a place of their own, which is made with the first of them.
+/// The segments of a connection have a place of their own, which is made with the first of them; those
+/// of a handshake lie in it.
 #[test]
 fn segments_allocate_once_a_connection() {
-    assert!(allocations_per_event(Mix::All) < 0.4);
+    assert!(allocations_per_event(Mix::All) < 0.25);
 }

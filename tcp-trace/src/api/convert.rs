@@ -53,9 +53,9 @@ pub(crate) fn connection(
     loss_epoch: u64,
     timeline: bool,
 ) -> Connection {
-    let end = known.closed.map_or(now, |closed| closed.at);
+    let end = known.closed().map_or(now, |closed| closed.at);
     // A mini-socket ends where its connection does, whatever it stood in before.
-    let since = known.closed.map_or(known.state_since, |closed| closed.at);
+    let since = known.closed().map_or(known.state_since, |closed| closed.at);
     let transfer = known.transfer.filter(|_| !known.is_listener());
     Connection {
         id: known.id.to_string(),
@@ -65,25 +65,25 @@ pub(crate) fn connection(
         remote: endpoint(known.flow().remote),
         direction: known.direction.name().to_owned(),
         state: state(known).name().to_owned(),
-        mini: !known.is_full() && known.closed.is_none(),
+        mini: !known.is_full() && known.closed().is_none(),
         mptcp: mptcp(known),
         state_since: rfc3339(wall, since),
         state_age_seconds: end.max(now).since(since).as_secs_f64(),
         age_is_lower_bound: known.found && known.state_since == known.opened_at,
         opened_at: Some(rfc3339(wall, known.opened_at)),
-        closed_at: known.closed.map(|closed| rfc3339(wall, closed.at)),
-        closed_by: match known.judged {
+        closed_at: known.closed().map(|closed| rfc3339(wall, closed.at)),
+        closed_by: match known.judged() {
             Some(judged) => judged.verdict.by,
-            None => known.first_fin.map(|(by, _)| by),
+            None => known.first_fin().map(|(by, _)| by),
         }
         .map(|by| by.name().to_owned()),
         close_reason: known
-            .judged
+            .judged()
             .filter(|_| !known.is_listener())
             .map(|judged| judged.verdict.reason.name().to_owned()),
         peer_closed: known.peer_closed().filter(|_| !known.is_listener()),
-        error: known.judged.and_then(|judged| errno_text(judged.verdict.error)),
-        owner: known.owner.map(owner::owner),
+        error: known.judged().and_then(|judged| errno_text(judged.verdict.error)),
+        owner: known.owner().map(owner::owner),
         recv_queue: known
             .unread_bytes()
             .filter(|_| transfer.is_some())
@@ -100,7 +100,7 @@ pub(crate) fn connection(
 
 /// What is over is closed, whatever a mini-socket stood in last.
 fn state(known: &Known) -> TcpState {
-    if known.closed.is_some() && known.mini.is_some() { TcpState::Close } else { known.state }
+    if known.closed().is_some() && known.mini().is_some() { TcpState::Close } else { known.state }
 }
 
 fn mptcp(known: &Known) -> Option<String> {
@@ -246,7 +246,7 @@ pub(crate) fn state_event(
 
 /// The event of a connection whose full socket has just ended; a mini-socket may go on.
 pub(crate) fn closed_event(known: &Known, at: Ts, wall: WallOffset, loss_epoch: u64) -> Event {
-    let ended = known.judged.map_or(at, |judged| judged.at);
+    let ended = known.judged().map_or(at, |judged| judged.at);
     let mut connection = connection(known, at, wall, loss_epoch, true);
     connection.closed_at = Some(rfc3339(wall, ended));
     TcpState::Close.name().clone_into(&mut connection.state);

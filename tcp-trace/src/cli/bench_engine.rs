@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::print;
 use crate::{
-    engine::bench::{Bench, Mix},
+    engine::bench::{Bench, CLOSED, Mix},
     serve::metrics,
 };
 
@@ -34,6 +34,9 @@ pub(crate) struct BenchEngine {
     /// Connections opened in a second of the events' own time, and as many accepted
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(50..))]
     rate: u64,
+    /// Closed connections to keep: what each takes is told where there are more than by default
+    #[arg(long, value_name = "N", default_value_t = CLOSED)]
+    kept: usize,
     /// How often to ask
     #[arg(long, value_name = "N", default_value_t = 5)]
     times: u32,
@@ -61,6 +64,8 @@ struct Told {
     /// Resident bytes before and after the connections that stay came.
     resident_before: u64,
     resident_after: u64,
+    /// Resident bytes for each closed connection that is kept, where that was asked for.
+    kept_bytes: Option<f64>,
     /// Milliseconds until figures are copied out and written in both formats.
     figures_ms: Vec<f64>,
     render_ms: Vec<f64>,
@@ -80,7 +85,7 @@ pub(super) fn run(args: &BenchEngine) -> anyhow::Result<ExitCode> {
         Hooks::All => Mix::All,
     };
     let live = usize::try_from(args.live)?;
-    let mut bench = Bench::new(mix, live, args.rate);
+    let mut bench = Bench::keeping(mix, live, args.rate, args.kept);
     let resident_before = resident()?;
     bench.populate(u64::from(args.live));
     let resident_after = resident()?;
@@ -90,6 +95,7 @@ pub(super) fn run(args: &BenchEngine) -> anyhow::Result<ExitCode> {
         event_us: Vec::new(),
         resident_before,
         resident_after,
+        kept_bytes: None,
         figures_ms: Vec::new(),
         render_ms: Vec::new(),
         list_ms: Vec::new(),
@@ -99,6 +105,9 @@ pub(super) fn run(args: &BenchEngine) -> anyhow::Result<ExitCode> {
     };
     if args.events > 0 {
         take(&mut bench, args.events, &mut told);
+    }
+    if args.kept > CLOSED {
+        told.kept_bytes = Some(weigh(&mut bench, args.kept)?);
     }
     for _ in 0..args.times {
         ask(&mut bench, &mut told)?;
@@ -120,6 +129,23 @@ fn take(bench: &mut Bench, events: u64, told: &mut Told) {
         #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
         told.event_us.push(spent.as_secs_f64() * 1e6 / made as f64);
     }
+}
+
+/// Resident bytes for each closed connection, from the first that are kept to `all` of them: what else
+/// such a stream takes is there with the first.
+fn weigh(bench: &mut Bench, all: usize) -> anyhow::Result<f64> {
+    let mut fill = |upto| {
+        while bench.kept() < upto {
+            bench.prepare(BATCH);
+            bench.take();
+        }
+        anyhow::Ok((bench.kept(), resident()?))
+    };
+    let (few, before) = fill(all / 5)?;
+    let (many, after) = fill(all)?;
+    #[expect(clippy::cast_precision_loss, reason = "memory has fewer bytes than that")]
+    let each = after.saturating_sub(before) as f64 / many.saturating_sub(few).max(1) as f64;
+    Ok(each)
 }
 
 fn ask(bench: &mut Bench, told: &mut Told) -> anyhow::Result<()> {

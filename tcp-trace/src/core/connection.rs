@@ -4,6 +4,7 @@ use std::{
     fmt,
     num::{NonZeroU64, ParseIntError},
     str::FromStr,
+    sync::Arc,
     time::Duration,
 };
 
@@ -22,12 +23,16 @@ use super::{
 
 mod closing;
 mod detail;
+mod end;
 mod ends;
 mod moved;
 mod nature;
 
 use detail::detail;
-use ends::Ends;
+use end::End;
+
+pub use end::Rooms;
+pub use ends::Ends;
 
 /// Number of a connection: in the order in which the table met them, written in hex.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,8 +75,8 @@ pub struct Connection {
     pub opened_at: Ts,
     /// Whether it was there before that, so that ages are lower bounds.
     pub found: bool,
-    /// Whose it is.
-    pub owner: Option<Owner>,
+    /// The same for all of a process, and kept once.
+    owner: Option<Arc<Owner>>,
     /// Where in its program it was opened or accepted, where that was asked for.
     pub stack: Option<StackId>,
     /// Where its process is counted, while it is in the table.
@@ -80,14 +85,8 @@ pub struct Connection {
     pub transfer: Option<Transfer>,
     /// Whose hands it was in at its last change.
     pub flags: Option<SockFlags>,
-    /// Who sent the first FIN, and when it was sent or came.
-    pub first_fin: Option<(ClosedBy, Ts)>,
-    /// The end of its full socket, where the reason is judged. A mini-socket may go on from there.
-    pub judged: Option<Closed>,
-    /// Its end.
-    pub closed: Option<Closed>,
-    /// The mini-socket that has taken over, or is about to.
-    pub mini: Option<Mini>,
+    /// Nothing of most that are open.
+    end: Option<Box<End>>,
     /// When its last event came; rows of a snapshot are none.
     pub last_event: Ts,
     /// The cookie as snapshots tell it, where its events carry none.
@@ -126,7 +125,7 @@ impl Connection {
     #[must_use]
     pub fn open(id: ConnectionId, at: Ts, change: &StateChange, loss_epoch: u64) -> Self {
         let snapshot = change.origin == Origin::Snapshot;
-        Self {
+        let mut connection = Self {
             id,
             socket: SocketId {
                 // The kernel gives a newborn child the cookie it will keep only after this change.
@@ -146,10 +145,7 @@ impl Connection {
             process: None,
             transfer: None,
             flags: None,
-            first_fin: ClosedBy::first_fin(change.old).map(|by| (by, at)),
-            judged: None,
-            closed: None,
-            mini: None,
+            end: None,
             last_event: if snapshot { Ts(0) } else { at },
             row_cookie: None,
             row_at: if snapshot { at } else { Ts(0) },
@@ -161,13 +157,32 @@ impl Connection {
             timeline: Timeline::default(),
             gap: snapshot,
             loss_epoch,
-        }
+        };
+        connection.fin(at, ClosedBy::first_fin(change.old));
+        connection
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn owner(&self) -> Option<Owner> {
+        self.owner.as_deref().copied()
+    }
+
+    /// Sets whose it is, or that nobody knows.
+    pub fn set_owner(&mut self, owner: Option<Arc<Owner>>) {
+        self.owner = owner;
     }
 
     /// Both ends.
     #[must_use]
     pub fn flow(&self) -> Flow {
         self.ends.into()
+    }
+
+    /// Both ends as they are kept: to compare them, without unpacking.
+    #[must_use]
+    pub fn ends(&self) -> Ends {
+        self.ends
     }
 
     /// The port of this host's end, 0 while it has none: without unpacking the rest.
@@ -193,12 +208,9 @@ impl Connection {
         }
         let detail = detail(change);
         self.timeline.push(at, StepKind::State { from: change.old, to: change.new, detail });
-        if self.first_fin.is_none() {
-            self.first_fin = ClosedBy::first_fin(change.new).map(|by| (by, at));
-        }
+        self.fin(at, ClosedBy::first_fin(change.new));
         if change.new == TcpState::Closing {
-            // Our FIN was out when theirs came: both closed, whoever was first by a hair.
-            self.first_fin = self.first_fin.map(|(_, since)| (ClosedBy::Both, since));
+            self.fins_crossed();
         }
         self.state = change.new;
         self.state_since = at;
@@ -234,7 +246,7 @@ impl Connection {
     pub fn carry_on(&mut self, at: Ts, from: TcpState, mini: Mini, detail: Detail) {
         let Mini { substate, inferred, .. } = mini;
         self.timeline.push(at, StepKind::MiniBorn { from, substate, inferred, detail });
-        self.mini = Some(Mini { pending: false, ..mini });
+        self.set_mini(Mini { pending: false, ..mini });
         self.state = substate;
         self.state_since = at;
     }
@@ -250,9 +262,7 @@ impl Connection {
         self.gap = true;
         self.state = actual;
         self.state_since = at;
-        if self.first_fin.is_none() {
-            self.first_fin = ClosedBy::first_fin(actual).map(|by| (by, at));
-        }
+        self.fin(at, ClosedBy::first_fin(actual));
     }
 
     /// Keeps what `change` tells of the socket beyond its state.
@@ -330,16 +340,6 @@ impl Connection {
             (None, _) => {}
         }
     }
-
-    /// Judges the end of its full socket.
-    pub fn judge(&mut self, at: Ts, verdict: Verdict) {
-        self.judged = Some(Closed { at, verdict });
-    }
-
-    /// Ends here, for the reason judged before.
-    pub fn finish(&mut self, at: Ts) {
-        self.closed = self.judged.map(|judged| Closed { at, ..judged });
-    }
 }
 
 fn is_birth_of_child(change: &StateChange) -> bool {
@@ -361,6 +361,6 @@ mod tests {
     /// What every open connection costs: a field more is paid a million times.
     #[test]
     fn a_connection_stays_small() {
-        assert!(size_of::<Connection>() <= 448, "{} bytes", size_of::<Connection>());
+        assert!(size_of::<Connection>() <= 336, "{} bytes", size_of::<Connection>());
     }
 }

@@ -95,6 +95,10 @@ impl HalfOpens {
 
     /// Its handshake is complete: the child takes its story over.
     pub fn take(&mut self, key: &FlowKey) -> Option<HalfOpen> {
+        if self.entries.is_empty() {
+            // Where requests are not told, no child pays for the hash.
+            return None;
+        }
         let entry = self.entries.remove(key)?;
         self.counts.taken += 1;
         Some(entry)

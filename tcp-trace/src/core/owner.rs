@@ -1,6 +1,11 @@
 //! Whose connection it is, and how we know.
 
-use std::num::NonZeroU64;
+use std::{
+    collections::HashSet,
+    hash::{Hash, Hasher},
+    num::NonZeroU64,
+    sync::Arc,
+};
 
 use super::event::{Caller, Comm, Task};
 
@@ -17,6 +22,15 @@ pub struct Owner {
     pub cgroup: Option<NonZeroU64>,
     /// Where the knowledge comes from.
     pub source: OwnerSource,
+}
+
+impl Hash for Owner {
+    /// In three strokes: what tells owners apart, and what a program may choose.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(&self.comm.0);
+        state.write_u64(u64::from(self.pid) << 8 | u64::from(self.source.rank()));
+        state.write_u64(self.started_ns.map_or(0, NonZeroU64::get));
+    }
 }
 
 impl Owner {
@@ -48,6 +62,35 @@ impl Owner {
             Some(known) if news.source == OwnerSource::Close => known,
             _ => news,
         }
+    }
+}
+
+/// Every owner once: the connections of a process share one.
+#[derive(Debug, Default)]
+pub struct Owners {
+    // Whoever runs a process chooses its name: a hash that resists attack.
+    all: HashSet<Arc<Owner>>,
+    /// How many there were when those that nobody had were last let go.
+    swept: usize,
+}
+
+impl Owners {
+    /// How many more than there were are let in before nobody's are looked for.
+    const SLACK: usize = 64;
+
+    /// The one of this kind. Those that no connection has any more go, so that there are never more
+    /// than twice as many as are had.
+    pub fn share(&mut self, owner: Owner) -> Arc<Owner> {
+        if let Some(known) = self.all.get(&owner) {
+            return Arc::clone(known);
+        }
+        if self.all.len() >= 2 * self.swept + Self::SLACK {
+            self.all.retain(|known| Arc::strong_count(known) > 1);
+            self.swept = self.all.len();
+        }
+        let fresh = Arc::new(owner);
+        self.all.insert(Arc::clone(&fresh));
+        fresh
     }
 }
 
@@ -120,6 +163,21 @@ mod tests {
         ] {
             assert_eq!(pid(Some(owner(1, known)), owner(2, news)), wins, "{known:?} {news:?}");
         }
+    }
+
+    #[test]
+    fn an_owner_is_kept_once_and_as_long_as_anybody_has_it() {
+        let mut owners = Owners::default();
+        let kept = owners.share(owner(1, S::Connect));
+        assert!(Arc::ptr_eq(&kept, &owners.share(owner(1, S::Connect))));
+        assert!(!Arc::ptr_eq(&kept, &owners.share(owner(1, S::Accept))));
+        for pid in 2..10_000 {
+            owners.share(owner(pid, S::Connect));
+            assert!(owners.all.len() <= 2 * (1 + Owners::SLACK), "{}", owners.all.len());
+        }
+        assert!(Arc::ptr_eq(&kept, &owners.share(owner(1, S::Connect))));
+        let many: Vec<_> = (0..1_000).map(|pid| owners.share(owner(pid, S::Listen))).collect();
+        assert!(many.iter().all(|one| Arc::ptr_eq(one, &owners.share(**one))));
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Connections by process name, kept up to date so that no scrape walks the table.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    num::NonZeroU32,
+};
 
 use slab::Slab;
 
@@ -21,11 +24,11 @@ pub struct Process {
 
 /// Where a process name's figures are, for as long as one of its connections is enrolled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProcessSlot(u32);
+pub struct ProcessSlot(NonZeroU32);
 
 impl ProcessSlot {
     fn place(self) -> usize {
-        usize::try_from(self.0).unwrap_or(usize::MAX)
+        usize::try_from(self.0.get() - 1).unwrap_or(usize::MAX)
     }
 }
 
@@ -48,7 +51,8 @@ impl Processes {
             process.enrolled += 1;
         }
         // There are no more names than connections, and never so many of those.
-        ProcessSlot(u32::try_from(slot).unwrap_or(u32::MAX))
+        let number = u32::try_from(slot + 1).ok().and_then(NonZeroU32::new);
+        ProcessSlot(number.unwrap_or(NonZeroU32::MAX))
     }
 
     /// Takes back what [`enroll`](Self::enroll) made; a name without connections is forgotten.

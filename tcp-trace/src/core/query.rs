@@ -44,7 +44,7 @@ impl Query {
     }
 
     fn matches_owner(&self, connection: &Connection) -> bool {
-        let owner = connection.owner;
+        let owner = connection.owner();
         self.pid.is_none_or(|pid| owner.is_some_and(|owner| owner.pid == pid))
             && self.process.as_ref().is_none_or(|name| {
                 owner.is_some_and(|owner| owner.comm.text().as_ref() == name.as_str())

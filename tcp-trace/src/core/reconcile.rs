@@ -2,14 +2,14 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    hash::{BuildHasher as _, RandomState},
+    hash::RandomState,
     num::NonZeroU64,
     time::Duration,
 };
 
 use rustc_hash::FxHashMap;
 
-use super::{clock::Ts, event::Flow};
+use super::{clock::Ts, connection::Ends, event::Flow};
 
 /// A socket is shown a moment longer, or later, than its events tell: the kernel makes a change
 /// after it has told of it, and between the two a virtual machine's CPU may be taken away. What
@@ -49,22 +49,28 @@ pub struct Round {
 }
 
 /// What has ended a short while ago: a row that was read before is stale.
+///
+/// Every end is noted, and only snapshots ask: so they are put in a line, and what is to be found is
+/// made of it when somebody looks.
 #[derive(Debug, Default)]
 pub struct RecentEnds {
     hasher: RandomState,
     order: VecDeque<(Ts, u64)>,
+    /// Those that can be found, and some that have left the line since.
     by_key: FxHashMap<u64, Ts>,
+    /// How many at the line's end cannot be found yet.
+    fresh: usize,
     /// Ends up to here may be forgotten.
     forgotten: Ts,
 }
 
 impl RecentEnds {
     /// A socket with this cookie, or this flow, has ended.
-    pub fn note(&mut self, at: Ts, netns: Option<u32>, cookie: Option<NonZeroU64>, flow: Flow) {
+    pub fn note(&mut self, at: Ts, netns: Option<u32>, cookie: Option<NonZeroU64>, ends: Ends) {
         if let Some(cookie) = cookie {
-            self.insert(at, self.hasher.hash_one(cookie));
+            self.insert(at, cookie.get());
         }
-        self.insert(at, self.hasher.hash_one((netns, flow)));
+        self.insert(at, ends.hash_within(netns, &self.hasher));
     }
 
     fn insert(&mut self, at: Ts, key: u64) {
@@ -72,15 +78,24 @@ impl RecentEnds {
             self.forget();
         }
         self.order.push_back((at, key));
-        self.by_key.insert(key, at);
+        self.fresh += 1;
     }
 
     fn forget(&mut self) {
-        let Some((at, key)) = self.order.pop_front() else { return };
+        let Some((at, _)) = self.order.pop_front() else { return };
         self.forgotten = self.forgotten.max(at);
-        if self.by_key.get(&key) == Some(&at) {
-            self.by_key.remove(&key);
+        self.fresh = self.fresh.min(self.order.len());
+    }
+
+    /// Makes all that is noted be found.
+    fn index(&mut self) {
+        if self.by_key.len() + self.fresh > 2 * ENDS_LIMIT {
+            self.by_key.clear();
+            self.fresh = self.order.len();
         }
+        let known = self.order.len().saturating_sub(self.fresh);
+        self.by_key.extend(self.order.range(known..).map(|(at, key)| (*key, *at)));
+        self.fresh = 0;
     }
 
     /// Forgets what no snapshot can bring up any more.
@@ -88,24 +103,26 @@ impl RecentEnds {
         while self.order.front().is_some_and(|(at, _)| now.since(*at) > ENDS_KEPT) {
             self.forget();
         }
+        if self.order.is_empty() {
+            self.by_key = FxHashMap::default();
+        }
     }
 
     /// Whether such a socket may have ended at or after `since`.
     #[must_use]
     pub fn has(
-        &self,
+        &mut self,
         since: Ts,
         netns: Option<u32>,
         cookie: Option<NonZeroU64>,
         flow: Flow,
     ) -> bool {
+        self.index();
         let ended = |key: u64| self.by_key.get(&key).is_some_and(|at| *at >= since);
-        // The full socket and its mini-socket share a cookie; two lives of one flow do not.
-        let told = match cookie {
-            Some(cookie) => ended(self.hasher.hash_one(cookie)),
-            None => false,
-        };
-        told || ended(self.hasher.hash_one((netns, flow)))
+        // The full socket and its mini-socket share a cookie; two lives of one flow do not. Cookies
+        // are the kernel's own numbers, counted from 1: no flow's hash is one by chance.
+        let told = cookie.is_some_and(|cookie| ended(cookie.get()));
+        told || ended(Ends::from(flow).hash_within(netns, &self.hasher))
             || (self.forgotten >= since && !self.order.is_empty())
     }
 }
@@ -123,7 +140,7 @@ mod tests {
     fn ends_are_remembered_by_cookie_and_by_flow_for_a_while() {
         let mut ends = RecentEnds::default();
         let cookie = NonZeroU64::new(7);
-        ends.note(Ts(10), Some(1), cookie, flow(1));
+        ends.note(Ts(10), Some(1), cookie, flow(1).into());
         assert!(ends.has(Ts(10), None, cookie, flow(2)));
         assert!(ends.has(Ts(10), Some(1), None, flow(1)));
         assert!(!ends.has(Ts(11), Some(1), cookie, flow(1)));
@@ -136,10 +153,26 @@ mod tests {
     fn what_was_forgotten_in_a_rush_may_have_been_anything() {
         let mut ends = RecentEnds::default();
         for port in 0..=u16::MAX {
-            ends.note(Ts(u64::from(port) + 1), None, NonZeroU64::new(1), flow(port));
+            ends.note(Ts(u64::from(port) + 1), None, NonZeroU64::new(1), flow(port).into());
         }
-        assert!(ends.order.len() <= ENDS_LIMIT);
+        assert!(ends.order.len() <= ENDS_LIMIT && ends.by_key.is_empty());
         assert!(ends.has(Ts(1), None, None, flow(0)));
         assert!(!ends.has(Ts(65_000), None, None, flow(0)));
+    }
+
+    #[test]
+    fn whoever_asks_all_the_time_finds_all_and_no_more_than_there_is_room_for() {
+        let mut ends = RecentEnds::default();
+        for round in 0..6u64 {
+            for port in 0..=u16::MAX {
+                let at = Ts(round * 100_000 + u64::from(port) + 1);
+                ends.note(at, None, NonZeroU64::new(at.0), flow(port).into());
+                if port % 512 == 0 {
+                    assert!(ends.has(at, None, NonZeroU64::new(at.0), flow(port)));
+                    assert!(!ends.has(Ts(at.0 + 1), None, NonZeroU64::new(at.0), flow(port)));
+                }
+                assert!(ends.by_key.len() <= 2 * ENDS_LIMIT);
+            }
+        }
     }
 }

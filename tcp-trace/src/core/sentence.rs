@@ -32,7 +32,7 @@ pub fn of_told(connection: &Connection, told: &Told) -> String {
 pub fn of_step(connection: &Connection, step: &Step) -> String {
     match step.kind {
         StepKind::State { from, to: S::Close, detail } => {
-            let verdict = connection.judged.filter(|judged| judged.at == step.at);
+            let verdict = connection.judged().filter(|judged| judged.at == step.at);
             verdict.map_or_else(
                 || "the connection ended".to_owned(),
                 |closed| of_end(from, closed.verdict, detail, &process(connection)),
@@ -45,7 +45,7 @@ pub fn of_step(connection: &Connection, step: &Step) -> String {
             of_mini_born(connection, substate, inferred, detail)
         }
         StepKind::MiniEnded { substate, why } => {
-            of_mini_end(substate, why, connection.mini.is_some_and(|mini| mini.inferred))
+            of_mini_end(substate, why, connection.mini().is_some_and(|mini| mini.inferred))
         }
         StepKind::Mark(Mark::Found(state)) if is_captured(connection) => {
             format!("found in {state}: what came before was not captured, ages are at least this")
@@ -99,7 +99,7 @@ fn of_segment(segment: Segment, count: u32) -> String {
 }
 
 fn of_mini_born(connection: &Connection, substate: S, inferred: bool, detail: Detail) -> String {
-    let both = connection.first_fin.is_some_and(|(by, _)| by == ClosedBy::Both);
+    let both = connection.first_fin().is_some_and(|(by, _)| by == ClosedBy::Both);
     let text = match substate {
         S::TimeWait if both => "the peer acknowledged our FIN: closed in order; the kernel keeps",
         S::TimeWait if detail.fin_received == Some(true) => {
@@ -138,7 +138,7 @@ fn of_mini_end(substate: S, why: Option<TimeWaitEnd>, inferred: bool) -> String 
 
 /// The process to speak of.
 fn process(connection: &Connection) -> String {
-    connection.owner.map_or_else(
+    connection.owner().map_or_else(
         || "the process".to_owned(),
         |owner| format!("{} {}", owner.comm.text(), owner.pid),
     )
@@ -195,7 +195,7 @@ fn of_change(connection: &Connection, from: S, to: S, detail: Detail) -> String 
 
 /// Who is to call `accept()`: not known before, and told by a step of its own after.
 fn listener(connection: &Connection) -> String {
-    match connection.owner {
+    match connection.owner() {
         Some(owner) if owner.source == OwnerSource::Accept => "the process".to_owned(),
         _ => process(connection),
     }

@@ -3,7 +3,7 @@
 //! What a process called is told as [`Frame`]s, innermost first. Connections hold a number alone:
 //! of thousands of sockets opened at one place, the stack is kept once ([`Stacks`]).
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, num::NonZeroU32, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -118,7 +118,7 @@ pub struct StackEvent {
 
 /// Number of a stack; it is never given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StackId(u32);
+pub struct StackId(NonZeroU32);
 
 /// A stack that is kept.
 #[derive(Clone, Debug)]
@@ -155,8 +155,8 @@ impl Stacks {
         if self.kept.len() >= KEPT {
             self.forget_one();
         }
-        self.last = self.last.wrapping_add(1);
-        let id = StackId(self.last);
+        self.last = self.last.wrapping_add(1).max(1);
+        let id = StackId(NonZeroU32::new(self.last).unwrap_or(NonZeroU32::MIN));
         let headline = Arc::from(stack.headline());
         self.by_stack.insert(Arc::clone(stack), id);
         self.kept.insert(id, Kept { stack: Arc::clone(stack), headline, met });

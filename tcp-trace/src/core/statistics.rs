@@ -122,7 +122,7 @@ impl Statistics {
     /// The end of `connection`'s full socket, from `from`, has been judged. The end of a listener is
     /// no end of a connection.
     pub fn ended(&mut self, connection: &Connection, from: TcpState) {
-        let Some(Closed { at, verdict }) = connection.judged else { return };
+        let Some(Closed { at, verdict }) = connection.judged() else { return };
         if from == TcpState::Listen || connection.is_listener() || !connection.is_counted() {
             return;
         }
@@ -136,7 +136,7 @@ impl Statistics {
         if from == TcpState::SynSent && verdict.error != 0 {
             self.connect_failed(verdict.error);
         }
-        if let (Some((by, since)), false) = (connection.first_fin, connection.gap)
+        if let (Some((by, since)), false) = (connection.first_fin(), connection.gap)
             && let Some(histogram) = self.teardowns.get_mut(by as usize)
         {
             histogram.observe(at.since(since));

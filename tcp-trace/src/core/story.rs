@@ -68,8 +68,8 @@ fn as_told(step: Step) -> Told {
 
 fn of_exchange(connection: &Connection, exchange: &Exchange) -> Vec<Told> {
     let moved = Moved { received: connection.bytes_received(), sent: connection.bytes_sent() };
-    let passed = exchange.passed();
-    let read = reading::read(passed, moved);
+    let passed: Vec<_> = exchange.passed().collect();
+    let read = reading::read(&passed, moved);
     let mut told: Vec<_> = passed
         .iter()
         .zip(read)

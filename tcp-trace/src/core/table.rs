@@ -7,7 +7,8 @@ use slab::Slab;
 use super::{
     census::Census,
     clock::Ts,
-    connection::{Connection, ConnectionId},
+    close::ClosedBy,
+    connection::{Connection, ConnectionId, Rooms},
     deadlines::Deadlines,
     event::{Body, Event, Origin, StateChange},
     half_open::HalfOpens,
@@ -82,6 +83,7 @@ pub struct Table {
     recent: RecentEnds,
     census: Census,
     stacks: Stacks,
+    rooms: Rooms,
     statistics: Statistics,
     last_id: u64,
     loss_epoch: u64,
@@ -110,6 +112,7 @@ impl Table {
             recent: RecentEnds::default(),
             census: Census::default(),
             stacks: Stacks::default(),
+            rooms: Rooms::default(),
             statistics: Statistics::default(),
             last_id: 0,
             loss_epoch: 0,
@@ -221,7 +224,8 @@ impl Table {
             self.statistics.gaps += 1;
             connection.timeline.push(at, StepKind::Mark(Mark::Found(change.old)));
         }
-        connection.owner = self.owner_at_birth(change);
+        let owner = self.owner_at_birth(change);
+        self.census.name(&mut connection, owner);
         let slot = self.put_in(connection, at);
         self.advance(slot, at, change, transition)
     }
@@ -236,7 +240,7 @@ impl Table {
     ) -> Outcome {
         let Some(connection) = self.live.get_mut(slot) else { return Outcome::Nothing };
         self.census.leave(connection);
-        let (names, ends) = (Names::of(connection), connection.flow());
+        let names = Names::of(connection);
         let (newborn, counted) = (transition == Transition::Birth, connection.is_counted());
         if connection.is_only_found() && self.loss_epoch == 0 {
             // The snapshot met it a moment after this very change.
@@ -260,6 +264,9 @@ impl Table {
         let age_known =
             !(newborn || connection.found && connection.state_since == connection.opened_at);
         let ended = change.new == TcpState::Close && change.old != TcpState::Close;
+        if ended || ClosedBy::first_fin(change.new).is_some() {
+            connection.make_room(&mut self.rooms);
+        }
         let fate = ended.then(|| ending::fate(connection, at, change, self.sources));
         let stood = match fate {
             Some(Fate::Mini(mini)) => connection.step_to_mini(at, change, self.loss_epoch, mini),
@@ -269,9 +276,9 @@ impl Table {
         self.statistics.stepped(connection, at, change, age_known.then_some(stood));
         self.census.enter(connection);
         let news = Names::of(connection);
-        let (flow, netns) = (connection.flow(), connection.netns);
         self.rename(slot, &names, &news);
-        if fate.is_none() && (newborn || flow != ends) {
+        if fate.is_none() && (newborn || !news.has_ends_of(&names)) {
+            let (netns, flow) = news.flow();
             self.reuse(slot, at, netns, flow);
         }
         let place = match fate {
@@ -323,7 +330,7 @@ impl Table {
         }
         self.index.remove(names, slot);
         self.index.insert(news, slot);
-        if news.on_wire() != names.on_wire() {
+        if !news.is_on_wire_of(names) {
             self.claim(slot, news);
         }
     }
@@ -360,10 +367,6 @@ impl Table {
     fn next_id(&mut self) -> ConnectionId {
         self.last_id += 1;
         ConnectionId(self.last_id)
-    }
-
-    fn births_may_be_missing(&self) -> bool {
-        self.loss_epoch > 0 || self.statistics.refused > 0
     }
 }
 

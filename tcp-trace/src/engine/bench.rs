@@ -33,7 +33,7 @@ pub use life::Mix;
 /// Processes that have metrics of their own, as by default.
 const PROCESSES: usize = 100;
 /// Closed connections kept, as by default.
-const CLOSED: usize = 10_000;
+pub const CLOSED: usize = 10_000;
 /// Places beyond the crowd: connections that come and go.
 const ROOM: usize = 200_000;
 
@@ -57,8 +57,14 @@ impl Bench {
     /// of which `rate` are opened in a second of their own time, and as many accepted.
     #[must_use]
     pub fn new(mix: Mix, live: usize, rate: u64) -> Self {
+        Self::keeping(mix, live, rate, CLOSED)
+    }
+
+    /// Likewise, and `closed` of those that have passed are kept.
+    #[must_use]
+    pub fn keeping(mix: Mix, live: usize, rate: u64, closed: usize) -> Self {
         let (events, _) = broadcast::channel(1);
-        let limits = Limits { live: live.saturating_add(ROOM), closed: CLOSED };
+        let limits = Limits { live: live.saturating_add(ROOM), closed };
         let identity = Identity {
             source: "recording",
             process_limit: PROCESSES,
@@ -125,6 +131,12 @@ impl Bench {
             }
             self.tracer.release(tick.now);
         }
+    }
+
+    /// How many connections that have passed are kept.
+    #[must_use]
+    pub fn kept(&self) -> usize {
+        self.tracer.kept()
     }
 
     /// What a scrape needs.
@@ -197,6 +209,7 @@ mod tests {
             assert_eq!(list.connections.len(), 10);
             assert!(list.connections.iter().all(|known| known.complete), "{mix:?}");
             assert!(bench.diagnose().is_some());
+            assert!((500..=CLOSED).contains(&bench.kept()), "{mix:?}");
         }
     }
 }

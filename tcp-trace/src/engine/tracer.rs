@@ -252,6 +252,11 @@ impl Tracer {
         self.identity.passed_over = reasons;
     }
 
+    /// How many closed connections are kept.
+    pub(crate) fn kept(&self) -> usize {
+        self.table.closed().len()
+    }
+
     /// What is fixed while it runs.
     pub(crate) fn identity(&self) -> &Identity {
         &self.identity

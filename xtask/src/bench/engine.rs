@@ -23,6 +23,9 @@ use rest::Rest;
 /// Connections that are there while others are asked for.
 const SIZES: [u32; 4] = [100, 10_000, 100_000, 1_000_000];
 
+/// Closed connections that are weighed.
+const KEPT: u32 = 100_000;
+
 /// How to measure it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -45,6 +48,8 @@ struct Figures {
     machine: Machine,
     streams: Vec<Stream>,
     crowds: Vec<Crowd>,
+    /// Resident bytes for each closed connection that is kept, by the hooks there are.
+    closed: Vec<(&'static str, f64)>,
     rest: Option<Rest>,
 }
 
@@ -63,10 +68,12 @@ fn measure(args: &Args, program: &Path) -> Result<Figures> {
     let streams = streams.map(|mix| parts::stream(program, mix, args.events));
     let crowds = ["calls", "all"].into_iter().flat_map(|mix| SIZES.map(|live| (mix, live)));
     let crowds = crowds.map(|(mix, live)| parts::crowd(program, mix, live));
+    let closed = ["calls", "all"].into_iter().map(|mix| parts::closed(program, mix, KEPT));
     Ok(Figures {
         machine: Machine::here(),
         streams: streams.collect::<Result<_>>()?,
         crowds: crowds.collect::<Result<_>>()?,
+        closed: closed.collect::<Result<_>>()?,
         rest: if args.no_daemon { None } else { Some(rest::measure(program, args.seconds)?) },
     })
 }

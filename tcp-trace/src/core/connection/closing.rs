@@ -8,7 +8,7 @@ impl Connection {
     /// inferred takes one without a word.
     #[must_use]
     pub fn peer_closed(&self) -> Option<bool> {
-        match (self.first_fin, self.mini) {
+        match (self.first_fin(), self.mini()) {
             (Some((ClosedBy::Remote | ClosedBy::Both, _)), _)
             | (_, Some(Mini { substate: TcpState::TimeWait, .. })) => Some(true),
             (_, Some(mini)) => (!mini.inferred && !self.gap).then_some(false),

@@ -1,16 +1,35 @@
 //! Both ends in little room: a [`Flow`] takes 64 bytes, this 36.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::{
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+};
 
 use crate::core::event::Flow;
 
 /// Addresses and ports; IPv4 as `::ffff:a.b.c.d`, which no flow holds as IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ends {
+pub struct Ends {
     local: [u8; 16],
     remote: [u8; 16],
-    pub(super) local_port: u16,
-    pub(super) remote_port: u16,
+    /// The port of this host's end; 0 while it has none.
+    pub local_port: u16,
+    /// The other end's; 0 of a listener.
+    pub remote_port: u16,
+}
+
+impl Ends {
+    /// A hash that nobody can foresee who does not know the hasher's key: peers choose their ends. In
+    /// few strokes, as each costs: a [`Flow`] hashes itself in a dozen.
+    #[must_use]
+    pub fn hash_within(&self, netns: Option<u32>, hasher: &RandomState) -> u64 {
+        let mut hasher = hasher.build_hasher();
+        hasher.write(&self.local);
+        hasher.write(&self.remote);
+        let ports = u64::from(self.local_port) << 16 | u64::from(self.remote_port);
+        hasher.write_u64(u64::from(netns.unwrap_or(0)) << 32 | ports);
+        hasher.finish()
+    }
 }
 
 impl From<Flow> for Ends {
@@ -40,6 +59,29 @@ fn end(address: [u8; 16], port: u16) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_part_counts_for_the_hash() {
+        let ends = |local: &str, remote: &str| {
+            Ends::from(Flow { local: local.parse().unwrap(), remote: remote.parse().unwrap() })
+        };
+        let hasher = RandomState::new();
+        let all: std::collections::BTreeSet<_> = [
+            (Some(1), ends("10.0.0.1:80", "10.0.0.2:90")),
+            (Some(2), ends("10.0.0.1:80", "10.0.0.2:90")),
+            (Some(1), ends("10.0.0.3:80", "10.0.0.2:90")),
+            (Some(1), ends("10.0.0.1:81", "10.0.0.2:90")),
+            (Some(1), ends("10.0.0.1:80", "10.0.0.3:90")),
+            (Some(1), ends("10.0.0.1:80", "10.0.0.2:91")),
+            (Some(1), ends("10.0.0.1:90", "10.0.0.2:80")),
+        ]
+        .map(|(netns, ends)| ends.hash_within(netns, &hasher))
+        .into();
+        assert_eq!(all.len(), 7);
+        assert!(all.iter().all(|hash| {
+            *hash != ends("10.0.0.1:80", "10.0.0.2:90").hash_within(Some(1), &RandomState::new())
+        }));
+    }
 
     #[test]
     fn ends_come_out_as_they_went_in() {

@@ -32,7 +32,7 @@ impl Connection {
 
     /// Told by `FIN_WAIT2`, which nothing else leads to, and by an orderly end.
     fn is_our_fin_acknowledged(&self) -> bool {
-        let orderly = self.judged.is_some_and(|closed| {
+        let orderly = self.judged().is_some_and(|closed| {
             matches!(
                 closed.verdict.reason,
                 CloseReason::FinActive | CloseReason::FinPassive | CloseReason::Simultaneous

@@ -11,13 +11,13 @@ impl Connection {
     /// Whether its full socket is there; a mini-socket has none.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.mini.is_none_or(|mini| mini.pending)
+        self.mini().is_none_or(|mini| mini.pending)
     }
 
     /// Substate of its mini-socket, where it has one that is not over.
     #[must_use]
     pub fn mini_substate(&self) -> Option<TcpState> {
-        self.mini.filter(|mini| mini.over.is_none()).map(|mini| mini.substate)
+        self.mini().filter(|mini| mini.over.is_none()).map(|mini| mini.substate)
     }
 
     /// Whether figures count it. Of an MPTCP connection its subflows are counted, as the kernel does.
@@ -38,7 +38,7 @@ impl Connection {
     pub fn is_complete(&self, loss_epoch: u64) -> bool {
         !self.gap
             && self.timeline.omitted() == 0
-            && (self.closed.is_some() || self.loss_epoch == loss_epoch)
+            && (self.closed().is_some() || self.loss_epoch == loss_epoch)
     }
 
     /// Whether all that is known comes from a snapshot, and from no event yet.

@@ -232,7 +232,7 @@ impl Casebook {
         let mut suspects = Suspects::default();
         let mut serving = BTreeSet::new();
         for known in self.waiting(table, now) {
-            if let Some(owner) = known.owner {
+            if let Some(owner) = known.owner() {
                 suspects.processes.insert(owner.pid);
                 if known.state == TcpState::CloseWait {
                     serving.insert(owner.pid);
@@ -273,7 +273,7 @@ impl Casebook {
     pub fn has_new_suspects(&self, table: &Table, now: Ts) -> bool {
         // One that is gone by now will never be looked into: the host was asked after it came.
         let known = |pid: &u32| self.host.processes.contains_key(pid);
-        let owners = self.waiting(table, now).filter_map(|known| known.owner);
+        let owners = self.waiting(table, now).filter_map(Connection::owner);
         owners.map(|owner| owner.pid).any(|pid| !known(&pid))
             || self.lingering.suspects(now, self.early()).iter().any(|pid| !known(pid))
             || self.is_any_unlooked(table, now)

@@ -66,7 +66,7 @@ impl Lingering {
             self.folded += 1;
             return;
         }
-        let (id, owner, netns) = (known.id, known.owner, known.netns);
+        let (id, owner, netns) = (known.id, known.owner(), known.netns);
         let left = Left { id, owner, netns, since: at, from, stack: known.stack };
         self.left.insert(name(known.socket), left);
     }
@@ -151,7 +151,7 @@ fn ended_by_close(known: &Connection) -> bool {
         let aborts = [CloseReason::AbortLinger, CloseReason::AbortUnreadData, CloseReason::Unknown];
         aborts.contains(&reason) && [0, errno::EADDRNOTAVAIL].contains(&error)
     };
-    known.close_told || known.judged.is_none_or(aborted)
+    known.close_told || known.judged().is_none_or(aborted)
 }
 
 fn finding(

@@ -74,7 +74,7 @@ impl Failures {
         listeners: &Listeners,
         at: Ts,
     ) {
-        let Some(judged) = known.judged.filter(|_| known.is_counted() && !known.is_listener())
+        let Some(judged) = known.judged().filter(|_| known.is_counted() && !known.is_listener())
         else {
             return;
         };
@@ -103,10 +103,10 @@ impl Failures {
         } else {
             Service::of(known, listeners)
         };
-        let pid = known.owner.map_or(0, |owner| owner.pid);
+        let pid = known.owner().map_or(0, |owner| owner.pid);
         let key = Key { what, pid, netns: known.netns, service };
         if let Some(count) = self.count(key, at) {
-            count.owned(known.owner);
+            count.owned(known.owner());
             count.example(known.id);
         }
     }

@@ -164,7 +164,7 @@ impl Pile {
         self.silent = self.silent.max(facts.idle.map(|idle| idle.heard));
         self.holders_known |= facts.holders_count > 0;
         self.shared += u64::from(facts.holders_count > 1);
-        let owner = known.owner.map(|owner| owner.pid);
+        let owner = known.owner().map(|owner| owner.pid);
         let others = facts.holders.iter().any(|holder| Some(holder.pid) != owner);
         let own = facts.holders.iter().any(|holder| Some(holder.pid) == owner);
         // Whose it is must be known to say that he is done with it.

@@ -72,7 +72,7 @@ pub fn is_inbound(known: &Connection, listeners: &Listeners) -> bool {
 pub fn owner_of(known: &Connection, listeners: &Listeners) -> Option<Owner> {
     let inbound = || is_inbound(known, listeners) && known.has_both_ends();
     known
-        .owner
+        .owner()
         .or_else(|| listeners.owner_of(known.netns, known.flow().local).filter(|_| inbound()))
 }
 

@@ -152,7 +152,7 @@ impl Survey {
                 cookie: cookie(known),
                 netns: known.netns,
                 local: known.flow().local,
-                owner: known.owner,
+                owner: known.owner(),
             });
             return;
         }
@@ -209,7 +209,7 @@ impl Survey {
         ports.born += u64::from(known.state_since > sight.looked);
         ports.fresh += u64::from(sight.at.since(known.state_since) < Duration::from_secs(1));
         keep_oldest(&mut ports.examples, (known.state_since, known.id));
-        let Some(owner) = known.owner else { return };
+        let Some(owner) = known.owner() else { return };
         let room = ports.closers.len() < CLOSERS;
         match ports.closers.iter_mut().find(|(closer, _)| closer.pid == owner.pid) {
             Some((_, count)) => *count += 1,

@@ -45,7 +45,7 @@ impl Unanswered {
 pub(super) fn may_wait(known: &Connection, listeners: &Listeners) -> bool {
     known.state == TcpState::Established
         && known.is_full()
-        && known.owner.is_some()
+        && known.owner().is_some()
         && !service::is_inbound(known, listeners)
 }
 
@@ -148,7 +148,8 @@ pub(super) fn suspects(
     if processes.is_empty() {
         return FxHashSet::default();
     }
-    let its = |known: &&Connection| known.owner.is_some_and(|owner| processes.contains(&owner.pid));
+    let its =
+        |known: &&Connection| known.owner().is_some_and(|owner| processes.contains(&owner.pid));
     let waiting = table.live().filter(|known| known.is_counted()).filter(its);
     let waiting = waiting.filter(|known| may_wait(known, table.listeners()));
     waiting.filter_map(cookie).take(room).collect()

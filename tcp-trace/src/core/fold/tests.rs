@@ -243,7 +243,9 @@ fn summary(table: &Table) -> Vec<String> {
             let (flow, state, since) = (known.flow(), known.state, known.state_since);
             format!(
                 "{place} {flow:?} {state} {since:?} {:?} {:?} {:?} {steps:?}",
-                known.opened_at, known.closed, known.gap
+                known.opened_at,
+                known.closed(),
+                known.gap
             )
         })
         .collect();

@@ -119,7 +119,7 @@ impl Table {
     /// Takes news of an owner, where they are better than what is known.
     pub(super) fn owned(&mut self, slot: usize, news: Owner) {
         if let Some(connection) = self.live.get_mut(slot) {
-            let owner = Owner::with(connection.owner, news);
+            let owner = Owner::with(connection.owner(), news);
             self.census.hand_over(connection, owner);
         }
     }
@@ -152,7 +152,7 @@ impl Table {
     fn destroyed(&mut self, at: Ts, life: &LifeEvent) {
         let Some(slot) = self.locate(life.socket) else { return };
         let Some(connection) = self.live.get(slot).filter(|known| known.is_full()) else { return };
-        if connection.mini.is_none() {
+        if connection.mini().is_none() {
             let mark = Mark::Missed { known: connection.state, actual: TcpState::Close };
             self.end_unseen(slot, at, mark);
         }

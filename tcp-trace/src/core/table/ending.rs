@@ -59,11 +59,11 @@ pub(super) fn fate(
     change: &StateChange,
     sources: Sources,
 ) -> Fate {
-    let first_fin = connection.first_fin.map(|(by, _)| by);
+    let first_fin = connection.first_fin().map(|(by, _)| by);
     let inbound = connection.direction != Direction::Outbound;
     let verdict = close::verdict(change, first_fin, inbound);
     connection.judge(at, verdict);
-    if let Some(mini) = connection.mini {
+    if let Some(mini) = connection.mini() {
         return Fate::Mini(mini);
     }
     let orderly = matches!(verdict.reason, CloseReason::FinActive | CloseReason::Simultaneous);
@@ -106,7 +106,7 @@ pub(super) fn complete_handshake(
         return;
     }
     let Some(request) = half_open.take(&(connection.netns, connection.flow())) else { return };
-    recent.note(at, connection.netns, None, connection.flow());
+    recent.note(at, connection.netns, None, connection.ends());
     let begun = connection.opened_at;
     let again = Step {
         at: request.last.min(begun),
@@ -177,8 +177,8 @@ impl Table {
         connection.gap = true;
         connection.timeline.push(at, StepKind::Mark(mark));
         let from = connection.state;
-        if connection.judged.is_none() {
-            let by = connection.first_fin.map(|(by, _)| by);
+        if connection.judged().is_none() {
+            let by = connection.first_fin().map(|(by, _)| by);
             connection.judge(at, Verdict { reason: CloseReason::Unknown, by, error: 0 });
             self.count_end(slot, from);
         }
@@ -188,9 +188,9 @@ impl Table {
     /// Moves a connection, which is over, among the closed ones.
     pub(super) fn retire(&mut self, slot: usize, at: Ts) {
         let Some(mut connection) = self.take_out(slot) else { return };
-        self.recent.note(at, connection.netns, connection.socket.cookie, connection.flow());
+        self.recent.note(at, connection.netns, connection.socket.cookie, connection.ends());
         if let Some(cookie) = connection.row_cookie {
-            self.recent.note(at, connection.netns, Some(cookie), connection.flow());
+            self.recent.note(at, connection.netns, Some(cookie), connection.ends());
         }
         if connection.is_listener() {
             self.end_requests(&connection);
@@ -214,6 +214,7 @@ impl Table {
                 ends.forgotten(&key, self.forgotten);
             }
             self.forgotten += 1;
+            self.rooms.take_back(oldest);
         }
         if self.limits.closed > 0 {
             let number = self.forgotten + self.closed.len() as u64;
@@ -223,12 +224,14 @@ impl Table {
                 ends.has_closed(&key, number);
             }
             self.closed.push_back(connection);
+        } else {
+            self.rooms.take_back(connection);
         }
     }
 
     fn hold(&mut self, slot: usize, at: Ts, from: TcpState) {
         let Some(connection) = self.take_out(slot) else { return };
-        self.recent.note(at, connection.netns, connection.socket.cookie, connection.flow());
+        self.recent.note(at, connection.netns, connection.socket.cookie, connection.ends());
         if self.held.len() >= HELD_LIMIT {
             self.decide_first();
         }
@@ -238,7 +241,7 @@ impl Table {
     fn decide_first(&mut self) {
         let Some(Held { mut connection, from }) = self.held.pop_front() else { return };
         self.statistics.ended(&connection, from);
-        let at = connection.judged.map_or(connection.state_since, |judged| judged.at);
+        let at = connection.judged().map_or(connection.state_since, |judged| judged.at);
         connection.finish(at);
         if self.decided.len() >= HELD_LIMIT {
             self.decided.pop_front();
@@ -250,7 +253,7 @@ impl Table {
     /// Decides ends for which no RST has come in time.
     pub(super) fn decide_overdue(&mut self, now: Ts) {
         while let Some(held) = self.held.front() {
-            let since = held.connection.judged.map_or(Ts(0), |judged| judged.at);
+            let since = held.connection.judged().map_or(Ts(0), |judged| judged.at);
             if now.since(since) < UNDECIDED {
                 break;
             }
@@ -297,19 +300,20 @@ impl Table {
         if let Some(mut held) = held.and_then(|index| self.held.remove(index)) {
             let connection = &mut held.connection;
             connection.timeline.push_segment(at, segment, 1);
-            if let Some(judged) = &mut connection.judged {
-                judged.verdict.reason =
+            if let Some(verdict) = connection.verdict_mut() {
+                verdict.reason =
                     if unasked { CloseReason::OrphanKilled } else { CloseReason::RstSent };
                 // No RST is answered with a RST, so none has come.
-                judged.verdict.error = 0;
-                judged.verdict.by = judged.verdict.by.or(Some(ClosedBy::Local));
+                verdict.error = 0;
+                verdict.by = verdict.by.or(Some(ClosedBy::Local));
             }
             self.held.push_front(held);
             self.decide_first();
             return true;
         }
-        let fresh =
-            |known: &Connection| known.closed.is_some_and(|closed| at.since(closed.at) < UNDECIDED);
+        let fresh = |known: &Connection| {
+            known.closed().is_some_and(|closed| at.since(closed.at) < UNDECIDED)
+        };
         let closed =
             self.closed.iter_mut().rev().take(32).find(|known| same(known) && fresh(known));
         closed.map(|known| known.timeline.push_segment(at, segment, 1)).is_some()
@@ -331,7 +335,7 @@ impl Table {
 
     fn look_at_deadline(&mut self, slot: usize, id: ConnectionId, now: Ts) {
         let Some(connection) = self.live.get(slot).filter(|known| known.id == id) else { return };
-        let Some(mini) = connection.mini.filter(|mini| !mini.pending) else { return };
+        let Some(mini) = connection.mini().filter(|mini| !mini.pending) else { return };
         if mini.ends > now {
             self.deadlines.push(mini.ends, slot, id);
         } else if mini.inferred || !self.sources.time_wait {
@@ -358,7 +362,7 @@ impl Table {
     pub(super) fn close_unseen(&mut self, slot: usize, at: Ts, mini: Mini) {
         let Some(connection) = self.live.get_mut(slot) else { return };
         let (from, counted) = (connection.state, connection.is_counted());
-        let by = connection.first_fin.map_or(ClosedBy::Local, |(by, _)| by);
+        let by = connection.first_fin().map_or(ClosedBy::Local, |(by, _)| by);
         let reason = match by {
             ClosedBy::Both => CloseReason::Simultaneous,
             ClosedBy::Local | ClosedBy::Remote => CloseReason::FinActive,
@@ -366,7 +370,7 @@ impl Table {
         self.statistics.gaps += u64::from(!connection.gap);
         self.alter(slot, |connection| {
             connection.gap = true;
-            if connection.judged.is_none() {
+            if connection.judged().is_none() {
                 connection.judge(at, Verdict { reason, by: Some(by), error: 0 });
             }
             connection.carry_on(at, from, mini, Detail::default());

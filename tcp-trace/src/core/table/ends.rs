@@ -1,10 +1,10 @@
 //! How segments find their connection: by network namespace and both ends.
 
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::RandomState;
 
 use rustc_hash::FxHashMap;
 
-use crate::core::half_open::FlowKey;
+use crate::core::{connection::Ends as BothEnds, half_open::FlowKey};
 
 /// Places of connections by their ends. A place may hold another connection by now, or by chance:
 /// whoever finds it looks.
@@ -21,14 +21,18 @@ pub(super) struct Ends {
 }
 
 impl Ends {
+    fn hash(&self, (netns, flow): &FlowKey) -> u64 {
+        BothEnds::from(*flow).hash_within(*netns, &self.hasher)
+    }
+
     /// The slot of the live connection with these ends.
     pub(super) fn live(&self, key: &FlowKey) -> Option<usize> {
-        self.live.get(&self.hasher.hash_one(key)).copied()
+        self.live.get(&self.hash(key)).copied()
     }
 
     /// A connection with these ends lives in `slot`; one that yields leaves the place to another.
     pub(super) fn lives(&mut self, key: &FlowKey, slot: usize, yields: bool) {
-        let hash = self.hasher.hash_one(key);
+        let hash = self.hash(key);
         if yields {
             self.live.entry(hash).or_insert(slot);
         } else {
@@ -38,7 +42,7 @@ impl Ends {
 
     /// The connection in `slot` is there no longer.
     pub(super) fn left(&mut self, key: &FlowKey, slot: usize) {
-        let hash = self.hasher.hash_one(key);
+        let hash = self.hash(key);
         if self.live.get(&hash) == Some(&slot) {
             self.live.remove(&hash);
         }
@@ -46,17 +50,17 @@ impl Ends {
 
     /// The number of the latest closed connection with these ends.
     pub(super) fn closed(&self, key: &FlowKey) -> Option<u64> {
-        self.closed.get(&self.hasher.hash_one(key)).copied()
+        self.closed.get(&self.hash(key)).copied()
     }
 
     /// The closed connection with this number has these ends.
     pub(super) fn has_closed(&mut self, key: &FlowKey, number: u64) {
-        self.closed.insert(self.hasher.hash_one(key), number);
+        self.closed.insert(self.hash(key), number);
     }
 
     /// The closed connection with this number is kept no longer.
     pub(super) fn forgotten(&mut self, key: &FlowKey, number: u64) {
-        let hash = self.hasher.hash_one(key);
+        let hash = self.hash(key);
         if self.closed.get(&hash) == Some(&number) {
             self.closed.remove(&hash);
         }

@@ -28,7 +28,7 @@ impl Table {
         }
         let mut connection = Connection::open(self.next_id(), at, change, self.loss_epoch);
         connection.learn(change);
-        connection.owner = owner;
+        self.census.name(&mut connection, owner);
         connection.made_up = made_up;
         self.take_found(connection, at, change.new)
     }
@@ -65,7 +65,7 @@ impl Table {
         let mut connection = Connection::open(self.next_id(), at, &row, self.loss_epoch);
         let inferred = !self.sources.time_wait;
         let born = Mini::born(at, life.socket.sk, substate);
-        connection.mini = Some(Mini { pending: false, inferred, ..born });
+        connection.set_mini(Mini { pending: false, inferred, ..born });
         // It closed in order, and first: the peer's part is told by the substate.
         let verdict = crate::core::close::Verdict {
             reason: crate::core::close::CloseReason::FinActive,

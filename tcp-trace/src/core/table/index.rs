@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use rustc_hash::FxHashMap;
 
 use super::ends::Ends;
-use crate::core::{connection::Connection, half_open::FlowKey};
+use crate::core::{
+    connection::{Connection, Ends as BothEnds},
+    half_open::FlowKey,
+};
 
 /// What a socket goes by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,7 +25,8 @@ pub(super) enum Key {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Names {
     keys: [Option<Key>; 3],
-    flow: FlowKey,
+    netns: Option<u32>,
+    ends: BothEnds,
     /// Whether events may know no more of it than its ends.
     by_flow: bool,
     /// Whether segments find it: both ends are known, and what passes between them is its own.
@@ -42,20 +46,36 @@ impl Names {
                 .filter(|_| full && (socket.sk != 0 || !connection.found)),
         };
         let row = connection.row_cookie.map(|cookie| Key::Cookie(cookie.get()));
-        let mini = connection.mini.filter(|mini| mini.sk != 0).map(|mini| Key::Mini(mini.sk));
-        let by_flow = match connection.mini {
+        let mini = connection.mini().filter(|mini| mini.sk != 0).map(|mini| Key::Mini(mini.sk));
+        let by_flow = match connection.mini() {
             Some(mini) if !mini.pending => mini.sk == 0,
             _ => socket.sk == 0,
         };
         // Those of an MPTCP connection are its subflows'.
         let on_wire = connection.has_both_ends() && connection.is_counted();
-        let flow = (connection.netns, connection.flow());
-        Self { keys: [own, row, mini], flow, by_flow, on_wire, yields: !full }
+        let (netns, ends) = (connection.netns, connection.ends());
+        Self { keys: [own, row, mini], netns, ends, by_flow, on_wire, yields: !full }
     }
 
     /// The ends between which its segments pass.
     pub(super) fn on_wire(&self) -> Option<FlowKey> {
-        self.on_wire.then_some(self.flow)
+        self.on_wire.then(|| self.flow())
+    }
+
+    /// Its namespace and ends, whatever they are good for.
+    pub(super) fn flow(&self) -> FlowKey {
+        (self.netns, self.ends.into())
+    }
+
+    /// Whether both have the same ends.
+    pub(super) fn has_ends_of(&self, other: &Self) -> bool {
+        self.ends == other.ends
+    }
+
+    /// Whether segments find it, and between the same ends.
+    pub(super) fn is_on_wire_of(&self, other: &Self) -> bool {
+        let same = (self.netns, self.ends) == (other.netns, other.ends);
+        self.on_wire == other.on_wire && (same || !self.on_wire)
     }
 
     pub(super) fn yields(&self) -> bool {
@@ -63,7 +83,7 @@ impl Names {
     }
 
     fn by_flow(&self) -> Option<FlowKey> {
-        self.by_flow.then_some(self.flow)
+        self.by_flow.then(|| self.flow())
     }
 }
 

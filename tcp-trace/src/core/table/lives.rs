@@ -40,7 +40,7 @@ fn who_accepts_owns_and_is_counted_so() {
     walk(&mut table, 2, &[S::Listen, S::SynRecv, S::Established]);
     table.apply(&life(5_000, 2, LifeStep::Accept(Some(caller("worker", 11)))));
     let known = table.live().next().unwrap();
-    let owner = known.owner.unwrap();
+    let owner = known.owner().unwrap();
     assert_eq!((owner.pid, owner.source), (11, OwnerSource::Accept));
     assert_eq!((owner.started_ns, owner.cgroup), (NonZeroU64::new(9), NonZeroU64::new(4)));
     assert!(matches!(
@@ -62,7 +62,7 @@ fn a_close_that_is_told_is_one_step() {
     let closes = known.timeline.steps();
     let closes = closes.filter(|s| matches!(s.kind, StepKind::Call { call: Call::Close, .. }));
     assert_eq!(closes.count(), 1);
-    assert_eq!(known.owner.unwrap().source, OwnerSource::Connect);
+    assert_eq!(known.owner().unwrap().source, OwnerSource::Connect);
 }
 
 #[test]
@@ -81,8 +81,8 @@ fn a_mini_socket_carries_the_connection_on_to_its_own_end() {
     let why = TimeWaitEnd::Reused;
     table.apply(&life(8_000, 77, LifeStep::TimeWaitEnded { substate: S::TimeWait, why }));
     let ended = table.closed().next().unwrap();
-    assert_eq!(ended.closed.unwrap().at, Ts(8_000));
-    assert_eq!(ended.judged.unwrap().at, Ts(6_001));
+    assert_eq!(ended.closed().unwrap().at, Ts(8_000));
+    assert_eq!(ended.judged().unwrap().at, Ts(6_001));
     assert!(ended.is_complete(0) && table.is_empty());
     assert_eq!(table.statistics().time_wait_ended[why as usize], 1);
     assert_eq!(table.statistics().closed_count(CloseReason::FinActive, Some(ClosedBy::Local)), 1);
@@ -155,7 +155,7 @@ fn a_peer_has_closed_only_if_its_fin_came() {
             table.tick(Ts(61 * SECOND));
         }
         let known = table.live().chain(table.closed()).next().unwrap();
-        assert_eq!(known.closed.is_some(), over);
+        assert_eq!(known.closed().is_some(), over);
         let last = known.timeline.steps().last().unwrap();
         (known.peer_closed(), crate::core::sentence::of_step(known, &last))
     };
@@ -216,7 +216,7 @@ fn a_reset_just_after_the_end_of_an_orphan_is_its_reason() {
         }
         let reason = if reset { CloseReason::RstSent } else { CloseReason::OrphanKilled };
         let known = table.next_decided().unwrap();
-        assert_eq!(known.judged.unwrap().verdict.reason, reason);
+        assert_eq!(known.judged().unwrap().verdict.reason, reason);
         assert_eq!(table.statistics().closed_count(reason, Some(ClosedBy::Local)), 1);
         assert!(table.next_decided().is_none());
     }
@@ -237,7 +237,7 @@ fn what_ends_an_orphan_is_told_by_the_reset_that_follows() {
         table.apply(&event(6_000, StateChange { error, ..ending(1, state, ORPHAN) }));
         assert_eq!(table.closed().count(), 0);
         table.apply(&life(6_100, 1, LifeStep::ResetSent { reason: None, unasked }));
-        let verdict = table.next_decided().unwrap().judged.unwrap().verdict;
+        let verdict = table.next_decided().unwrap().judged().unwrap().verdict;
         let reason = if unasked { CloseReason::OrphanKilled } else { CloseReason::RstSent };
         assert_eq!((verdict.reason, verdict.error), (reason, 0), "{state} {error}");
         assert_eq!(table.statistics().resets_received, 0);
@@ -251,7 +251,7 @@ fn a_reset_received_by_an_orphan_is_decided_late() {
     walk(&mut table, 1, &[S::Close, S::SynSent, S::Established, S::FinWait1]);
     table.apply(&event(6_000, StateChange { error: 104, ..ending(1, S::FinWait1, ORPHAN) }));
     table.tick(Ts(SECOND));
-    let verdict = table.next_decided().unwrap().judged.unwrap().verdict;
+    let verdict = table.next_decided().unwrap().judged().unwrap().verdict;
     assert_eq!((verdict.reason, verdict.error), (CloseReason::ResetAfterFin, 104));
     assert_eq!(table.statistics().resets_received, 1);
 }
@@ -300,7 +300,7 @@ fn a_parent_of_mptcp_is_cloned_off_its_listener_and_ends_without_a_mini_socket()
     table.apply(&event(5, parent(ending(2, S::FinWait2, ORPHAN))));
     assert_eq!(table.len(), 1);
     let ended = table.closed().next().unwrap();
-    assert!(ended.mini.is_none() && ended.closed.is_some());
+    assert!(ended.mini().is_none() && ended.closed().is_some());
     assert_eq!(table.statistics().illegal_transitions, 0);
     assert_consistent(&table);
 }

@@ -32,7 +32,7 @@ impl Table {
             self.statistics.time_wait_over(None);
         }
         self.alter(slot, |connection| {
-            connection.mini = Some(Mini::born(at, life.socket.sk, substate));
+            connection.set_mini(Mini::born(at, life.socket.sk, substate));
             connection.last_event = at;
         });
         if counted {
@@ -62,7 +62,7 @@ impl Table {
         moment: bool,
     ) -> bool {
         let Some(connection) = self.live.get(slot) else { return false };
-        let Some(mini) = connection.mini.filter(|mini| mini.substate != substate) else {
+        let Some(mini) = connection.mini().filter(|mini| mini.substate != substate) else {
             return false;
         };
         let counted = connection.is_counted() && mini.over.is_none();
@@ -75,7 +75,7 @@ impl Table {
             } else {
                 UNSEEN_END
             });
-            connection.mini = Some(Mini { substate, ends, ..mini });
+            connection.set_mini(Mini { substate, ends, ..mini });
             if !mini.pending {
                 let detail = Detail::default();
                 let kind = StepKind::State { from: mini.substate, to: substate, detail };
@@ -123,7 +123,7 @@ impl Table {
         let before = self
             .alter(slot, |connection| {
                 let before = connection.mini_substate();
-                if let Some(mini) = &mut connection.mini {
+                if let Some(mini) = connection.mini_mut() {
                     mini.over = Some(Some(why));
                 }
                 before
@@ -138,7 +138,7 @@ impl Table {
     /// Ends a connection with its mini-socket.
     pub(super) fn end_mini(&mut self, slot: usize, at: Ts, why: Option<TimeWaitEnd>) {
         let Some(connection) = self.live.get_mut(slot) else { return };
-        let Some(mini) = connection.mini else { return };
+        let Some(mini) = connection.mini() else { return };
         let substate = mini.substate;
         connection.timeline.push(at, StepKind::MiniEnded { substate, why });
         let stood = at.since(connection.state_since);
@@ -192,7 +192,7 @@ impl Table {
         let Some(old) = self.index.by_flow(&(netns, flow)).filter(|old| *old != slot) else {
             return;
         };
-        if self.holds(old, |known| known.mini.is_some_and(|mini| mini.inferred)) {
+        if self.holds(old, |known| known.mini().is_some_and(|mini| mini.inferred)) {
             self.end_mini(old, at, Some(TimeWaitEnd::Reused));
         }
     }
@@ -207,13 +207,13 @@ impl Table {
         })?;
         let connection = self.live.get(slot)?;
         let counted = connection.is_counted();
-        match connection.mini {
+        match connection.mini() {
             Some(mini) if mini.pending && at.since(mini.born_at) > PENDING => {
                 self.close_unseen(slot, at, mini);
             }
             Some(_) => {}
             // A listener, or a later life of the same descriptor: not this mini-socket's.
-            None if connection.first_fin.is_none() => return None,
+            None if connection.first_fin().is_none() => return None,
             None => {
                 if counted {
                     self.census.population.applied_mini(None, Some(substate));
@@ -251,7 +251,7 @@ impl Table {
     /// Sets the deadline of the mini-socket in `slot`.
     pub(super) fn watch(&mut self, slot: usize) {
         if let Some(connection) = self.live.get(slot)
-            && let Some(mini) = connection.mini
+            && let Some(mini) = connection.mini()
         {
             self.deadlines.push(mini.ends, slot, connection.id);
         }

@@ -41,7 +41,8 @@ impl Table {
     }
 
     /// Closed connections, latest first.
-    pub fn closed(&self) -> impl Iterator<Item = &Connection> {
+    #[must_use]
+    pub fn closed(&self) -> impl ExactSizeIterator<Item = &Connection> {
         self.closed.iter().rev()
     }
 
@@ -49,6 +50,12 @@ impl Table {
     #[must_use]
     pub fn len(&self) -> usize {
         self.live.len()
+    }
+
+    /// How many of those listen.
+    #[must_use]
+    pub fn listening(&self) -> u64 {
+        self.census.listening
     }
 
     /// Whether none is open.
@@ -73,6 +80,10 @@ impl Table {
     #[must_use]
     pub fn lost_at(&self) -> Ts {
         self.lost_at
+    }
+
+    pub(super) fn births_may_be_missing(&self) -> bool {
+        self.loss_epoch > 0 || self.statistics.refused > 0
     }
 
     /// The full socket's connection, by the name that an event has for it.

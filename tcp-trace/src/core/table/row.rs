@@ -33,7 +33,7 @@ impl Table {
 
     /// The connection of a row: by cookie, else, among those without any, by its ends.
     pub(super) fn locate_row(
-        &self,
+        &mut self,
         socket: SocketId,
         netns: Option<u32>,
         flow: Flow,
@@ -48,10 +48,12 @@ impl Table {
         }
         if mini
             && let Some(slot) = self.index.by_flow(&(netns, flow))
-            && self.holds(slot, |known| known.mini.is_some())
+            && self.holds(slot, |known| known.mini().is_some())
         {
             return Some(Match { slot, sure: true });
         }
+        let since = self.rounds.get(&netns)?.since;
+        let ended = self.recent.has(since, netns, socket.cookie, flow);
         let round = self.rounds.get(&netns)?;
         let nameless = |slot: &usize, same: &dyn Fn(&Connection) -> bool| {
             self.holds(*slot, |known| {
@@ -64,7 +66,6 @@ impl Table {
         };
         // Listeners that share a port look alike, and so do two lives of the same ends: then none of
         // them is sure.
-        let ended = self.recent.has(round.since, netns, socket.cookie, flow);
         let exact = round.by_flow.get(&flow).map_or(&[][..], Vec::as_slice);
         // One that has just changed needs no row to be believed.
         let still = |known: &Connection| known.last_event < round.since;
@@ -135,5 +136,5 @@ fn may_be(known: &Connection, flow: Flow, state: TcpState) -> bool {
 /// Whether a mini-socket may carry this connection on: not where it is a later life of the same
 /// descriptor.
 fn may_be_mini(known: &Connection) -> bool {
-    known.mini.is_some() || known.state != TcpState::Listen && known.state != TcpState::SynSent
+    known.mini().is_some() || known.state != TcpState::Listen && known.state != TcpState::SynSent
 }

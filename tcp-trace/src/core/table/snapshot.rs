@@ -106,7 +106,7 @@ impl Table {
         }
         let Some(connection) = self.live.get(slot) else { return Outcome::Nothing };
         let counted = connection.is_counted();
-        match connection.mini {
+        match connection.mini() {
             Some(mini) if mini.pending => {
                 self.close_unseen(slot, at, Mini { substate, ..mini });
                 self.statistics.reconciled.state += 1;
@@ -164,7 +164,7 @@ impl Table {
                 && known.is_counted()
         };
         for slot in self.slots_where(unshown) {
-            if self.holds(slot, |known| known.mini.is_some_and(|mini| mini.inferred)) {
+            if self.holds(slot, |known| known.mini().is_some_and(|mini| mini.inferred)) {
                 self.end_mini(slot, at, None);
             } else {
                 self.statistics.reconciled.gone += 1;
@@ -235,7 +235,7 @@ impl Table {
     /// more than a last resort.
     pub(super) fn prolong(&mut self, slot: usize, ends: Ts) {
         let told = self.sources.time_wait;
-        if let Some(mini) = self.live.get_mut(slot).and_then(|known| known.mini.as_mut()) {
+        if let Some(mini) = self.live.get_mut(slot).and_then(Connection::mini_mut) {
             mini.ends = if told { ends.after(UNSEEN_END) } else { ends };
         }
         self.watch(slot);

@@ -66,9 +66,9 @@ fn an_outbound_life_is_told_from_connect_to_the_end() {
     assert_eq!(connection.direction, Direction::Outbound);
     assert_eq!(connection.timeline.steps().len(), 5);
     assert!(connection.is_complete(0));
-    let verdict = connection.closed.unwrap().verdict;
+    let verdict = connection.closed().unwrap().verdict;
     assert_eq!(verdict.by, Some(close::ClosedBy::Local));
-    assert_eq!(connection.owner.unwrap().source, OwnerSource::Connect);
+    assert_eq!(connection.owner().unwrap().source, OwnerSource::Connect);
     assert!(table.is_empty());
     assert_eq!(table.statistics().outbound_handshakes.count(), 1);
     assert_eq!(table.statistics().teardowns[0].count(), 1);
@@ -93,7 +93,7 @@ fn a_child_takes_its_owner_from_the_listener_and_its_address_from_the_second_eve
     table.apply(&event(3, established));
     let connection = table.live().find(|c| c.direction == Direction::Inbound).unwrap();
     assert_eq!(connection.flow().remote.to_string(), CLIENT);
-    assert_eq!(connection.owner.map(|o| (o.pid, o.source)), Some((7, OwnerSource::Listener)));
+    assert_eq!(connection.owner().map(|o| (o.pid, o.source)), Some((7, OwnerSource::Listener)));
     assert_eq!(connection.timeline.steps().len(), 2);
     assert!(connection.is_complete(0));
     assert_eq!(table.len(), 2);
@@ -186,7 +186,10 @@ fn a_socket_found_at_start_has_no_known_age() {
     let Outcome::Stepped(stepped) = table.apply(&event(20, next)) else { panic!("a step") };
     assert_eq!(stepped.stood_ns, None);
     assert_eq!(table.statistics().state_durations[S::CloseWait.index()].count(), 0);
-    assert_eq!(table.live().next().unwrap().first_fin.map(|f| f.0), Some(close::ClosedBy::Remote));
+    assert_eq!(
+        table.live().next().unwrap().first_fin().map(|f| f.0),
+        Some(close::ClosedBy::Remote)
+    );
 }
 
 #[test]
@@ -233,6 +236,8 @@ pub(super) fn assert_consistent(table: &Table) {
         let minis = table.live().filter(|c| c.mini_substate() == Some(substate)).count();
         assert_eq!(table.population().minis(substate), minis as u64, "mini {substate}");
     }
+    let listening = table.live().filter(|c| c.state == S::Listen).count();
+    assert_eq!(table.listening(), listening as u64);
     assert!(table.index.slots().all(|slot| table.live.contains(slot)));
     for (slot, connection) in &table.live {
         let names = Names::of(connection);

@@ -118,10 +118,10 @@ fn the_last_ack_may_come_after_the_end_and_changes_nothing_of_it() {
         .state(200, S::CloseWait, S::LastAck)
         .pass(201, Out, FIN | ACK, (1, 2))
         .state(251, S::LastAck, S::Close);
-    let end = scene.connection().closed;
+    let end = scene.connection().closed();
     scene.pass(250, In, ACK, (2, 2)).pass(2 * SECOND, Out, RST, (2, 2));
     assert_eq!(told(scene.connection())[9..], ["in ACK", "CLOSE", "out RST"]);
-    assert_eq!((scene.connection().closed, scene.table.segments()), (end, counts(5, 2, 0, 0)));
+    assert_eq!((scene.connection().closed(), scene.table.segments()), (end, counts(5, 2, 0, 0)));
     scene.pass(90 * SECOND, In, RST, (2, 2));
     assert_eq!(scene.table.segments(), counts(5, 2, 1, 0));
 }

@@ -115,7 +115,7 @@ impl Table {
             .find(|known| is_own(known))
             .or_else(|| closed.and_then(|place| self.closed.get_mut(place)));
         let Some(known) = ended.filter(|known| is_own(known)) else { return false };
-        let since = known.closed.or(known.judged).map_or(known.state_since, |end| end.at);
+        let since = known.closed().or(known.judged()).map_or(known.state_since, |end| end.at);
         let repeats =
             known.timeline.exchange().is_some_and(|exchange| exchange.has_begun_with(&segment));
         // Another attempt that came to nothing is not this connection's.
@@ -146,7 +146,7 @@ impl Table {
         let key = (connection.netns, connection.flow());
         for segment in exchange.passed() {
             self.statistics.segments.joined -= 1;
-            let gone = self.pending.hold(key, *segment, false);
+            let gone = self.pending.hold(key, segment, false);
             self.statistics.segments.refused += gone.refused;
             self.statistics.segments.strangers += gone.strangers;
         }

@@ -34,7 +34,7 @@ impl Tracer {
             let proven = |owner: Owner| {
                 !matches!(owner.source, OwnerSource::Listener | OwnerSource::Descriptor)
             };
-            known.is_full() && !known.owner.is_some_and(proven)
+            known.is_full() && !known.owner().is_some_and(proven)
         };
         // One without a cookie gets one with the next snapshot, and is told then.
         let cookie = |known: &Connection| known.socket.cookie.or(known.row_cookie);

@@ -41,6 +41,12 @@ pub(super) struct Crowd {
     pub(super) diagnose_ms: f64,
 }
 
+/// Resident bytes for each of `kept` closed connections.
+pub(super) fn closed(program: &Path, mix: &'static str, kept: u32) -> Result<(&'static str, f64)> {
+    let told = ask(program, mix, 1_000, 0, &["--kept", &kept.to_string()])?;
+    Ok((mix, told.kept_bytes.context("no connection was closed")?))
+}
+
 /// As the program has them.
 #[derive(Deserialize)]
 struct Told {
@@ -48,6 +54,7 @@ struct Told {
     event_us: Vec<f64>,
     resident_before: u64,
     resident_after: u64,
+    kept_bytes: Option<f64>,
     figures_ms: Vec<f64>,
     render_ms: Vec<f64>,
     list_ms: Vec<f64>,
@@ -58,14 +65,14 @@ struct Told {
 
 /// Lets `events` events pass.
 pub(super) fn stream(program: &Path, mix: &'static str, events: u64) -> Result<Stream> {
-    let told = ask(program, mix, 10_000, events)?;
+    let told = ask(program, mix, 10_000, events, &[])?;
     let event_us = Spread::of(told.event_us).context("no event was taken")?;
     Ok(Stream { mix, events: told.events, event_us, held_back_ms: told.held_back_ms })
 }
 
 /// Brings in `live` connections and asks about them.
 pub(super) fn crowd(program: &Path, mix: &'static str, live: u32) -> Result<Crowd> {
-    let told = ask(program, mix, live, 0)?;
+    let told = ask(program, mix, live, 0, &[])?;
     let middle = |figures: Vec<f64>| Spread::of(figures).map(|spread| spread.median);
     let ms = |figures| middle(figures).context("nothing was asked");
     let grown = told.resident_after.saturating_sub(told.resident_before);
@@ -82,10 +89,10 @@ pub(super) fn crowd(program: &Path, mix: &'static str, live: u32) -> Result<Crow
     })
 }
 
-fn ask(program: &Path, mix: &str, live: u32, events: u64) -> Result<Told> {
+fn ask(program: &Path, mix: &str, live: u32, events: u64, more: &[&str]) -> Result<Told> {
     let mut command = Command::new(program);
     command.args(["bench-engine", "--mix", mix, "--live", &live.to_string()]);
-    command.args(["--events", &events.to_string()]);
+    command.args(["--events", &events.to_string()]).args(more);
     command.stdin(Stdio::null()).stderr(Stdio::inherit());
     let words = words(&command);
     let output = command.output().with_context(|| format!("cannot start {words}"))?;

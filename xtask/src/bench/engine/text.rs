@@ -1,5 +1,7 @@
 //! The figures for people, beside what they should be.
 
+use std::fmt::Write as _;
+
 use super::{Crowd, Figures, Rest, Stream};
 
 /// Microseconds for an event.
@@ -23,6 +25,9 @@ pub(super) fn text(figures: &Figures) -> String {
     text.push('\n');
     text.push_str(&crowds_head());
     text.extend(figures.crowds.iter().map(crowd));
+    for (mix, bytes) in &figures.closed {
+        let _ = writeln!(text, "\nA closed connection that is kept, {mix}: {bytes:.0} bytes");
+    }
     text.extend(figures.rest.iter().map(rest));
     text
 }

@@ -79,7 +79,7 @@ fn resets_are_told_from_either_end() {
     ]);
     assert_eq!(late.stands(CLIENT), (S::Close, Some((R::RstSent, BY_LOCAL))));
     assert_eq!(late.stands(SERVER), (S::Close, Some((R::ResetAfterFin, BY_REMOTE))));
-    assert_eq!(late.one(SERVER).judged.unwrap().verdict.error, 32);
+    assert_eq!(late.one(SERVER).judged().unwrap().verdict.error, 32);
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_syn_is_given_up_once_the_next_is_overdue() {
     assert_eq!(early.stands(CLIENT), (S::SynSent, None));
     let late = early.until(9_100);
     assert_eq!(late.stands(CLIENT), (S::Close, Some((R::ConnectTimeout, None))));
-    assert_eq!(late.one(CLIENT).closed.unwrap().at, Ts(7_000 * MILLI));
+    assert_eq!(late.one(CLIENT).closed().unwrap().at, Ts(7_000 * MILLI));
 
     let mut once = Told::new();
     ask(&mut once, 0);
@@ -128,7 +128,7 @@ fn time_wait_ends_by_itself_or_by_the_next_connection() {
         [(CLIENT, FIN, 101, 501, 0), (SERVER, FIN, 501, 102, 0), (CLIENT, ACK, 102, 502, 0)];
     let told = after_open(&close).until(60_500);
     assert_eq!(told.stands(CLIENT), (S::TimeWait, Some((R::FinActive, BY_LOCAL))));
-    assert!(told.one(CLIENT).closed.is_some());
+    assert!(told.one(CLIENT).closed().is_some());
 
     let again = [
         (CLIENT, SYN, 9_100, 0, 0),
@@ -138,7 +138,7 @@ fn time_wait_ends_by_itself_or_by_the_next_connection() {
     let told = after_open(&[&close[..], &again].concat());
     for end in [CLIENT, SERVER] {
         let [before, now] = told.all(end)[..] else { panic!("{end}") };
-        assert!(before.closed.is_some() && now.state == S::Established, "{end}");
+        assert!(before.closed().is_some() && now.state == S::Established, "{end}");
     }
 }
 
@@ -195,10 +195,10 @@ fn an_old_connection_s_peer_may_live_on_until_it_is_reset() {
         (CLIENT, ACK, 70_001, 90_001, 0),
     ]);
     let [before, now] = told.all(SERVER)[..] else { panic!("{:#?}", told.all(SERVER)) };
-    assert_eq!(before.judged.unwrap().verdict.reason, R::RstReceived);
+    assert_eq!(before.judged().unwrap().verdict.reason, R::RstReceived);
     assert_eq!(now.state, S::Established);
     let [before, now] = told.all(CLIENT)[..] else { panic!("{:#?}", told.all(CLIENT)) };
-    assert_eq!(before.judged.unwrap().verdict.reason, R::Unknown);
+    assert_eq!(before.judged().unwrap().verdict.reason, R::Unknown);
     assert_eq!(now.state, S::Established);
 }
 

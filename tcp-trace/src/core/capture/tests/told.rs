@@ -102,7 +102,7 @@ impl Told {
 
     pub(super) fn stands(&self, local: &str) -> (S, Option<(R, Option<ClosedBy>)>) {
         let one = self.one(local);
-        (one.state, one.judged.map(|judged| (judged.verdict.reason, judged.verdict.by)))
+        (one.state, one.judged().map(|judged| (judged.verdict.reason, judged.verdict.by)))
     }
 
     /// Flags of the segments that one end sent and that are shown.

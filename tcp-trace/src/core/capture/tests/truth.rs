@@ -90,7 +90,7 @@ proptest! {
                 continue;
             }
             let Some(known) = known else { return Err(TestCaseError::fail(format!("no {end}"))) };
-            let verdict = known.judged.map(|judged| (judged.verdict.reason, judged.verdict.by));
+            let verdict = known.judged().map(|judged| (judged.verdict.reason, judged.verdict.by));
             match (verdict, socket.end) {
                 // Who learned of which FIN first, the tap cannot know.
                 (Some(_), Some(_)) if world.fin_lost => {}
