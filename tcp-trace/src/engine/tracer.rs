@@ -220,6 +220,11 @@ impl Tracer {
         self.pass(now.back(REORDER_WINDOW), TICK);
     }
 
+    /// Whether anything waits for older records.
+    pub(crate) fn holds_back(&self) -> bool {
+        self.merge.held() > 0
+    }
+
     /// Takes an event that is in its place already.
     pub(crate) fn take_event(&mut self, event: &Event) {
         self.pass(event.at, TICK);

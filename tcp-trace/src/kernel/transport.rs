@@ -115,28 +115,33 @@ impl Transport {
         Ok(epoll::add(&self.epoll, waker, data, epoll::EventFlags::IN)?)
     }
 
-    /// Waits until a buffer passes its watermark, the waker calls, or `tick` is over.
-    pub(crate) fn wait(&self, tick: Duration) -> io::Result<()> {
+    /// Waits until a buffer passes its watermark, the waker calls, or `tick` is over; returns whether
+    /// the waker has called.
+    pub(crate) fn wait(&self, tick: Duration) -> io::Result<bool> {
         let mut ready = [epoll::Event {
             flags: epoll::EventFlags::empty(),
             data: epoll::EventData::new_u64(0),
         }; 16];
         let timeout = rustix::event::Timespec::try_from(tick).map_err(io::Error::other)?;
         match epoll::wait(&self.epoll, &mut ready, Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Ok(count) => Ok(ready.iter().take(count).any(|event| event.data.u64() == WAKER)),
+            Err(rustix::io::Errno::INTR) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Takes everything that waits, CPU by CPU.
-    pub(crate) fn drain(&mut self, mut each: impl FnMut(u32, Sample<'_>)) {
+    /// Takes everything that waits, CPU by CPU; returns whether there was anything.
+    pub(crate) fn drain(&mut self, mut each: impl FnMut(u32, Sample<'_>)) -> bool {
+        let mut any = false;
         for ring in &mut self.rings {
             self.scratch.clear();
             ring.memory.take(&mut self.scratch);
+            any |= !self.scratch.is_empty();
             for sample in samples::samples(&self.scratch) {
                 each(ring.cpu, sample);
             }
         }
+        any
     }
 }
 

@@ -27,8 +27,13 @@ use crate::{
     },
 };
 
-/// Longest wait before buffers below their watermark are drained.
+/// Longest wait before buffers below their watermark are drained, while anything is held back.
 const TICK: Duration = Duration::from_millis(20);
+/// Likewise, while nothing is: the first event after a rest is told no later than one that comes
+/// right after a drain, since its window has passed with the wait.
+const REST: Duration = Duration::from_millis(50);
+/// How often the programs are asked what did not get out while nothing did.
+const LOSSES: Duration = Duration::from_secs(1);
 /// Longest wait for the sockets that were there already.
 const SETTLE: Duration = Duration::from_secs(2);
 /// How often the two clocks are compared anew, and the programs' log lines handed over.
@@ -39,6 +44,11 @@ fn counters(attached: &Attached) -> Counters {
         tracing::error!(%error, "the kernel's counters cannot be read");
         Counters::default()
     })
+}
+
+/// How long to wait for the next record.
+fn patience(held_back: bool) -> Duration {
+    if held_back { TICK } else { REST }
 }
 
 /// The tracer's thread.
@@ -53,7 +63,8 @@ pub(super) struct Loop {
     /// Failed outputs that a loss has been noted for.
     failed_outputs: u64,
     world: World,
-    last_pass: Ts,
+    /// When the programs were last asked what did not get out.
+    last_losses: Ts,
     last_chores: Ts,
 }
 
@@ -78,7 +89,7 @@ impl Loop {
             inbox,
             failed_outputs: 0,
             world,
-            last_pass: now,
+            last_losses: now,
             last_chores: now,
         }
     }
@@ -89,12 +100,15 @@ impl Loop {
         }
         self.settle();
         loop {
-            if let Err(error) = self.attached.transport.wait(TICK) {
-                tracing::error!(%error, "waiting for the perf buffers failed");
-                break;
+            match self.attached.transport.wait(patience(self.tracer.holds_back())) {
+                Ok(true) => self.inbox.waker.quiet(),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::error!(%error, "waiting for the perf buffers failed");
+                    break;
+                }
             }
             let now = self.pass();
-            self.inbox.waker.quiet();
             if self.answer_all(now) {
                 break;
             }
@@ -125,15 +139,16 @@ impl Loop {
     /// Drains, releases, looks after what is due. Returns the moment before the drain.
     fn pass(&mut self) -> Ts {
         let now = wall::now();
-        self.drain();
+        let any = self.drain();
         for news in self.naming.told() {
             self.tracer.take_stack(now, news);
         }
-        self.check_losses(now);
+        if any || self.tracer.holds_back() || now.since(self.last_losses) >= LOSSES {
+            self.check_losses(now);
+        }
         self.fold(now);
         let attached = &self.attached;
         self.world.pass(&mut self.tracer, || counters(attached));
-        self.last_pass = now;
         if now.since(self.last_chores) >= CHORES {
             self.last_chores = now;
             self.tracer.wall = wall::offset();
@@ -143,7 +158,8 @@ impl Loop {
         now
     }
 
-    fn drain(&mut self) {
+    /// Returns whether there was anything.
+    fn drain(&mut self) -> bool {
         let (tracer, naming) = (&mut self.tracer, &self.naming);
         self.attached.transport.drain(|cpu, sample| match sample {
             Sample::Lost(count) => tracer.count_lost_records(count),
@@ -162,13 +178,14 @@ impl Loop {
                     },
                 },
             },
-        });
+        })
     }
 
     /// Asks the programs themselves what did not get out: a buffer tells of a loss only with its
-    /// next record, and not when it was. It lies between the last pass and this one, so whatever
+    /// next record, and not when it was. It lies between the last time and this one, so whatever
     /// happened meanwhile, on any CPU, is doubtful: the loss is noted at both ends.
     fn check_losses(&mut self, now: Ts) {
+        let since = std::mem::replace(&mut self.last_losses, now);
         let failed = match self.attached.counters.failed_outputs() {
             Ok(failed) => failed,
             Err(error) => {
@@ -177,7 +194,7 @@ impl Loop {
             }
         };
         if failed > self.failed_outputs {
-            self.tracer.take_loss(self.last_pass, now, failed - self.failed_outputs);
+            self.tracer.take_loss(since, now, failed - self.failed_outputs);
             self.failed_outputs = failed;
             self.world.lost(now);
         }
@@ -244,5 +261,16 @@ impl Loop {
             let _ = done.send(recorder.finish(now, counters.0));
         }
         // The programs are detached as `attached` and `segments` are dropped here.
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_event_after_a_rest_is_told_as_soon_as_any() {
+        let longest = REORDER_WINDOW + patience(true);
+        assert!(patience(false) > patience(true) && patience(false) <= longest);
     }
 }
