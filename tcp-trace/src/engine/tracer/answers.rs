@@ -124,7 +124,7 @@ impl Tracer {
                 .collect(),
             perf_record_lost: self.perf_record_lost,
             connections: self.table.len() as u64,
-            listeners: self.table.live().filter(|known| known.is_listener()).count() as u64,
+            listeners: self.table.listening(),
             connections_limit: self.table.limits().live as u64,
             late_records: self.merge.late(),
             gaps: self.table.statistics().gaps,
