@@ -257,8 +257,7 @@ impl Table {
         if counted {
             self.census.population.applied(change.old, change.new);
         }
-        let age_known =
-            !(newborn || connection.found && connection.state_since == connection.opened_at);
+        let age_known = !newborn && !connection.is_age_a_bound();
         let ended = change.new == TcpState::Close && change.old != TcpState::Close;
         let fate = ended.then(|| ending::fate(connection, at, change, self.sources));
         let stood = match fate {
