@@ -309,7 +309,7 @@ impl Casebook {
         let mut report = Report { at: survey.at, ..Report::default() };
         close_wait::find(self, survey, thresholds, &mut report);
         ports::find(self, survey, thresholds, &mut report);
-        self.failures.find(self, survey, thresholds, &mut report);
+        self.failures.find(self, table, survey, thresholds, &mut report);
         self.lingering.find(self, table.stacks(), survey.at, thresholds, &mut report);
         closing::find(table, survey, thresholds, &mut report);
         orphans::find(self, thresholds, &mut report);
