@@ -137,7 +137,9 @@ fn losses(status: &Status) -> (Paint, String) {
     };
     let events = words::counted(status.events, "event");
     if lost == 0 {
-        return (Paint::Plain, format!("{events}, nothing lost{late}"));
+        // Whoever captured may have missed packets, and does not say so in the file.
+        let lost = if status.source == "capture" { "" } else { ", nothing lost" };
+        return (Paint::Plain, format!("{events}{lost}{late}"));
     }
     let places: Vec<_> = status
         .lost
