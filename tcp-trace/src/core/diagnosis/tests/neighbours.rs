@@ -287,12 +287,12 @@ fn unanswered_connects_are_laid_to_the_full_listener_where_it_is_seen() {
     }
     let others = [
         // As many as it may have are no overflow, and another host's service is not ours.
-        unanswered("10.0.0.1:9000", ListenerQueue { waiting: 16, room: 16 }),
-        unanswered("10.0.0.2:9000", full),
-        unanswered("10.0.0.1:9001", full),
+        ("10.0.0.1:9000", ListenerQueue { waiting: 16, room: 16 }),
+        ("10.0.0.2:9000", full),
+        ("10.0.0.1:9001", full),
     ];
-    for scene in &others {
-        let found = of(scene, Kind::ConnectTimeout);
+    for (remote, queue) in others {
+        let found = of(&unanswered(remote, queue), Kind::ConnectTimeout);
         assert_eq!(found.cause, None, "{found:#?}");
     }
 }
