@@ -21,6 +21,7 @@ pub use diagnosis::{Advice, Diagnosis, Exhaustion, Finding, Growth, Line, Thresh
 pub(crate) use diagnosis::{Traced, diagnosis};
 pub use fold::Folding;
 pub(crate) use owner::locate;
+pub use owner::{Holder, Owner};
 pub use segment::{Segments, Wire};
 pub use stack::{Frame, Stack, Stacks};
 
@@ -31,34 +32,6 @@ pub struct Endpoint {
     pub addr: IpAddr,
     /// Its port.
     pub port: u16,
-}
-
-/// Whose connection it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Owner {
-    /// Process id.
-    pub pid: u32,
-    /// Name of the thread that opened it.
-    pub comm: String,
-    /// Path of its program, where known.
-    pub exe: Option<String>,
-    /// Its cgroup, where known.
-    pub cgroup: Option<String>,
-    /// Its container, where known.
-    pub container: Option<String>,
-    /// Its systemd unit, where known.
-    pub unit: Option<String>,
-    /// Its Kubernetes pod, where known.
-    #[serde(default)]
-    pub pod: Option<String>,
-    /// When its process began, in nanoseconds since boot: with the pid, an identity.
-    #[serde(default)]
-    pub started_ns: Option<u64>,
-    /// Id of its cgroup in the v2 hierarchy.
-    #[serde(default)]
-    pub cgroup_id: Option<u64>,
-    /// How it was found: `connect`, `accept`, `listen`, `close`, `listener` or `descriptor`.
-    pub source: String,
 }
 
 /// A thread that was on the CPU: often not the owner.
@@ -108,7 +81,8 @@ pub struct Connection {
     pub state_since: String,
     /// Seconds in that state.
     pub state_age_seconds: f64,
-    /// Whether ages are lower bounds, because it was there before tracing began.
+    /// Whether that is a lower bound, because it was there before tracing began: of a connection, for as
+    /// long at least as its peer has been silent.
     pub age_is_lower_bound: bool,
     /// When it was opened, or first seen.
     pub opened_at: Option<String>,
@@ -125,11 +99,14 @@ pub struct Connection {
     pub error: Option<String>,
     /// Whose it is.
     pub owner: Option<Owner>,
-    /// What waits to be read.
+    /// Who has it open, a few of many: looked up where it stands still, and absent elsewhere.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub holders: Vec<Holder>,
+    /// What waits to be read; `null` until a look at the host tells of an open connection.
     pub recv_queue: Option<RecvQueue>,
-    /// Bytes the peer has acknowledged.
+    /// Bytes the peer has acknowledged; `null` where that is not known, or not yet.
     pub bytes_sent: Option<u64>,
-    /// Bytes received.
+    /// Bytes received; `null` where that is not known, or not yet.
     pub bytes_received: Option<u64>,
     /// Smoothed round-trip time in microseconds.
     pub srtt_us: Option<u32>,

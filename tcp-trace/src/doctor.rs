@@ -242,8 +242,12 @@ fn stack_checks(outcomes: &Outcomes) -> [Check; 2] {
 
 /// A backend that cannot be had; no loss where a better one works.
 fn refused(backend: Backend, why: &str, better_works: bool) -> Check {
-    let outcome = if better_works { CheckOutcome::Unused } else { CheckOutcome::Reduced };
-    state_check(Some(backend), outcome, Some(format!("refused: {why}")))
+    let (outcome, why) = if better_works {
+        (CheckOutcome::Unused, format!("a better one works, and this one is refused here ({why})"))
+    } else {
+        (CheckOutcome::Reduced, format!("it is refused here ({why})"))
+    };
+    state_check(Some(backend), outcome, Some(why))
 }
 
 /// What would be tried.

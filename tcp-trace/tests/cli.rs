@@ -52,7 +52,7 @@ fn wrong_usage_is_2_and_names_the_mistake() {
         (&["demo", "--netns", "web"], "--netns"),
         (&["demo-actor", "nobody"], "nobody"),
         (&["replay"], "<FILE>"),
-        (&["show"], "<ID>"),
+        (&["show"], "filters of list, such as --state"),
     ];
     for (arguments, named) in mistakes {
         let ran = tcp_trace(arguments);
@@ -64,12 +64,32 @@ fn wrong_usage_is_2_and_names_the_mistake() {
 }
 
 #[test]
+fn a_number_means_nothing_without_the_daemon_that_gave_it() {
+    let ran = tcp_trace(&[NO_SOCKET, "show", "3f9c"]);
+    ran.failed(1, &["no tcp-trace daemon answers on /nonexistent/", "3f9c", "show --state"]);
+    // Of what the environment says, nothing gets into the usage.
+    let ran = run(unprivileged().args(["show", "--no-such"]).env("TCP_TRACE_SEGMENTS", "off"));
+    ran.failed(2, &["Usage: tcp-trace show [OPTIONS] <ID>"]);
+    assert!(!ran.err.contains("--segments <"), "{ran:#?}");
+}
+
+#[test]
+fn an_address_that_is_none_is_misuse() {
+    for address in ["localhost", "127.0.0.1:70000", ":x"] {
+        let ran = tcp_trace(&["serve", NO_SOCKET, "--web.listen-address", address]);
+        ran.failed(2, &[address, "--web.listen-address takes ADDRESS:PORT"]);
+    }
+}
+
+#[test]
 fn a_wrong_web_configuration_is_named_before_anything_is_touched() {
     let directory = open_directory();
     let file = directory.path().join("web.yml");
     let path = file.display().to_string();
     let serve = || tcp_trace(&["serve", "--web.config.file", &path]);
-    serve().failed(1, &[&path, "cannot read", "No such file"]);
+    let ran = serve();
+    ran.failed(1, &["cannot read the web configuration file", &path, "No such file"]);
+    assert!(!ran.err.contains("wrong") && !ran.err.contains("promtool"), "{ran:#?}");
     fs::write(&file, "tls_server_confg: {}").unwrap();
     serve().failed(1, &[&path, "tls_server_confg", "promtool check web-config"]);
     fs::write(&file, "basic_auth_users: {alice: secret}").unwrap();
@@ -99,7 +119,7 @@ fn without_privileges_it_is_4_and_the_ways_out_are_named() {
         &["serve", "--web.listen-address=127.0.0.1:0"],
         &["watch"],
         &["list"],
-        &["show", "1"],
+        &["show", "--pid", "1"],
         &["record", &file],
         &["demo"],
     ];

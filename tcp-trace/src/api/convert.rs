@@ -69,7 +69,7 @@ pub(crate) fn connection(
         mptcp: mptcp(known),
         state_since: rfc3339(wall, since),
         state_age_seconds: end.max(now).since(since).as_secs_f64(),
-        age_is_lower_bound: known.found && known.state_since == known.opened_at,
+        age_is_lower_bound: known.is_age_a_bound(),
         opened_at: Some(rfc3339(wall, known.opened_at)),
         closed_at: known.closed().map(|closed| rfc3339(wall, closed.at)),
         closed_by: match known.judged() {
@@ -84,12 +84,17 @@ pub(crate) fn connection(
         peer_closed: known.peer_closed().filter(|_| !known.is_listener()),
         error: known.judged().and_then(|judged| errno_text(judged.verdict.error)),
         owner: known.owner().map(owner::owner),
+        holders: Vec::new(),
         recv_queue: known
             .unread_bytes()
-            .filter(|_| transfer.is_some())
+            .filter(|unread| transfer.is_some() && (*unread > 0 || !known.may_receive_unseen(now)))
             .map(|unread_bytes| RecvQueue { unread_bytes, fin_read: known.fin_read() }),
-        bytes_sent: transfer.and_then(|_| known.bytes_sent()),
-        bytes_received: transfer.and_then(|_| known.bytes_received()),
+        bytes_sent: transfer
+            .and_then(|_| known.bytes_sent())
+            .filter(|bytes| *bytes > 0 || !known.may_send_unseen(now)),
+        bytes_received: transfer
+            .and_then(|_| known.bytes_received())
+            .filter(|bytes| *bytes > 0 || !known.may_receive_unseen(now)),
         srtt_us: transfer.map(|transfer| transfer.srtt_us),
         retransmits: transfer.map(|transfer| transfer.retransmits),
         complete: known.is_complete(loss_epoch),

@@ -2,14 +2,55 @@
 
 use std::num::NonZeroU64;
 
-use super::Owner;
+use serde::{Deserialize, Serialize};
+
 use crate::{
     core::{
         cgroup::{Container, Place},
+        diagnosis::evidence::Descriptor,
         owner::Owner as Known,
     },
     kernel::places::Whereabouts,
 };
+
+/// Whose connection it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// Process id.
+    pub pid: u32,
+    /// Name of the thread that opened it.
+    pub comm: String,
+    /// Path of its program, where known.
+    pub exe: Option<String>,
+    /// Its cgroup, where known.
+    pub cgroup: Option<String>,
+    /// Its container, where known.
+    pub container: Option<String>,
+    /// Its systemd unit, where known.
+    pub unit: Option<String>,
+    /// Its Kubernetes pod, where known.
+    #[serde(default)]
+    pub pod: Option<String>,
+    /// When its process began, in nanoseconds since boot: with the pid, an identity.
+    #[serde(default)]
+    pub started_ns: Option<u64>,
+    /// Id of its cgroup in the v2 hierarchy.
+    #[serde(default)]
+    pub cgroup_id: Option<u64>,
+    /// How it was found: `connect`, `accept`, `listen`, `close`, `listener` or `descriptor`.
+    pub source: String,
+}
+
+/// A process that has a socket open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// Process id.
+    pub pid: u32,
+    /// Its name.
+    pub comm: String,
+    /// The descriptor.
+    pub fd: i32,
+}
 
 /// An owner; where it lives, [`locate`] adds.
 pub(crate) fn owner(known: Known) -> Owner {
@@ -24,6 +65,12 @@ pub(crate) fn owner(known: Known) -> Owner {
         started_ns: known.started_ns.map(NonZeroU64::get),
         cgroup_id: known.cgroup.map(NonZeroU64::get),
         source: known.source.name().to_owned(),
+    }
+}
+
+impl From<&Descriptor> for Holder {
+    fn from(Descriptor { pid, comm, fd }: &Descriptor) -> Self {
+        Self { pid: *pid, comm: comm.text().into_owned(), fd: *fd }
     }
 }
 

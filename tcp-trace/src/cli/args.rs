@@ -277,7 +277,7 @@ pub(crate) struct List {
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct One {
     /// Its number, as list and watch --json print it; or name it by the filters of list
-    #[arg(value_name = "ID", required_unless_present = "Filter", conflicts_with = "Filter")]
+    #[arg(value_name = "ID", conflicts_with = "Filter")]
     pub(crate) id: Option<String>,
     #[command(flatten)]
     pub(crate) filter: Filter,
@@ -297,6 +297,10 @@ pub(crate) struct One {
 
 /// `show`.
 #[derive(Debug, Args)]
+// Made by clap it would name every option that the environment has set.
+#[command(
+    override_usage = "tcp-trace show [OPTIONS] <ID>\n       tcp-trace show [OPTIONS] <FILTERS>"
+)]
 pub(crate) struct Show {
     #[command(flatten)]
     pub(crate) one: One,
@@ -395,13 +399,13 @@ mod tests {
             &["--state", "close_wait"],
             &["--local", ":8080", "--oldest"],
             &["--pid", "7", "--closed", "--newest", "--json"],
+            // What names no connection is refused in words of our own.
+            &[],
         ] {
             assert!(parse(good).is_ok(), "{good:?}");
         }
         for bad in [
-            &[][..],
-            &["--oldest"],
-            &["3f9c", "--state", "close_wait"],
+            &["3f9c", "--state", "close_wait"][..],
             &["3f9c", "--newest"],
             &["--pid", "7", "--oldest", "--newest"],
         ] {

@@ -6,6 +6,7 @@ use super::print;
 use crate::{
     demo::troupe::NoStage,
     kernel::{load::LoadError, plan::PlanError, selfcheck::CheckError},
+    serve::listen::ListenError,
 };
 
 /// Something failed.
@@ -49,11 +50,19 @@ fn code(error: &anyhow::Error) -> u8 {
     });
     if unsupported {
         UNSUPPORTED
-    } else if error.is::<Misuse>() {
+    } else if error.is::<Misuse>() || is_no_address(error) {
         MISUSED
     } else {
         FAILED
     }
+}
+
+/// Whether `--web.listen-address` is no address at all.
+fn is_no_address(error: &anyhow::Error) -> bool {
+    matches!(
+        error.downcast_ref(),
+        Some(ListenError::Address { source, .. }) if source.kind() == io::ErrorKind::InvalidInput
+    )
 }
 
 /// The words are right one by one, and make no sense together.

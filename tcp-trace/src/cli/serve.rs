@@ -24,9 +24,11 @@ pub(super) async fn run(context: &Context, args: &Serve) -> anyhow::Result<ExitC
     let mut interrupt = signal(SignalKind::interrupt())?;
     // First what fails without having touched the kernel; of that, what has the clearest way out.
     let (web_file, api) = context.settings.network(&args.web);
+    let addresses = context.settings.listen(&args.web);
+    listen::well_formed(&addresses)?;
     let network = Network::open(web_file.as_deref(), api)?;
     plan::rule_out(&HostFacts::gather(config.btf.as_deref()))?;
-    let listeners = Listeners::bind(&context.settings.listen(&args.web), Some(&socket)).await?;
+    let listeners = Listeners::bind(&addresses, Some(&socket)).await?;
     listeners.allow(&network)?;
     let engine = tokio::task::spawn_blocking(move || live::start(&config))
         .await

@@ -71,7 +71,8 @@ impl Source {
                 })?;
                 print::note(&format!(
                     "no daemon answers on {}: tracing from here while this runs; of sockets that \
-                     were open before, those of this namespace are known, and ages begin now",
+                     were open before, those of this namespace are known, and how old they are \
+                     at least",
                     socket.display()
                 ));
                 Ok(Self::Local(engine))

@@ -73,7 +73,8 @@ pub struct Connection {
     pub state_since: Ts,
     /// When its first event came.
     pub opened_at: Ts,
-    /// Whether it was there before that, so that ages are lower bounds.
+    /// Whether it was there before that, so that its age in the state it was found in is a lower bound;
+    /// see [`Connection::is_age_a_bound`].
     pub found: bool,
     /// The same for all of a process, and kept once.
     owner: Option<Arc<Owner>>,
@@ -137,7 +138,7 @@ impl Connection {
             protocol: change.protocol,
             direction: direction(change),
             state: change.old,
-            state_since: at,
+            state_since: if snapshot { found_since(at, change) } else { at },
             opened_at: at,
             found: snapshot,
             owner: None,
@@ -344,6 +345,17 @@ impl Connection {
 
 fn is_birth_of_child(change: &StateChange) -> bool {
     change.old == TcpState::Listen && change.new == TcpState::SynRecv
+}
+
+/// Since when at least a socket that was there before stands where it does. What led to these states
+/// came from the peer, so it has been there for as long as nothing has come; to send our FIN, or again
+/// what was lost, takes no word of the peer's.
+fn found_since(at: Ts, row: &StateChange) -> Ts {
+    let led_there_by_peer = matches!(
+        row.new,
+        TcpState::Established | TcpState::FinWait2 | TcpState::CloseWait | TcpState::Closing
+    );
+    row.silent.filter(|_| led_there_by_peer).map_or(at, |silent| at.back(silent))
 }
 
 fn direction(change: &StateChange) -> Direction {

@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
     num::NonZeroU64,
+    time::Duration,
 };
 
 use tcp_trace_common as wire;
@@ -54,6 +55,18 @@ pub enum DecodeError {
 pub const SEED_CONNECTED: u8 = 1 << 6;
 /// Likewise: no SYN of ours is, so that this end accepted.
 pub const SEED_ACCEPTED: u8 = 1 << 7;
+
+/// What `reserved_too` of a [`wire::KIND_SEED`] holds, which no program makes: for how many
+/// milliseconds nothing has come from the peer, and one more. Recordings of before have 0 there.
+#[must_use]
+pub fn seed_silence(silent: Option<Duration>) -> u32 {
+    let past = |ms: u128| u32::try_from(ms + 1).unwrap_or(u32::MAX);
+    silent.map_or(0, |silent| past(silent.as_millis()))
+}
+
+fn silence(told: u32) -> Option<Duration> {
+    told.checked_sub(1).map(|ms| Duration::from_millis(ms.into()))
+}
 
 /// A record of any shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,6 +215,7 @@ fn state_change(record: &wire::StateRecord) -> Result<Event, DecodeError> {
             tid: record.tid,
             comm: Comm(record.comm_bytes()),
         }),
+        silent: (record.kind == wire::KIND_SEED).then(|| silence(record.reserved_too)).flatten(),
     };
     Ok(Event { at: Ts(record.time_ns), body: Body::State(change) })
 }
@@ -307,6 +321,25 @@ mod tests {
                 panic!("a state change")
             };
             assert_eq!(change.transfer.unwrap().syn_acked, told, "{kind} {flags}");
+        }
+    }
+
+    #[test]
+    fn a_row_tells_for_how_long_the_peer_is_silent_and_a_live_change_does_not() {
+        let ms = Duration::from_millis;
+        for (kind, silent, told) in [
+            (wire::KIND_SEED, Some(ms(0)), Some(ms(0))),
+            (wire::KIND_SEED, Some(ms(10_800_000)), Some(ms(10_800_000))),
+            (wire::KIND_SEED, Some(Duration::MAX), Some(ms((u32::MAX - 1).into()))),
+            (wire::KIND_SEED, None, None),
+            (wire::KIND_STATE, Some(ms(7)), None),
+        ] {
+            let reserved_too = seed_silence(silent);
+            let record = wire::StateRecord { kind, reserved_too, ..sample() };
+            let Body::State(change) = event(&record.into()).unwrap().body else {
+                panic!("a state change")
+            };
+            assert_eq!(change.silent, told, "{kind} {silent:?}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! What happened, once decoded: the one form in which live events, start-up snapshots and
 //! recordings reach the table.
 
-use std::{borrow::Cow, fmt, net::SocketAddr, num::NonZeroU64};
+use std::{borrow::Cow, fmt, net::SocketAddr, num::NonZeroU64, time::Duration};
 
 use super::{
     clock::Ts,
@@ -71,6 +71,8 @@ pub struct StateChange {
     pub flags: Option<SockFlags>,
     /// The task on whose back the change ran: often **not** the owner.
     pub current: Option<Task>,
+    /// For how long nothing had come from the peer, to the millisecond; rows of a snapshot alone know.
+    pub silent: Option<Duration>,
 }
 
 impl StateChange {

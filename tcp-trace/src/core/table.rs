@@ -261,8 +261,7 @@ impl Table {
         if counted {
             self.census.population.applied(change.old, change.new);
         }
-        let age_known =
-            !(newborn || connection.found && connection.state_since == connection.opened_at);
+        let age_known = !newborn && !connection.is_age_a_bound();
         let ended = change.new == TcpState::Close && change.old != TcpState::Close;
         if ended || ClosedBy::first_fin(change.new).is_some() {
             connection.make_room(&mut self.rooms);

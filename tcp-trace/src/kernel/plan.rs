@@ -215,7 +215,7 @@ pub struct Plan {
 #[derive(Debug, Error)]
 pub enum PlanError {
     /// The process may not load programs.
-    #[error("tracing needs {}, which this process does not have; run it with sudo, or give them to the binary: sudo setcap cap_bpf,cap_perfmon,cap_sys_resource,cap_ipc_lock+ep $(command -v tcp-trace)", missing.join(" and "))]
+    #[error("tracing needs {}, which this process does not have; run it with sudo, or give them to the binary: sudo setcap cap_bpf,cap_perfmon,cap_net_admin,cap_sys_resource,cap_ipc_lock+ep $(command -v tcp-trace)", missing.join(" and "))]
     Privilege {
         /// The capabilities missing.
         missing: Vec<&'static str>,

@@ -37,9 +37,14 @@ pub(super) enum Failure {
     NoRoute(String),
     /// The route exists on the Unix socket only.
     #[error(
-        "{0} is served on the Unix socket only: curl --unix-socket /run/tcp-trace.sock http://localhost{0} (serve --web.api brings it to TCP)"
+        "{path} is served on the Unix socket only: curl --unix-socket {socket} http://localhost{path} (serve --web.api brings it to TCP)"
     )]
-    LocalOnly(String),
+    LocalOnly {
+        /// What was asked for.
+        path: String,
+        /// The socket.
+        socket: String,
+    },
     /// The guard of TCP has not let it in.
     #[error("{}", refused(*.0))]
     Refused(Refused),
@@ -70,9 +75,10 @@ impl Failure {
     fn status(&self) -> StatusCode {
         match self {
             Self::Filter(_) | Self::BadId(_) => StatusCode::BAD_REQUEST,
-            Self::NoConnection(_) | Self::NoRoute(_) | Self::LocalOnly(_) | Self::NoRunbook(_) => {
-                StatusCode::NOT_FOUND
-            }
+            Self::NoConnection(_)
+            | Self::NoRoute(_)
+            | Self::LocalOnly { .. }
+            | Self::NoRunbook(_) => StatusCode::NOT_FOUND,
             Self::Refused(Refused::Unauthenticated) => StatusCode::UNAUTHORIZED,
             Self::Refused(Refused::PasswordQueue | Refused::RateLimit) => {
                 StatusCode::TOO_MANY_REQUESTS

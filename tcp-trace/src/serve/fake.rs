@@ -156,6 +156,7 @@ pub(crate) fn connection(state: &str) -> Connection {
             cgroup_id: None,
             source: "listener".to_owned(),
         }),
+        holders: Vec::new(),
         recv_queue: None,
         bytes_sent: None,
         bytes_received: None,

@@ -14,12 +14,13 @@ pub(super) fn local() -> String {
 }
 
 /// The page on TCP, where connections are nobody's business.
-pub(super) fn network() -> String {
-    page(
+pub(super) fn network(socket: &str) -> String {
+    let socket = socket.replace('&', "&amp;").replace('<', "&lt;");
+    page(&format!(
         "<li>Connections and events are served on the Unix socket only: \
-         <code>tcp-trace list</code>, or <code>curl --unix-socket /run/tcp-trace.sock \
+         <code>tcp-trace list</code>, or <code>curl --unix-socket {socket} \
          http://localhost/api/v1/connections</code></li>\n",
-    )
+    ))
 }
 
 fn page(more: &str) -> String {

@@ -141,6 +141,23 @@ impl Listeners {
     }
 }
 
+/// Whether every address has the form of one; names are not looked up.
+///
+/// # Errors
+/// Names the first that has not.
+pub(crate) fn well_formed(addresses: &[String]) -> Result<(), ListenError> {
+    let has_port = |address: &&String| {
+        address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+    };
+    match addresses.iter().find(|address| !has_port(address)) {
+        None => Ok(()),
+        Some(address) => Err(ListenError::Address {
+            address: address.clone(),
+            source: io::Error::new(io::ErrorKind::InvalidInput, "it has no port"),
+        }),
+    }
+}
+
 async fn bind_tcp(address: &str) -> Result<TcpListener, ListenError> {
     let bound = match address.strip_prefix(':') {
         // As Prometheus' exporters read it: every address, IPv6 and IPv4, where there is IPv6.
@@ -173,7 +190,8 @@ pub(crate) async fn run<T: Tracer>(
 ) -> Result<(), ListenError> {
     let process = ProcessReader::new(&PathBuf::from("/proc"));
     let tally = Arc::new(Tally::default());
-    let app = App::new(tracer, process, Arc::clone(&tally), shutdown.clone());
+    let socket = listeners.unix.as_ref().map(|(_, file)| file.path());
+    let app = App::new(tracer, process, Arc::clone(&tally), shutdown.clone(), socket);
     let passwords = Passwords::new().ok_or(ListenError::NoRandomness)?;
     let guard = Guard { passwords, tally: Arc::clone(&tally) };
     let router = routes::network(app.clone(), guard, network.api);
@@ -242,6 +260,9 @@ mod tests {
         {
             let error = Listeners::bind(&[address.to_owned()], None).await.unwrap_err();
             assert!(matches!(error, ListenError::Address { .. }), "{address:?}: {error}");
+            let form = well_formed(&[address.to_owned()]);
+            let formed = ["[::1:80", "192.0.2.1:0"].contains(&address);
+            assert_eq!(form.is_ok(), formed, "{address:?}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Which path answers what.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path as FilePath, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -47,6 +47,8 @@ pub(super) struct App<T> {
     /// Figures about this server.
     pub(super) tally: Arc<Tally>,
     scrapes: Arc<Semaphore>,
+    /// The Unix socket on which everything is served.
+    socket: Arc<str>,
     /// Turns true when event streams must end.
     pub(super) shutdown: watch::Receiver<bool>,
 }
@@ -57,9 +59,11 @@ impl<T> App<T> {
         process: ProcessReader,
         tally: Arc<Tally>,
         shutdown: watch::Receiver<bool>,
+        socket: Option<&FilePath>,
     ) -> Self {
         let scrapes = Arc::new(Semaphore::new(SCRAPES));
-        Self { tracer, process: Arc::new(process), tally, scrapes, shutdown }
+        let socket = socket.map_or_else(|| "SOCKET".into(), FilePath::to_string_lossy);
+        Self { tracer, process: Arc::new(process), tally, scrapes, socket: socket.into(), shutdown }
     }
 }
 
@@ -67,7 +71,7 @@ type Answer = Result<Response, Failure>;
 
 /// Everything, for the Unix socket that only root may open.
 pub(super) fn local<T: Tracer>(app: App<T>) -> Router {
-    common(landing::local)
+    common(landing::local())
         .merge(api())
         .method_not_allowed_fallback(wrong_method)
         .fallback(no_route)
@@ -80,9 +84,9 @@ pub(super) fn network<T: Tracer>(app: App<T>, guard: Guard, with_api: bool) -> R
     let guard = Arc::new(guard);
     let router = if with_api {
         let guarded = from_fn_with_state(Arc::clone(&guard), guard::api);
-        common(landing::local).merge(api().route_layer(guarded)).fallback(no_route)
+        common(landing::local()).merge(api().route_layer(guarded)).fallback(no_route)
     } else {
-        common(landing::network).fallback(no_network_route)
+        common(landing::network(&app.socket)).fallback(no_network_route::<T>)
     };
     router
         .method_not_allowed_fallback(wrong_method)
@@ -99,9 +103,9 @@ fn api<T: Tracer>() -> Router<App<T>> {
         .route("/api/v1/events", get(events::<T>))
 }
 
-fn common<T: Tracer>(landing: fn() -> String) -> Router<App<T>> {
+fn common<T: Tracer>(landing: String) -> Router<App<T>> {
     Router::new()
-        .route("/", get(async move || page(landing())))
+        .route("/", get(async move || page(landing)))
         .route("/healthz", get(async || plain("ok\n")))
         .route("/readyz", get(ready::<T>))
         .route("/metrics", get(scrape::<T>))
@@ -202,7 +206,11 @@ async fn no_route(uri: Uri) -> Failure {
     Failure::NoRoute(printable(uri.path()))
 }
 
-async fn no_network_route(uri: Uri) -> Failure {
+async fn no_network_route<T: Tracer>(State(app): State<App<T>>, uri: Uri) -> Failure {
     let path = printable(uri.path());
-    if path.starts_with("/api/") { Failure::LocalOnly(path) } else { Failure::NoRoute(path) }
+    if path.starts_with("/api/") {
+        Failure::LocalOnly { path, socket: app.socket.to_string() }
+    } else {
+        Failure::NoRoute(path)
+    }
 }

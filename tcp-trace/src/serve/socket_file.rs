@@ -70,6 +70,13 @@ pub(super) struct SocketFile {
     identity: Identity,
 }
 
+impl SocketFile {
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 /// Listens on `path`, in place of a socket there that nobody listens on any more.
 pub(super) async fn bind(path: &Path) -> Result<(UnixListener, SocketFile), SocketError> {
     let failed =

@@ -135,7 +135,10 @@ async fn tcp_serves_figures_but_no_connections() {
     ] {
         let (status, _, body) = server.get_tcp(target).await;
         assert_eq!(status, 404, "{target}");
+        let socket =
+            format!("curl --unix-socket {} http://localhost{target}", server.socket.display());
         assert!(error(&body).contains("Unix socket only"), "{body}");
+        assert!(error(&body).contains(&socket), "{body}");
     }
 }
 

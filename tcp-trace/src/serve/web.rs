@@ -47,7 +47,7 @@ impl Web {
             let document = Document::read(path)?;
             Self::of(&document)
         };
-        read().map_err(|problem| WebError { path: path.to_owned(), problem })
+        read().map_err(|problem| WebError::of(path, problem))
     }
 
     fn of(document: &Document) -> Result<Self, Problem> {

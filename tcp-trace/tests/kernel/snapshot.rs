@@ -1,6 +1,11 @@
 //! Sockets that were there before tracing began.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    thread,
+    time::{Duration, Instant},
+};
 
 use tcp_trace::{
     api::{Connection, ConnectionList},
@@ -84,6 +89,8 @@ fn found_and_goes_on(v4: bool) {
         || (truth::gauges(&netns).get("fin_wait2") == Some(&1)).then_some(()),
     );
 
+    let since = Instant::now();
+    thread::sleep(Duration::from_millis(1_200));
     let daemon = Daemon::start(&[&netns], &[]);
     assert_eq!(daemon.rows(), truth::sockets(&netns));
     until_gauges(&daemon, &[&netns]);
@@ -96,18 +103,23 @@ fn found_and_goes_on(v4: bool) {
         ((halved, at), S::FinWait2, Some(&client), None),
         ((at, halved), S::CloseWait, Some(&server), Some((5, Some(false)))),
         ((waiting, at), S::Established, Some(&client), Some((0, None))),
-        // In the accept queue: no descriptor refers to it, so no process holds it.
-        ((at, waiting), S::Established, None, Some((0, None))),
+        // In the accept queue: no descriptor refers to it, so it is its listener's.
+        ((at, waiting), S::Established, Some(&server), Some((0, None))),
     ];
     // Of all of them one has sent something: SYN and FIN are no bytes of its.
     let sent = |ends: Ends| if ends == (halved, at) { 5 } else { 0 };
     for (ends, state, owner, unread) in rows {
         let found = listed(&daemon, ends, state);
         let told = found.owner.map(|owner| (owner.pid, owner.comm, owner.source));
-        let held =
-            owner.map(|actor| (actor.pid(), actor.name().to_owned(), "descriptor".to_owned()));
+        let source = if ends == (at, waiting) { "listener" } else { "descriptor" };
+        let held = owner.map(|actor| (actor.pid(), actor.name().to_owned(), source.to_owned()));
         assert_eq!(told, held, "{ends:?}");
         assert!(found.age_is_lower_bound, "{ends:?}");
+        if ends.1 != nobody {
+            // The kernel says for how long the peer has been silent, in milliseconds of its own clock.
+            let (age, most) = (found.state_age_seconds, since.elapsed().as_secs_f64() + 5.0);
+            assert!((1.15..most).contains(&age), "{ends:?}: {age}, at most {most}");
+        }
         assert!(!found.complete, "{ends:?}");
         if ends.1 != nobody {
             let direction = if ends.0 == at { "inbound" } else { "outbound" };

@@ -16,10 +16,10 @@ pub(crate) struct Filter {
     /// In its state for at least this long, e.g. 60s, 5m, 1h30m
     #[arg(long, value_name = "AGE", value_parser = parse_span)]
     pub(crate) older_than: Option<Duration>,
-    /// Owned by this process
+    /// Owned or held by this process
     #[arg(long, value_name = "PID")]
     pub(crate) pid: Option<u32>,
-    /// Owned by a process of this very name (as `ps -o comm` shows it)
+    /// Owned or held by a process of this very name (as `ps -o comm` shows it)
     #[arg(long, value_name = "NAME")]
     pub(crate) process: Option<String>,
     /// This host's end: 10.0.0.1, 10.0.0.0/8, 10.0.0.0/8:443, `[::1]:443`, :443 or 443

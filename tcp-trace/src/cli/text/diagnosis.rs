@@ -48,10 +48,13 @@ fn head(page: &mut Page<'_>, told: &Diagnosis) {
         }
     };
     let lost = match told.lost {
+        // Whoever captured may have missed packets, and does not say so in the file.
+        0 if told.source == "capture" => "what it lacks is not known".to_owned(),
         0 => "nothing lost".to_owned(),
         lost => format!("{} lost", words::counted(lost, "event")),
     };
-    let traced = format!("traced for {}, {lost}", words::span(told.traced_seconds));
+    let did = if told.source == "capture" { "captured" } else { "traced" };
+    let traced = format!("{did} for {}, {lost}", words::span(told.traced_seconds));
     page.parts(&[(Paint::Bold, says), (Paint::Dim, traced)], "   ", 2).newline();
 }
 
@@ -190,6 +193,15 @@ mod tests {
 nothing wrong on web-7   traced for 3 h 14 min, nothing lost
 ✔ no connect failures, no reset storm";
         assert_eq!(diagnosis(&told(Vec::new()), &fixtures::plain(80)), text);
+    }
+
+    #[test]
+    fn of_a_capture_nobody_knows_what_it_lacks() {
+        let capture = Diagnosis { source: "capture".to_owned(), ..told(Vec::new()) };
+        let text = diagnosis(&capture, &fixtures::plain(100));
+        let head =
+            "nothing wrong in this capture   captured for 3 h 14 min, what it lacks is not known";
+        assert!(text.starts_with(head), "{text}");
     }
 
     #[test]

@@ -149,7 +149,9 @@ fn way_out(doctor: &Doctor) -> &'static str {
     let may_load = facts.has(CAP_SYS_ADMIN) || facts.has(CAP_BPF) && facts.has(CAP_PERFMON);
     if !may_load {
         "Run it with sudo, or give the binary what it needs: sudo setcap \
-         cap_bpf,cap_perfmon,cap_sys_resource,cap_ipc_lock+ep $(command -v tcp-trace)"
+         cap_bpf,cap_perfmon,cap_net_admin,cap_sys_resource,cap_ipc_lock+ep $(command -v tcp-trace) \
+         (cap_net_admin for segments, by XDP and TC; cap_sys_admin besides for the sockets of other \
+         network namespaces)"
     } else if matches!(facts.btf, BtfPresence::Missing(_)) {
         "Use a kernel built with CONFIG_DEBUG_INFO_BTF, or name this very kernel's BTF file \
          (BTFHub has them) with --btf FILE."
@@ -257,7 +259,9 @@ Everything needed works; 1 feature is reduced.";
 kernel 6.18.15 x86_64   BTF no (no such file)   lockdown unknown   capabilities none of use
   state changes  tp_btf  MISSING: line one [2Jline two
 Tracing does not work here. Run it with sudo, or give the binary what it needs: sudo setcap
-cap_bpf,cap_perfmon,cap_sys_resource,cap_ipc_lock+ep $(command -v tcp-trace)
+cap_bpf,cap_perfmon,cap_net_admin,cap_sys_resource,cap_ipc_lock+ep $(command -v tcp-trace)
+(cap_net_admin for segments, by XDP and TC; cap_sys_admin besides for the sockets of other network
+namespaces)
 Judged from facts alone: no hook was attached.";
         assert_eq!(report(&doctor, &plain(100)), text);
     }

@@ -79,6 +79,7 @@ pub(crate) fn java() -> Connection {
             source: "listener".to_owned(),
             ..owner("java", 2207)
         }),
+        holders: Vec::new(),
         recv_queue: Some(RecvQueue { unread_bytes: 0, fin_read: Some(true) }),
         bytes_sent: Some(1_900),
         bytes_received: Some(412),

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     api::{Connection, Step},
-    core::sentence::span_text,
+    core::sentence::{bytes_text, span_text},
 };
 
 /// Between the parts of a head line.
@@ -73,7 +73,7 @@ fn head(connection: &Connection, style: &Style) -> Vec<(Paint, String)> {
         parts.push((Paint::Plain, direction.to_owned()));
     }
     parts.push((Paint::Plain, whose(connection, style)));
-    let age = words::bounded_span(connection.state_age_seconds, connection.age_is_lower_bound);
+    let age = words::bounded_words(connection.state_age_seconds, connection.age_is_lower_bound);
     let state = words::state(&connection.state);
     parts.push(match &connection.closed_at {
         Some(at) => {
@@ -102,11 +102,8 @@ fn facts(connection: &Connection, style: &Style) -> Vec<(Paint, String)> {
         let seen = if connection.complete { "opened" } else { "first seen" };
         facts.push(format!("{seen} {}", words::moment(at, "%Y-%m-%d %H:%M:%S%.3f", style)));
     }
-    if connection.bytes_sent.is_some() || connection.bytes_received.is_some() {
-        let (sent, received) = (connection.bytes_sent, connection.bytes_received);
-        facts.push(format!("sent {}", words::bytes(sent)));
-        facts.push(format!("received {}", words::bytes(received)));
-    }
+    facts.extend(held_elsewhere(connection));
+    facts.extend(moved(connection));
     if let Some(rtt @ 1..) = connection.srtt_us {
         facts.push(format!("round trip {}", span_text(Duration::from_micros(rtt.into()))));
     }
@@ -120,6 +117,31 @@ fn facts(connection: &Connection, style: &Style) -> Vec<(Paint, String)> {
         facts.push(format!("network namespace {netns}"));
     }
     facts.into_iter().map(|fact| (Paint::Dim, fact)).collect()
+}
+
+/// Who has it open, where that is not its owner: a descriptor is passed on without a word.
+fn held_elsewhere(connection: &Connection) -> Option<String> {
+    let owner = connection.owner.as_ref().map(|owner| owner.pid);
+    let others: Vec<_> = connection
+        .holders
+        .iter()
+        .filter(|holder| Some(holder.pid) != owner)
+        .map(|holder| format!("{} {} as fd {}", holder.comm, holder.pid, holder.fd))
+        .collect();
+    (!others.is_empty()).then(|| format!("held by {}", others.join(", ")))
+}
+
+/// What it has moved, as far as that is known: between two looks at the host no hook tells.
+fn moved(connection: &Connection) -> Vec<String> {
+    let (sent, received) = (connection.bytes_sent, connection.bytes_received);
+    let has_figures = connection.srtt_us.is_some() && connection.closed_at.is_none();
+    if sent.is_none() && received.is_none() {
+        return has_figures.then(|| "bytes not known yet".to_owned()).into_iter().collect();
+    }
+    [("sent", sent), ("received", received)]
+        .into_iter()
+        .filter_map(|(which, bytes)| bytes.map(|bytes| format!("{which} {}", bytes_text(bytes))))
+        .collect()
 }
 
 /// Columns of a timeline.
@@ -151,7 +173,7 @@ fn story(page: &mut Page<'_>, connection: &Connection, steps: &[Step], style: &S
 /// What an open connection waits for.
 pub(super) fn waiting(page: &mut Page<'_>, connection: &Connection, column: usize) {
     if connection.closed_at.is_none() {
-        let age = words::bounded_span(connection.state_age_seconds, connection.age_is_lower_bound);
+        let age = words::bounded_words(connection.state_age_seconds, connection.age_is_lower_bound);
         let text = format!("{age} and counting{}", verdict::awaited(connection));
         aside(page, Paint::Bold, &text, column);
     }
@@ -336,6 +358,32 @@ events were lost.
     }
 
     #[test]
+    fn what_is_not_known_yet_is_no_nought() {
+        let shown = |sent, received| {
+            let figures = Connection { bytes_sent: sent, bytes_received: received, ..java() };
+            timeline(&figures, &plain(200))
+        };
+        assert!(shown(None, None).contains(" · bytes not known yet · "), "{}", shown(None, None));
+        let part = shown(None, Some(412));
+        assert!(part.contains(" · received 412 B · ") && !part.contains("sent"), "{part}");
+        assert!(shown(Some(0), Some(412)).contains("sent 0 B · received 412 B"));
+    }
+
+    #[test]
+    fn who_else_holds_it_is_named() {
+        let holder = |pid, comm: &str, fd| crate::api::Holder { pid, comm: comm.to_owned(), fd };
+        let mut connection = java();
+        connection.holders = vec![holder(2207, "java", 7)];
+        assert!(!timeline(&connection, &plain(200)).contains("held by"));
+        connection.holders.push(holder(2210, "worker", 6));
+        let shown = timeline(&connection, &plain(200));
+        assert!(shown.contains(" · held by worker 2210 as fd 6"), "{shown}");
+        connection.owner = None;
+        let shown = timeline(&connection, &plain(200));
+        assert!(shown.contains("held by java 2207 as fd 7, worker 2210 as fd 6"), "{shown}");
+    }
+
+    #[test]
     fn a_listener_has_no_peer() {
         let listener = Connection {
             remote: end("0.0.0.0:0"),
@@ -347,7 +395,7 @@ events were lost.
             ..six()
         };
         let text = "\
-[2001:db8:85a3::8a2e:370:7334]:443   listener   [2Jevil 7   LISTEN for ≥ 3 h 12 min
+[2001:db8:85a3::8a2e:370:7334]:443   listener   [2Jevil 7   LISTEN for at least 3 h 12 min
 Waiting for connections.
 id 40 · opened 2026-03-01 12:00:01.482 · network namespace 4026531840
 

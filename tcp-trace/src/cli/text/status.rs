@@ -61,15 +61,17 @@ fn head(status: &Status, style: &Style) -> Vec<(Paint, String)> {
         "recording" | "capture" => "replaying".to_owned(),
         other => other.to_owned(),
     };
-    vec![
-        (Paint::Bold, format!("tcp-trace {}", status.version)),
-        (Paint::Plain, format!("pid {}", status.pid)),
-        (Paint::Plain, of_kernel(status)),
-        (
-            Paint::Plain,
-            format!("{source} for {} (since {since})", words::span(status.uptime_seconds)),
-        ),
-    ]
+    let mut parts = vec![(Paint::Bold, format!("tcp-trace {}", status.version))];
+    // Who replays a file is gone by the time this is read.
+    if status.source == "live" {
+        parts.push((Paint::Plain, format!("pid {}", status.pid)));
+    }
+    parts.push((Paint::Plain, of_kernel(status)));
+    parts.push((
+        Paint::Plain,
+        format!("{source} for {} (since {since})", words::span(status.uptime_seconds)),
+    ));
+    parts
 }
 
 fn of_kernel(status: &Status) -> String {
@@ -135,7 +137,9 @@ fn losses(status: &Status) -> (Paint, String) {
     };
     let events = words::counted(status.events, "event");
     if lost == 0 {
-        return (Paint::Plain, format!("{events}, nothing lost{late}"));
+        // Whoever captured may have missed packets, and does not say so in the file.
+        let lost = if status.source == "capture" { "" } else { ", nothing lost" };
+        return (Paint::Plain, format!("{events}{lost}{late}"));
     }
     let places: Vec<_> = status
         .lost
@@ -420,7 +424,7 @@ state changes by tp_btf
         };
         let shown = status(&lossy, &colour(120));
         assert!(shown.contains("\x1b[33m12,345,678 events, 1 lost (merge 1)\x1b[0m"), "{shown:?}");
-        assert!(shown.contains("replaying for 3 h 14 min"), "{shown:?}");
+        assert!(shown.contains("replaying for 3 h 14 min") && !shown.contains("pid"), "{shown:?}");
         assert!(shown.contains("state changes by -"), "{shown:?}");
     }
 }

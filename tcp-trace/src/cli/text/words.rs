@@ -36,6 +36,11 @@ pub(super) fn bounded_span(seconds: f64, lower_bound: bool) -> String {
     if lower_bound { format!("≥ {}", span(seconds)) } else { span(seconds) }
 }
 
+/// Likewise, in a sentence.
+pub(super) fn bounded_words(seconds: f64, lower_bound: bool) -> String {
+    if lower_bound { format!("at least {}", span(seconds)) } else { span(seconds) }
+}
+
 /// A moment on this style's clock, as `format` says; [`UNKNOWN`] where `at` is no moment.
 pub(super) fn moment(at: &str, format: &str, style: &Style) -> String {
     at.parse::<Timestamp>().map_or_else(

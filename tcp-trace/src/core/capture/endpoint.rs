@@ -324,6 +324,7 @@ impl Endpoint {
             transfer: (!bare).then(|| self.transfer()),
             flags,
             current: None,
+            silent: None,
         }
     }
 

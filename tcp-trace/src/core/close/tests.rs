@@ -19,6 +19,7 @@ fn change(old: TcpState, error: i32, flags: SockFlags, transfer: Transfer) -> St
         transfer: Some(transfer),
         flags: Some(flags),
         current: None,
+        silent: None,
     }
 }
 

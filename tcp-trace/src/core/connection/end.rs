@@ -137,6 +137,7 @@ mod tests {
             transfer: None,
             flags: None,
             current: None,
+            silent: None,
         };
         Connection::open(ConnectionId(1), Ts(1), &change, 0)
     }

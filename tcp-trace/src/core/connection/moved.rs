@@ -3,6 +3,7 @@
 
 use super::Connection;
 use crate::core::{
+    clock::Ts,
     close::CloseReason,
     direction::Direction,
     event::StateChange,
@@ -19,6 +20,30 @@ impl Connection {
         let syn = self.direction == Direction::Outbound;
         let fin = u64::from(self.is_our_fin_acknowledged());
         Some(acknowledged.saturating_sub(u64::from(syn) + fin))
+    }
+
+    /// Whether bytes may have gone out since its figures were told, which is at a change of state and by
+    /// a snapshot: a figure of 0 is none then.
+    #[must_use]
+    pub fn may_send_unseen(&self, now: Ts) -> bool {
+        use TcpState as S;
+        let sends = matches!(
+            self.state,
+            S::Established | S::CloseWait | S::FinWait1 | S::Closing | S::LastAck
+        );
+        sends && self.is_unlooked(now)
+    }
+
+    /// Likewise of bytes that may have come.
+    #[must_use]
+    pub fn may_receive_unseen(&self, now: Ts) -> bool {
+        use TcpState as S;
+        matches!(self.state, S::Established | S::FinWait1 | S::FinWait2) && self.is_unlooked(now)
+    }
+
+    fn is_unlooked(&self, now: Ts) -> bool {
+        let outside = self.transfer.is_some_and(|transfer| transfer.outside);
+        !outside && self.is_full() && self.row_at < self.state_since && self.state_since < now
     }
 
     /// Of one that was there before, a row may tell who opened it.

@@ -26,6 +26,12 @@ impl Connection {
         self.protocol != Protocol::Mptcp
     }
 
+    /// Whether it stands where it was found, so that its age is a lower bound.
+    #[must_use]
+    pub fn is_age_a_bound(&self) -> bool {
+        self.found && self.state_since <= self.opened_at
+    }
+
     /// Whether both ends are known.
     #[must_use]
     pub fn has_both_ends(&self) -> bool {

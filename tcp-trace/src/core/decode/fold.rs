@@ -156,6 +156,7 @@ impl<'a> Unfolding<'a> {
                 subflow: last.sock_flags & wire::SOCK_FLAG_SUBFLOW != 0,
             }),
             current: caller.map(|caller| caller.task).or(current),
+            silent: None,
         };
         Ok(Event { at: Ts(step.time_ns), body: Body::State(change) })
     }

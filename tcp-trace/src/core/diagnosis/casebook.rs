@@ -11,7 +11,7 @@ use super::{
     Report, Thresholds, backlog, close_wait,
     closed_descriptors::Lingering,
     closing,
-    evidence::{HostFacts, Suspects},
+    evidence::{Descriptor, HostFacts, Suspects},
     failed::Failures,
     group::{Group, Mark},
     orphans, ports,
@@ -153,6 +153,13 @@ impl Casebook {
     /// Takes what the host says.
     pub fn take_host(&mut self, facts: HostFacts) {
         self.host = facts;
+    }
+
+    /// Who has its socket open, a few of many, as the host said last: it is asked of what stands still.
+    #[must_use]
+    pub fn holders(&self, known: &Connection) -> &[Descriptor] {
+        let facts = super::survey::cookie(known).and_then(|cookie| self.host.sockets.get(&cookie));
+        facts.map_or(&[], |facts| &facts.holders)
     }
 
     /// Takes what the kernel counts in each namespace.
@@ -302,7 +309,7 @@ impl Casebook {
         let mut report = Report { at: survey.at, ..Report::default() };
         close_wait::find(self, survey, thresholds, &mut report);
         ports::find(self, survey, thresholds, &mut report);
-        self.failures.find(self, survey, thresholds, &mut report);
+        self.failures.find(self, table, survey, thresholds, &mut report);
         self.lingering.find(self, table.stacks(), survey.at, thresholds, &mut report);
         closing::find(table, survey, thresholds, &mut report);
         orphans::find(self, thresholds, &mut report);

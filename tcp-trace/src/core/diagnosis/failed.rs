@@ -27,8 +27,10 @@ const LIMIT: usize = 2048;
 const PATIENCE: Duration = Duration::from_millis(500);
 
 mod count;
+mod full;
 
 use count::{Count, SPAN};
+use full::Full;
 
 /// What failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -108,6 +110,7 @@ impl Failures {
         if let Some(count) = self.count(key, at) {
             count.owned(known.owner());
             count.example(known.id);
+            count.from = Some(known.flow().local.ip());
         }
     }
 
@@ -132,6 +135,7 @@ impl Failures {
         // The way there loses them, whoever sends: those of all processes go together.
         let key = Key { what, pid: 0, netns: life.netns, service };
         let Some(count) = self.count(key, at) else { return };
+        count.from = Some(local.ip());
         count.owned(known.and_then(|known| service::owner_of(known, table.listeners())));
         if let Some(known) = known {
             count.example(known.id);
@@ -156,6 +160,7 @@ impl Failures {
     pub(super) fn find(
         &self,
         book: &Casebook,
+        table: &Table,
         survey: &Survey,
         thresholds: &Thresholds,
         report: &mut Report,
@@ -164,7 +169,13 @@ impl Failures {
         for (key, count) in &self.counts {
             let recent = count.within(survey.at, thresholds.window);
             if recent >= least(key.what, thresholds) {
-                report.findings.push(finding(book, *key, count, recent, thresholds));
+                let mut found = finding(book, *key, count, recent, thresholds);
+                if let (What::Unanswered | What::Syn, Service::Of(remote)) = (key.what, key.service)
+                    && let Some(full) = Full::at(book, table, survey, key.netns, remote, count.from)
+                {
+                    full.explain(&mut found);
+                }
+                report.findings.push(found);
             }
         }
         let of = |kinds: &[Kind]| {

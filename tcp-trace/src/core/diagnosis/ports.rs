@@ -114,6 +114,22 @@ impl<'a> Pressed<'a> {
         share(self.used, self.budget)
     }
 
+    /// Whether the host has told how many ports there are; a file tells nothing of that.
+    fn knows_budget(&self) -> bool {
+        budget(self.facts).1
+    }
+
+    fn calm(&self) -> String {
+        let (used, remote) = (talk::number(self.used), self.route.remote);
+        if self.knows_budget() {
+            let budget = talk::number(self.budget);
+            format!("local ports suffice ({used} of {budget} to {remote})")
+        } else {
+            let ports = talk::counted(self.used, "local port");
+            format!("{ports} taken to {remote}, of how many is not known")
+        }
+    }
+
     fn is_worth(&self, thresholds: &Thresholds) -> bool {
         let soon = self.left.is_some_and(|left| left <= AHEAD) && self.share() >= FORECAST;
         self.share() >= thresholds.share || soon
@@ -133,12 +149,7 @@ pub(super) fn find(book: &Casebook, survey: &Survey, thresholds: &Thresholds, re
         }
     }
     if let Some(most) = most.filter(|most| !most.is_worth(thresholds)) {
-        report.calm.push(format!(
-            "local ports suffice ({} of {} to {})",
-            talk::number(most.used),
-            talk::number(most.budget),
-            most.route.remote
-        ));
+        report.calm.push(most.calm());
     }
     let before = report.findings.len();
     for (netns, minis) in &survey.minis {
@@ -177,7 +188,7 @@ fn finding(pressed: &Pressed<'_>) -> Finding {
     let state = if mostly_waits { " --state time_wait" } else { "" };
     found.see = vec![format!("tcp-trace list{state} --remote {}", route.remote)];
     found.unseen.extend(ports.origins.unseen());
-    if pressed.facts.and_then(NetnsFacts::port_budget).is_none() {
+    if !pressed.knows_budget() {
         found.confidence = Confidence::Medium;
         found.unseen.push("ip_local_port_range: Linux' usual one is assumed".to_owned());
     }
@@ -186,8 +197,9 @@ fn finding(pressed: &Pressed<'_>) -> Finding {
 
 fn evidence(pressed: &Pressed<'_>, mostly_waits: bool) -> Vec<Line> {
     let Pressed { route, ports, used, budget, .. } = *pressed;
+    let assumed = if pressed.knows_budget() { "" } else { " (Linux' usual number)" };
     let mut text = format!(
-        "{} of {} local ports of {} to {} are taken ({}), {} of them in TIME_WAIT",
+        "{} of {}{assumed} local ports of {} to {} are taken ({}), {} of them in TIME_WAIT",
         talk::number(used),
         talk::number(budget),
         route.local,
@@ -254,9 +266,14 @@ fn advice(pressed: &Pressed<'_>, mostly_waits: bool) -> Vec<Advice> {
 
 /// What helps where `TIME_WAIT` takes the ports: of the sysctls the one that is not at work yet.
 fn against_waiting(pressed: &Pressed<'_>) -> Vec<Advice> {
-    let keep_alive = "keep connections alive and reuse them (for nginx: upstream { keepalive 64; } \
-                      with proxy_http_version 1.1 and an empty Connection header), or let the peer \
-                      close first";
+    let is_nginx = pressed.ports.closers.iter().any(|(owner, _)| talk::is_nginx(owner.comm));
+    let how = if is_nginx {
+        "nginx: upstream { keepalive 64; } with proxy_http_version 1.1 and an empty Connection header"
+    } else {
+        "one client or pool for all requests, in place of one for each"
+    };
+    let keep_alive =
+        format!("keep connections alive and reuse them ({how}), or let the peer close first");
     let timestamps = pressed.facts.and_then(|facts| facts.timestamps) != Some(0);
     let loopback = pressed.route.local.is_loopback();
     let reuse = if pressed.facts.is_some_and(|facts| facts.reuses(loopback)) {
@@ -273,7 +290,7 @@ fn against_waiting(pressed: &Pressed<'_>) -> Vec<Advice> {
                 .to_owned(),
         )
     };
-    vec![Advice::Do(keep_alive.to_owned()), reuse]
+    vec![Advice::Do(keep_alive), reuse]
 }
 
 /// About as many mini-sockets as there may be.

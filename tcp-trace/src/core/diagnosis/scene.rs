@@ -229,6 +229,7 @@ impl Scene {
             }),
             current: (connecting || origin == Origin::Snapshot && sock.attached && sock.pid != 0)
                 .then(|| caller(sock.pid).task),
+            silent: None,
         }
     }
 

@@ -12,7 +12,7 @@ pub(super) fn still_since(
     facts: Option<&SocketFacts>,
     asked: Ts,
 ) -> (Ts, bool) {
-    let found = known.found && known.state_since == known.opened_at;
+    let found = known.is_age_a_bound();
     let idle = facts.and_then(|facts| facts.idle);
     let blocked = known.transfer.is_some_and(|transfer| transfer.unacknowledged() > 0);
     let mut since = known.state_since;

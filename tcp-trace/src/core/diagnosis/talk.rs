@@ -73,6 +73,11 @@ pub(super) fn process(comm: Comm, pid: u32) -> String {
     format!("{} {pid}", comm.text())
 }
 
+/// Whether a process is one whose own settings advice can name.
+pub(super) fn is_nginx(comm: Comm) -> bool {
+    comm.text().starts_with("nginx")
+}
+
 /// `7, 9, 12, …`.
 pub(super) fn numbers(numbers: impl IntoIterator<Item = i32>, more: bool) -> String {
     let mut text = String::new();

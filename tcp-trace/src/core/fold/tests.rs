@@ -120,6 +120,7 @@ fn change(sk: u64, old: S, new: S) -> StateChange {
         transfer: None,
         flags: Some(SockFlags { attached: true, ..SockFlags::default() }),
         current: None,
+        silent: None,
     }
 }
 

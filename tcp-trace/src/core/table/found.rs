@@ -61,6 +61,7 @@ impl Table {
             transfer: None,
             flags: None,
             current: None,
+            silent: None,
         };
         let mut connection = Connection::open(self.next_id(), at, &row, self.loss_epoch);
         let inferred = !self.sources.time_wait;
@@ -91,5 +92,136 @@ impl Table {
         connection.round = self.rounds.get(&connection.netns).map_or(0, |round| round.number);
         let place = Place::Live(self.put_in(connection, at));
         Outcome::Stepped(Stepped { place, from: state, to: state, stood_ns: None, judged: false })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::core::{
+        clock::Ts,
+        event::{Body, LifeStep, SocketId, Transfer},
+        owner::OwnerSource,
+        query::Query,
+        table::scene::Scene,
+    };
+
+    const HOUR: Duration = Duration::from_hours(1);
+
+    /// A row of a socket in this state whose peer has been silent for so long.
+    fn found(state: TcpState, silent: Option<Duration>) -> Scene {
+        let mut scene = Scene::server();
+        let row = StateChange { origin: Origin::Snapshot, silent, ..scene.change(state, state) };
+        let socket = SocketId { cookie: std::num::NonZeroU64::new(9), sk: 0 };
+        scene.put(NOW, Body::State(StateChange { socket, ..row }));
+        scene
+    }
+
+    /// Of the clock, in microseconds: ten hours after the start.
+    const NOW: u64 = 36_000_000_000;
+
+    #[test]
+    fn whoever_was_there_before_is_at_least_as_old_as_its_peer_is_silent() {
+        use TcpState as S;
+        for (state, silent, hours) in [
+            (S::CloseWait, Some(3 * HOUR), 3),
+            (S::Established, Some(2 * HOUR), 2),
+            (S::FinWait2, Some(HOUR), 1),
+            (S::CloseWait, None, 0),
+            // Our own FIN may have gone out at any time since.
+            (S::LastAck, Some(3 * HOUR), 0),
+            (S::FinWait1, Some(3 * HOUR), 0),
+            // Before the clock began nothing was.
+            (S::CloseWait, Some(30 * HOUR), 10),
+        ] {
+            let scene = found(state, silent);
+            let (known, now) = (scene.connection(), Ts(NOW * 1_000));
+            assert_eq!(now.since(known.state_since), hours * HOUR, "{state} {silent:?}");
+            assert!(known.is_age_a_bound(), "{state}");
+            // It was first seen now, however old it is.
+            assert_eq!(known.opened_at, now);
+            let older = Query { older_than: Some(HOUR), ..Query::default() };
+            assert_eq!(older.matches(known, &[], now), hours >= 1, "{state} {silent:?}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_has_accepted_is_its_listener_s_in_whatever_order_they_are_found() {
+        for listener_first in [true, false] {
+            let mut scene = Scene::server();
+            let row = |scene: &Scene, cookie, state, owned: bool| {
+                let socket = SocketId { cookie: std::num::NonZeroU64::new(cookie), sk: 0 };
+                let change = scene.change(state, state);
+                let current = change.current.filter(|_| owned);
+                let origin = Origin::Snapshot;
+                Body::State(StateChange { socket, origin, current, ..change })
+            };
+            let listener = row(&scene, 1, TcpState::Listen, true);
+            let child = row(&scene, 2, TcpState::CloseWait, false);
+            let rows = if listener_first { [listener, child] } else { [child, listener] };
+            scene.life(NOW, LifeStep::SnapshotBegun { since: Ts(NOW * 1_000) });
+            for row in rows {
+                scene.put(NOW, row);
+            }
+            scene.life(NOW, LifeStep::SnapshotEnded { whole: true });
+            let found = scene.table.live().find(|known| !known.is_listener()).unwrap();
+            let owner = found.owner().map(|owner| (owner.pid, owner.source));
+            assert_eq!(owner, Some((2207, OwnerSource::Listener)), "{listener_first}");
+            let by_pid = Query { pid: Some(2207), ..Query::default() };
+            assert!(by_pid.matches(found, &[], Ts(NOW * 1_000)));
+            let process = scene.table.processes().iter().next().unwrap();
+            assert_eq!(process.close_wait.len(), 1, "the figures know, too");
+        }
+    }
+
+    #[test]
+    fn a_figure_of_nothing_is_none_until_something_looks() {
+        use TcpState as S;
+        let transfer = |bytes| {
+            Some(Transfer { bytes_acked: bytes, bytes_received: bytes, ..Transfer::default() })
+        };
+        let mut scene = Scene::server();
+        scene.state(10, S::Listen, S::SynRecv);
+        let change = scene.change(S::SynRecv, S::Established);
+        scene.put(20, Body::State(StateChange { transfer: transfer(0), ..change }));
+        let unseen = |scene: &Scene, at: u64| {
+            let (known, at) = (scene.connection(), Ts(at * 1_000));
+            (known.may_send_unseen(at), known.may_receive_unseen(at))
+        };
+        assert_eq!(unseen(&scene, 20), (false, false), "as of the change itself it is so");
+        assert_eq!(unseen(&scene, 30), (true, true));
+        // The host is looked at.
+        let row = scene.change(S::Established, S::Established);
+        scene.life(2_000_000, LifeStep::SnapshotBegun { since: Ts(2_000_000_000) });
+        let (origin, socket) = (Origin::Snapshot, scene.row());
+        let row = StateChange { origin, socket, transfer: transfer(5), ..row };
+        scene.put(2_000_000, Body::State(row));
+        assert_eq!(unseen(&scene, 2_000_001), (false, false));
+        assert_eq!(scene.connection().bytes_sent(), Some(5));
+        // The peer closes: no more comes, and an answer may still go.
+        let change = scene.change(S::Established, S::CloseWait);
+        scene.put(3_000_000, Body::State(StateChange { transfer: transfer(6), ..change }));
+        assert_eq!(unseen(&scene, 3_000_001), (true, false));
+    }
+
+    #[test]
+    fn the_oldest_of_a_process_is_counted_from_there_until_it_goes_on() {
+        let mut scene = found(TcpState::CloseWait, Some(3 * HOUR));
+        let oldest = |scene: &Scene| {
+            let process = scene.table.processes().iter().next()?;
+            process.close_wait.first().map(|(since, _)| Ts(NOW * 1_000).since(*since))
+        };
+        assert_eq!(oldest(&scene), Some(3 * HOUR));
+        let change = scene.change(TcpState::CloseWait, TcpState::LastAck);
+        let socket = SocketId { cookie: std::num::NonZeroU64::new(9), sk: 1 };
+        scene.put(NOW + 1, Body::State(StateChange { socket, ..change }));
+        assert_eq!(oldest(&scene), None);
+        let known = scene.connection();
+        assert!(!known.is_age_a_bound());
+        // For how long it stood there is not known.
+        let stood = &scene.table.statistics().state_durations;
+        assert_eq!(stood[TcpState::CloseWait.index()].count(), 0);
     }
 }

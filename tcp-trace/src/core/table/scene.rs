@@ -78,6 +78,7 @@ impl Scene {
             transfer: None,
             flags: Some(SockFlags { attached: true, shutdown: 3, ..SockFlags::default() }),
             current: Some(self.task()),
+            silent: None,
         }
     }
 

@@ -6,6 +6,7 @@ use super::{Outcome, Table, row::Match};
 use crate::core::{
     clock::Ts,
     connection::Connection,
+    direction::Direction,
     event::{Flow, LifeEvent, SocketId, StateChange},
     owner::{Owner, OwnerSource},
     reconcile::{GRACE, ROUND_LIMIT, Round},
@@ -150,6 +151,7 @@ impl Table {
     /// The last row has come: of a whole snapshot, what it did not show is gone.
     pub(super) fn end_round(&mut self, at: Ts, netns: Option<u32>, whole: bool) {
         let Some(round) = self.rounds.remove(&netns) else { return };
+        self.name_unaccepted(netns);
         if !whole {
             return;
         }
@@ -172,6 +174,22 @@ impl Table {
             }
         }
         self.half_open.end_unshown(netns, round.since, round.number);
+    }
+
+    /// What was found without a descriptor waits for its `accept()`: it is its listener's, whose own row
+    /// may have come after it.
+    fn name_unaccepted(&mut self, netns: Option<u32>) {
+        let nobodys = |known: &Connection| {
+            known.owner().is_none() && known.netns == netns && known.is_full() && known.found
+        };
+        for slot in self.slots_where(nobodys) {
+            let Some(known) = self.live.get(slot) else { continue };
+            let inbound = known.direction != Direction::Outbound && known.has_both_ends();
+            let owner = self.listeners().owner_of(netns, known.flow().local);
+            if let Some(owner) = owner.filter(|_| inbound) {
+                self.owned(slot, owner);
+            }
+        }
     }
 
     /// The namespace is no more.

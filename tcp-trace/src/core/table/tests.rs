@@ -27,6 +27,7 @@ pub(super) fn change(sk: u64, old: S, new: S) -> StateChange {
         transfer: None,
         flags: Some(SockFlags { attached: true, ..SockFlags::default() }),
         current: Some(Task { pid: 7, tid: 7, comm: Comm::from_text("curl") }),
+        silent: None,
     }
 }
 

@@ -118,6 +118,7 @@ impl World {
             transfer: None,
             flags: Some(SockFlags { attached: true, ..SockFlags::default() }),
             current: None,
+            silent: None,
         }
     }
 

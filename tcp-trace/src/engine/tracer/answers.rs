@@ -47,6 +47,7 @@ impl Tracer {
         if timeline {
             told.stack = known.stack.and_then(|id| self.table.stacks().get(id)).map(Into::into);
         }
+        told.holders = self.casebook.holders(known).iter().map(Into::into).collect();
         self.residence.tell(&mut told);
         told
     }
@@ -60,7 +61,8 @@ impl Tracer {
     ) -> api::ConnectionList {
         // Listeners are no connections; they are shown where they are asked for.
         let wanted = |known: &&Connection| {
-            query.matches(known, now) && (!query.states.is_empty() || !known.is_listener())
+            query.matches(known, self.casebook.holders(known), now)
+                && (!query.states.is_empty() || !known.is_listener())
         };
         let mut found: Vec<_> = self.table.live().filter(wanted).collect();
         found.sort_unstable_by_key(|known| (known.state_since, known.id));

@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, FromZeros as _, Immutable, KnownLayout, big_endian};
 use super::Row;
 use crate::{
     core::{
-        decode::{SEED_ACCEPTED, SEED_CONNECTED},
+        decode::{SEED_ACCEPTED, SEED_CONNECTED, seed_silence},
         diagnosis::evidence::Idle,
     },
     kernel::netlink::{self, Malformed},
@@ -155,12 +155,12 @@ pub(super) fn parse(payload: &[u8], stamp: Stamp) -> Result<Found, Malformed> {
             Found::Mini(request(&row, stamp))
         }
         (state, _) if 1_u32.checked_shl(state.into()).unwrap_or(0) & STATES == 0 => Found::Other,
-        _ => Found::Socket(Row {
-            record: record(&row, attributes, stamp),
-            inode: row.inode,
-            queues: (row.rqueue, row.wqueue),
-            idle: attributes.tcp_info.and_then(idle),
-        }),
+        _ => {
+            let idle = attributes.tcp_info.and_then(idle);
+            let mut record = record(&row, attributes, stamp);
+            record.reserved_too = seed_silence(idle.map(|idle| idle.heard));
+            Found::Socket(Row { record, inode: row.inode, queues: (row.rqueue, row.wqueue), idle })
+        }
     })
 }
 

@@ -36,7 +36,8 @@ pub(super) const METRICS: &[Metric] = &[
         labels: &["process"],
         help: "Age of the process's oldest connection in CLOSE_WAIT, 0 where it has none. Hours \
                mean that a close() is missing: nothing but the process, or its end, removes such \
-               a socket.",
+               a socket. Of one that was there before tracing, for how long at least: as long as \
+               its peer has been silent.",
         fill: oldest_close_wait,
     },
     Metric {

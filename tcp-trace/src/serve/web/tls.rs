@@ -30,9 +30,18 @@ pub(super) fn build(tls: &Tls) -> Result<Option<Arc<ServerConfig>>, Problem> {
     let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&versions(tls)?)?
         .with_client_cert_verifier(clients::verifier(tls, provider)?)
-        .with_single_cert(chain, key)?;
+        .with_single_cert(chain, key)
+        .map_err(mismatch)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Some(Arc::new(config)))
+}
+
+/// What rustls calls inconsistent keys is, for whoever set this up, a key of another certificate.
+fn mismatch(error: rustls::Error) -> Problem {
+    match error {
+        rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch) => Problem::OtherKey,
+        other => other.into(),
+    }
 }
 
 fn versions(tls: &Tls) -> Result<Vec<&'static SupportedProtocolVersion>, Problem> {

@@ -215,6 +215,7 @@ fn no_pool(course: &Course, now: Ts) -> String {
 
 pub(super) fn advice(leak: &Leak<'_>, cause: Cause, pile: &Pile, elsewhere: bool) -> Vec<Advice> {
     let outbound = leak.key.service.is_outbound();
+    let is_nginx = leak.group.owner.is_some_and(|owner| talk::is_nginx(owner.comm));
     let mut advice = Vec::new();
     if let Some(waits) = &leak.waits {
         advice.push(Advice::Do(format!("see first why {} does not answer", waits.whom())));
@@ -241,6 +242,9 @@ pub(super) fn advice(leak: &Leak<'_>, cause: Cause, pile: &Pile, elsewhere: bool
             (Cause::NotRead, true) => {
                 "read each response to its end or close it: an answer that nobody reads keeps its \
                  connection for ever"
+            }
+            (Cause::NotRead, false) if leak.waits.is_some() && !is_nginx => {
+                "bound the time that an answer may take, and give up a request whose client is gone"
             }
             (Cause::NotRead, false) if leak.waits.is_some() => {
                 "bound the time that an answer may take, and give up a request whose client is gone \

@@ -1,6 +1,6 @@
 //! How often something failed of late: buckets of a few seconds each, and the latest examples.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use crate::core::{clock::Ts, connection::ConnectionId, owner::Owner};
 
@@ -22,6 +22,8 @@ pub(super) struct Count {
     pub(super) first: Ts,
     pub(super) last: Ts,
     pub(super) owner: Option<Owner>,
+    /// The address that the last of them left from.
+    pub(super) from: Option<IpAddr>,
     /// Whether they are of several processes.
     pub(super) shared: bool,
     /// The latest.
@@ -37,6 +39,7 @@ impl Count {
             first: at,
             last: at,
             owner: None,
+            from: None,
             shared: false,
             examples: Vec::new(),
         }

@@ -251,3 +251,48 @@ fn a_pool_is_one_after_a_long_loss() {
         });
     }
 }
+
+/// Connects to this host's own service, which nobody answers, with so many of its places taken.
+fn unanswered(remote: &str, queue: ListenerQueue) -> Scene {
+    let mut scene = Scene::new();
+    let listener = scene.listens(9, 9_000);
+    scene.facts.listeners.insert(NonZeroU64::new(listener).unwrap(), queue);
+    scene.list();
+    for _ in 0..30 {
+        let id = scene.tries(7, remote);
+        scene.life(id, LifeStep::Retransmit(S::SynSent));
+        scene.ends(id, S::SynSent, S::Close, crate::core::errno::ETIMEDOUT);
+    }
+    scene
+}
+
+#[test]
+fn unanswered_connects_are_laid_to_the_full_listener_where_it_is_seen() {
+    let of = |scene: &Scene, kind| {
+        let mut report = scene.report();
+        report.findings.retain(|found| found.kind == kind);
+        sole(&report).clone()
+    };
+    let full = ListenerQueue { waiting: 17, room: 16 };
+    let scene = unanswered("10.0.0.1:9000", full);
+    for kind in [Kind::ConnectTimeout, Kind::Retransmits] {
+        let found = of(&scene, kind);
+        assert_eq!(found.cause, Some("accept_queue_full"), "{found:#?}");
+        let cause = found.evidence.iter().find(|line| line.label == "cause").unwrap();
+        for words in ["p9 9", "10.0.0.1:9000", "17 connections wait", "backlog is 16"] {
+            assert!(cause.text.contains(words), "{words}: {}", cause.text);
+        }
+        assert_eq!(found.evidence.iter().filter(|line| line.label == "cause").count(), 1);
+        assert!(found.see.iter().any(|see| see == "tcp-trace show 1"), "{found:#?}");
+    }
+    let others = [
+        // As many as it may have are no overflow, and another host's service is not ours.
+        ("10.0.0.1:9000", ListenerQueue { waiting: 16, room: 16 }),
+        ("10.0.0.2:9000", full),
+        ("10.0.0.1:9001", full),
+    ];
+    for (remote, queue) in others {
+        let found = of(&unanswered(remote, queue), Kind::ConnectTimeout);
+        assert_eq!(found.cause, None, "{found:#?}");
+    }
+}

@@ -31,6 +31,7 @@ fn ports_that_run_out_are_told_before_they_do() {
     assert_eq!(found.who.unwrap().pid(), 7);
     let text = format!("{:?}", found.advice);
     assert!(text.contains("tcp_tw_reuse=1 helps") && text.contains("tcp_fin_timeout"), "{text}");
+    assert!(text.contains("one client or pool") && !text.contains("nginx"), "{text}");
     let report = scene.report();
     assert_eq!(sole(&report).severity, Severity::Serious, "{report:#?}");
 }
@@ -69,4 +70,16 @@ fn ports_that_are_reused_do_not_run_out() {
         }
         assert_eq!(scene.report().findings, [], "{second}");
     });
+}
+
+/// A recording or a capture does not say which ports its host gives out.
+#[test]
+fn of_a_host_that_tells_nothing_no_number_of_ports_is_made_up() {
+    let mut scene = Scene::new();
+    scene.facts.namespaces.clear();
+    scene.list();
+    scene.connects(7, "10.0.0.2:443");
+    let calm = scene.report().calm.join("; ");
+    assert!(calm.contains("1 local port taken to 10.0.0.2:443, of how many"), "{calm}");
+    assert!(!calm.contains("28,232") && !calm.contains("suffice"), "{calm}");
 }

@@ -73,6 +73,7 @@ fn tracer(connections: usize, names: usize) -> (Tracer, Ts) {
                 transfer: None,
                 flags: Some(SockFlags { attached: true, ..SockFlags::default() }),
                 current: Some(task),
+                silent: None,
             };
             tracer.take_event(&Event { at: Ts(at), body: Body::State(change) });
         }
