@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use super::{
     Casebook, Thresholds,
     casebook::Course,
-    finding::{Confidence, Exhaustion, Finding, Growth, Kind, Report, Severity, Who},
+    finding::{Confidence, Exhaustion, Finding, Grown, Growth, Kind, Report, Severity, Who},
     group::{Group, Pile},
     service::Key,
     survey::Survey,
@@ -81,8 +81,8 @@ const NEARLY_ALL: f64 = 0.8;
 enum Nature {
     /// It grows, and nobody comes back for the old ones.
     Leak(Growth),
-    /// It does not grow, and the old ones stay.
-    Stuck,
+    /// It does not grow, or no longer, and the old ones stay.
+    Stuck(Option<Grown>),
     /// It does not grow, and the old ones are replaced.
     Pool,
     /// Idle connections of ours, few, whose end the process will notice when it needs one.
@@ -105,6 +105,7 @@ pub(super) struct Leak<'a> {
     /// What it uses up.
     pub(super) exhaustion: Option<Exhaustion>,
     growth: Option<Growth>,
+    grown: Option<Grown>,
     course: Option<&'a Course>,
     /// What the process waits for, where it serves.
     waits: Option<Waits<'a>>,
@@ -119,9 +120,9 @@ pub(super) fn leaks<'a>(
     let mut leaks = Vec::new();
     let mut growing = HashMap::<u32, f64>::new();
     for (key, group) in &survey.close_wait {
-        let growth = match nature(book, survey.at, key, group, thresholds) {
-            Nature::Leak(growth) => Some(growth),
-            Nature::Stuck => None,
+        let (growth, grown) = match nature(book, survey.at, key, group, thresholds) {
+            Nature::Leak(growth) => (Some(growth), None),
+            Nature::Stuck(grown) => (None, grown),
             Nature::Pool | Nature::Idle | Nature::TooEarly | Nature::Few => continue,
         };
         let (owner, course) = (group.owner, book.close_wait.get(key));
@@ -131,7 +132,8 @@ pub(super) fn leaks<'a>(
         let each = waits.map_or(1.0, |waits| 1.0 + waits.share(group.old()));
         let per_second = growth.map_or(0.0, |growth| growth.per_second);
         *growing.entry(key.pid).or_default() += each * per_second;
-        leaks.push(Leak { key: *key, group, owner, exhaustion: None, growth, course, waits });
+        let key = *key;
+        leaks.push(Leak { key, group, owner, exhaustion: None, growth, grown, course, waits });
     }
     for leak in &mut leaks {
         let per_second = growing.get(&leak.key.pid).copied().unwrap_or(0.0);
@@ -165,18 +167,25 @@ fn nature(book: &Casebook, now: Ts, key: &Key, group: &Group, thresholds: &Thres
     // What comes and goes within the time that makes a socket old is no growth of old ones, unless
     // none has ever left.
     let least = thresholds.older_than / if old_left == 0 { 3 } else { 1 };
+    // Where old ones leave as fast as they grow old, traffic grows, and no leak.
+    let stay = |course: &Course| {
+        old_left < old || course.keeps(now, thresholds.older_than, thresholds.at_least)
+    };
     if let Some(course) = course
         && let Some(growth) = course.history.growth_over(least)
     {
-        // Where old ones leave as fast as they grow old, traffic grows, and no leak.
-        let keeps = course.keeps(now, thresholds.older_than, thresholds.at_least);
-        return if old_left < old || keeps { Nature::Leak(growth) } else { Nature::Pool };
+        return if stay(course) { Nature::Leak(growth) } else { Nature::Pool };
     }
+    let grown = course.and_then(|course| course.history.grown_over(least));
     if old_left.saturating_mul(2) >= old {
         return Nature::Pool;
     }
     if is_idle_pool(book, key, group) {
         return Nature::Idle;
+    }
+    if grown.is_some() && course.is_some_and(stay) {
+        // What has been a leak is one still, though it waits for more.
+        return Nature::Stuck(grown);
     }
     let watched = course.map_or(Duration::ZERO, |course| course.watched(now));
     let silent = group.piles.iter().filter_map(|pile| pile.silent).max();
@@ -192,7 +201,7 @@ fn nature(book: &Casebook, now: Ts, key: &Key, group: &Group, thresholds: &Thres
         (false, false) => 1,
     };
     let enough = watched >= thresholds.older_than * times;
-    if enough || long_silent && !replaced { Nature::Stuck } else { Nature::TooEarly }
+    if enough || long_silent && !replaced { Nature::Stuck(None) } else { Nature::TooEarly }
 }
 
 /// Connections of ours that wait for their next use and have not noticed the peer's FIN: what pools
@@ -221,7 +230,7 @@ pub(super) fn find(book: &Casebook, survey: &Survey, thresholds: &Thresholds, re
                 report.notes.push(wording::too_early(key, group, thresholds));
             }
             Nature::Few => young += group.count,
-            Nature::Leak(_) | Nature::Stuck => {}
+            Nature::Leak(_) | Nature::Stuck(_) => {}
         }
     }
     let none = report.findings.iter().all(|finding| finding.kind != Kind::CloseWaitLeak);
@@ -252,7 +261,7 @@ fn finding(leak: &Leak<'_>, now: Ts, thresholds: &Thresholds) -> Finding {
     found.counts = counts(leak.group);
     found.since = leak.group.oldest();
     found.since_or_earlier = pile.or_earlier;
-    found.growth = leak.growth;
+    (found.growth, found.grown) = (leak.growth, leak.grown);
     found.exhaustion = leak.exhaustion;
     found.evidence = wording::evidence(leak, cause, pile, now, thresholds);
     found.advice = wording::advice(leak, cause, pile, elsewhere);

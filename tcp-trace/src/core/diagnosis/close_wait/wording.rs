@@ -105,6 +105,8 @@ fn summary(leak: &Leak<'_>, now: Ts, thresholds: &Thresholds) -> String {
     }
     if let Some(growth) = &leak.growth {
         parts.push(talk::growth(growth));
+    } else if let Some(grown) = &leak.grown {
+        parts.push(talk::grown(grown, now));
     } else if leak.course.is_some_and(|course| course.history.tells()) {
         parts.push("not growing".to_owned());
     }
