@@ -216,11 +216,8 @@ impl Casebook {
         let worth = |ports: &PortUse| ports.taken >= 16;
         for (route, ports) in survey.routes.iter().filter(|(_, ports)| worth(ports)) {
             if let Some(course) = place(&mut self.routes, *route, GROUPS) {
-                course.total += ports.born;
                 let facts = route.netns.and_then(|netns| self.host.namespaces.get(&netns));
-                course.taken.push(now, ports::occupied(route, ports, facts));
-                course.born.push(now, course.total);
-                course.seen = now;
+                course.follow(now, ports::occupied(route, ports, facts), ports);
             }
         }
         self.routes.retain(|_, course| now.since(course.seen) < REMEMBERED);
