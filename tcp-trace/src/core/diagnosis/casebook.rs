@@ -243,6 +243,7 @@ impl Casebook {
         }
         suspects.waiting = waiting::suspects(&serving, table, SUSPECTS);
         suspects.closed = self.lingering.suspects(now, self.early());
+        suspects.failing = self.failures.suspects(now);
         suspects
     }
 
