@@ -19,7 +19,7 @@ mod wording;
 /// Why a socket stays in `CLOSE_WAIT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Cause {
-    /// The end of file was read, and `close()` not called.
+    /// Nothing is left to read, and `close()` was not called.
     NotClosed,
     /// Data or the FIN wait to be read.
     NotRead,
