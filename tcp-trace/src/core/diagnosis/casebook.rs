@@ -189,6 +189,7 @@ impl Casebook {
         let survey = self.survey(table, now, self.thresholds.older_than);
         self.remember_groups(&survey, self.lost_at(table));
         self.remember_routes(&survey);
+        self.lingering.look(now);
         self.looked = now;
         self.tally(table, &survey);
     }
@@ -301,7 +302,7 @@ impl Casebook {
         close_wait::find(self, survey, thresholds, &mut report);
         ports::find(self, survey, thresholds, &mut report);
         self.failures.find(self, survey, thresholds, &mut report);
-        self.lingering.find(self, table.stacks(), survey.at, thresholds, &mut report);
+        self.lingering.find(self, table.stacks(), survey, thresholds, &mut report);
         closing::find(table, survey, thresholds, &mut report);
         orphans::find(self, thresholds, &mut report);
         backlog::find(self, table, survey, thresholds, &mut report);

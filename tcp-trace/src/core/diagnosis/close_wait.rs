@@ -45,8 +45,9 @@ impl Cause {
         }
     }
 
-    /// That of a socket in `CLOSE_WAIT`, by its queues: `Recv-Q` 0 is an end of file that was read,
-    /// 1 a FIN that was not, more unread data before it.
+    /// That of a socket in `CLOSE_WAIT`, by its queues: `Recv-Q` 0 is nothing left to read, 1 a FIN,
+    /// more unread data before it. The read that takes the last data takes a FIN behind it along
+    /// (`tcp_recvmsg()`), so the process need not have been told the end of file.
     #[must_use]
     pub fn of(known: &Connection) -> Self {
         debug_assert_eq!(known.state, TcpState::CloseWait, "of this state only");
@@ -136,13 +137,23 @@ pub(super) fn leaks<'a>(
         leaks.push(Leak { key, group, owner, exhaustion: None, growth, grown, course, waits });
     }
     for leak in &mut leaks {
-        let per_second = growing.get(&leak.key.pid).copied().unwrap_or(0.0);
-        leak.exhaustion = exhaustion(book, leak.key.pid, per_second);
+        let pid = leak.key.pid;
+        let others = book.lingering.per_second(book, pid, thresholds);
+        let per_second = growing.get(&pid).copied().unwrap_or(0.0) + others;
+        leak.exhaustion = exhaustion(book, pid, per_second);
     }
     leaks
 }
 
-fn exhaustion(book: &Casebook, pid: u32, per_second: f64) -> Option<Exhaustion> {
+impl Leak<'_> {
+    /// Whose descriptors it takes.
+    pub(super) fn pid(&self) -> u32 {
+        self.key.pid
+    }
+}
+
+/// What process `pid` uses up, whose descriptors become so many more in a second.
+pub(super) fn exhaustion(book: &Casebook, pid: u32, per_second: f64) -> Option<Exhaustion> {
     let facts = book.host.processes.get(&pid)?;
     let (used, limit) = (facts.descriptors, facts.limit?);
     Some(Exhaustion { of: "file descriptors", used, limit, left: left(used, limit, per_second) })
@@ -150,7 +161,7 @@ fn exhaustion(book: &Casebook, pid: u32, per_second: f64) -> Option<Exhaustion> 
 
 /// Until `limit` is reached.
 #[expect(clippy::cast_precision_loss, reason = "descriptors and ports: far below 2^53")]
-pub(super) fn left(used: u64, limit: u64, per_second: f64) -> Option<Duration> {
+fn left(used: u64, limit: u64, per_second: f64) -> Option<Duration> {
     if per_second <= 0.0 {
         return None;
     }
