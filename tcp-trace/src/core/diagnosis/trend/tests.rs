@@ -159,7 +159,7 @@ fn what_breathes_does_not_grow() {
                 let count = depth.mul_add(turn.sin(), middle) as u64;
                 count
             };
-            let seconds = (0..5_000).step_by(usize::try_from(every.as_secs()).unwrap());
+            let seconds = (0..3_000).step_by(usize::try_from(every.as_secs()).unwrap());
             let told = course(every, seconds.map(count), LEAST[0]);
             // Its first rise cannot be told from growth.
             let last = told.last().copied().unwrap();
@@ -176,7 +176,7 @@ fn memory_is_bounded() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(32))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
 
     /// Arrivals as they please: the gaps among them are no ends.
     #[test]
