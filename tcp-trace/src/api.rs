@@ -17,7 +17,7 @@ mod stack;
 pub(crate) use convert::{
     closed_event, connection, lost_event, packet_hooks, rfc3339, state_event,
 };
-pub use diagnosis::{Advice, Diagnosis, Exhaustion, Finding, Growth, Line, Thresholds};
+pub use diagnosis::{Advice, Diagnosis, Exhaustion, Finding, Grown, Growth, Line, Thresholds};
 pub(crate) use diagnosis::{Traced, diagnosis};
 pub use fold::Folding;
 pub(crate) use owner::locate;

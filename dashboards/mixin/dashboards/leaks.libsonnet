@@ -22,7 +22,7 @@ function(config) p.dashboard(
     p.row(null, 9, [
       [24, p.table(
         'By process and cause',
-        'not_closed: the end of file was read and close() is missing. not_read: data or the end of file wait to be read. not_accepted: they stand in the accept queue. send_blocked: the peer does not take what is written.',
+        'not_closed: nothing is left to read and close() is missing. not_read: data or the end of file wait to be read. not_accepted: they stand in the accept queue. send_blocked: the peer does not take what is written.',
         'none',
         [
           p.instant('sum by (job, instance, process, cause) (tcp_trace_close_wait_leaked{%s}) > 0' % here),

@@ -82,6 +82,9 @@ pub struct Finding {
     pub since_or_earlier: bool,
     /// How it grows; `null` where it does not, or that is not known yet.
     pub growth: Option<Growth>,
+    /// How it grew, where it has stopped; else `null`.
+    #[serde(default)]
+    pub grown: Option<Grown>,
     /// What it uses up.
     pub exhaustion: Option<Exhaustion>,
     /// On what evidence; the first line sums up.
@@ -103,6 +106,17 @@ pub struct Growth {
     pub per_second: f64,
     /// Over how many seconds that was seen.
     pub over_seconds: f64,
+}
+
+/// How a count grew that does so no longer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Grown {
+    /// By how many a second.
+    pub per_second: f64,
+    /// Over how many seconds that was seen.
+    pub over_seconds: f64,
+    /// Until when (RFC 3339).
+    pub until: String,
 }
 
 /// Something that there is only so much of.
@@ -192,6 +206,11 @@ fn finding(known: &Known, wall: WallOffset) -> Finding {
         growth: known.growth.map(|growth| Growth {
             per_second: growth.per_second,
             over_seconds: growth.over.as_secs_f64(),
+        }),
+        grown: known.grown.map(|grown| Grown {
+            per_second: grown.growth.per_second,
+            over_seconds: grown.growth.over.as_secs_f64(),
+            until: rfc3339(wall, grown.until),
         }),
         exhaustion: known.exhaustion.map(|exhaustion| Exhaustion {
             of: exhaustion.of.to_owned(),

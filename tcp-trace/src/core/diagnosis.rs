@@ -29,7 +29,7 @@ mod waiting;
 pub use casebook::{Casebook, Leaks};
 pub use close_wait::Cause;
 pub use finding::{
-    Advice, Confidence, Exhaustion, Finding, Growth, Kind, Line, Report, Severity, Who,
+    Advice, Confidence, Exhaustion, Finding, Grown, Growth, Kind, Line, Report, Severity, Who,
 };
 pub use origins::Origins;
 pub use survey::Survey;

@@ -52,6 +52,19 @@ impl Mini {
         let ends = at.after(TIME_WAIT_LENGTH);
         Self { sk: 0, substate, born_at: at, inferred: true, pending: false, over: None, ends }
     }
+
+    /// When the kernel ends it, where that is known: it was asked since `since`, when the mini-socket
+    /// came to its substate.
+    #[must_use]
+    pub fn expires(&self, since: Ts) -> Option<Ts> {
+        // Whose end should be seen is kept for longer than that.
+        let told = self.ends.back(UNSEEN_END);
+        if told > since {
+            return Some(told);
+        }
+        // It comes to its substate a moment after its birth.
+        (self.ends.since(since) < UNSEEN_END / 2).then_some(self.ends)
+    }
 }
 
 /// The substate of the mini-socket that must follow this orderly change to CLOSE; `None` where none
@@ -139,6 +152,18 @@ fn sum(counts: [u64; wire::TIME_WAIT_END_COUNT]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn when_a_mini_socket_expires_is_known_once_the_kernel_was_asked() {
+        let (at, ends) = (Ts(5_000_000_000), Ts(25_000_000_000));
+        let born = Mini::born(at, 1, TcpState::FinWait2);
+        assert_eq!(born.expires(at), None);
+        assert_eq!(born.expires(at.after(Duration::from_micros(3))), None);
+        assert_eq!(Mini { ends: ends.after(UNSEEN_END), ..born }.expires(at), Some(ends));
+        assert_eq!(Mini { ends, ..born }.expires(at), Some(ends), "its end is not seen");
+        let inferred = Mini::inferred(at, TcpState::TimeWait);
+        assert_eq!(inferred.expires(at), Some(at.after(TIME_WAIT_LENGTH)));
+    }
 
     #[test]
     fn the_block_is_read_where_it_lies() {

@@ -9,6 +9,8 @@ use std::{fs, path::Path};
 
 /// Nanoseconds in a tick of `/proc`.
 const TICK_NS: u64 = 10_000_000;
+/// The host's own namespace of process numbers (`PROC_PID_INIT_INO`, the same on every kernel).
+const FIRST_PIDS: &str = "pid:[4026531836]";
 /// Longest path kept, in bytes.
 const PATH_LIMIT: usize = 1024;
 
@@ -44,6 +46,12 @@ pub(crate) fn ask(pid: u32, start: Option<Start>) -> Option<ProcessFacts> {
 pub(crate) fn is_alive(pid: u32, start: Option<Start>) -> bool {
     let found = start_under(Path::new("/proc"), pid);
     found.is_some_and(|found| start.is_none_or(|start| start == found))
+}
+
+/// Whether every process of the host is seen from here: in a container with numbers of its own
+/// (`PID` namespace), one that is not found may live all the same.
+pub(crate) fn are_all_seen() -> bool {
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|namespace| namespace == Path::new(FIRST_PIDS))
 }
 
 fn ask_under(procfs: &Path, pid: u32, start: Option<Start>) -> Option<ProcessFacts> {

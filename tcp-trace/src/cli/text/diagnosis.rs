@@ -148,7 +148,7 @@ mod tests {
                     "",
                     "812 sockets older than 1 min, oldest 3 h 12 min, +4.2 per minute for 3 h",
                 ),
-                line("cause", "not_closed: the end of file was read on all 812"),
+                line("cause", "not_closed: nothing is left to read on all 812"),
             ],
             advice: vec![
                 Advice { helps: true, text: "close the response".to_owned() },
@@ -178,7 +178,7 @@ mod tests {
 ✖ CLOSE_WAIT leak: java 2207 (tomcat.service) does not close sockets whose peer
     has closed
     812 sockets older than 1 min, oldest 3 h 12 min, +4.2 per minute for 3 h
-    cause     not_closed: the end of file was read on all 812
+    cause     not_closed: nothing is left to read on all 812
     do        close the response
     not       net.ipv4.tcp_fin_timeout
     see       tcp-trace list --pid 2207     tcp-trace show 3f9c

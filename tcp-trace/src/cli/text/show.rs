@@ -272,7 +272,7 @@ mod tests {
         let text = "\
 127.0.0.1:8080 ← 127.0.0.1:41822   inbound
   java 2207 (tomcat.service, by its listener)   CLOSE_WAIT for 3 h 12 min
-The peer has closed, java has not: it has read the end of file and never called
+The peer has closed, java has not: it has read all there was and never called
 close().
 id 3f9c · opened 2026-03-01 12:00:01.482 · sent 1.9 kB · received 412 B
 round trip 61 µs · network namespace 4026531840
@@ -336,7 +336,7 @@ events were lost.
         let rows = [
             (
                 Some((0, Some(true))),
-                "java has not: it has read the end of file and never called close().",
+                "java has not: it has read all there was and never called close().",
             ),
             (
                 Some((412, Some(false))),

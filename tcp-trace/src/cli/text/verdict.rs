@@ -63,7 +63,7 @@ fn capital(mut text: String) -> String {
 
 fn close_wait(connection: &Connection, who: &str) -> String {
     let evidence = match connection.recv_queue.as_ref().map(|q| (q.unread_bytes, q.fin_read)) {
-        Some((_, Some(true))) => "it has read the end of file and never called close()".to_owned(),
+        Some((_, Some(true))) => "it has read all there was and never called close()".to_owned(),
         Some((bytes @ 1.., _)) => {
             let bytes = bytes_text(bytes);
             format!("{bytes} and the end of file stood unread when last looked at")

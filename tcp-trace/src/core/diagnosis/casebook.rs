@@ -196,6 +196,7 @@ impl Casebook {
         let survey = self.survey(table, now, self.thresholds.older_than);
         self.remember_groups(&survey, self.lost_at(table));
         self.remember_routes(&survey);
+        self.lingering.look(now);
         self.looked = now;
         self.tally(table, &survey);
     }
@@ -223,11 +224,8 @@ impl Casebook {
         let worth = |ports: &PortUse| ports.taken >= 16;
         for (route, ports) in survey.routes.iter().filter(|(_, ports)| worth(ports)) {
             if let Some(course) = place(&mut self.routes, *route, GROUPS) {
-                course.total += ports.born;
                 let facts = route.netns.and_then(|netns| self.host.namespaces.get(&netns));
-                course.taken.push(now, ports::occupied(route, ports, facts));
-                course.born.push(now, course.total);
-                course.seen = now;
+                course.follow(now, ports::occupied(route, ports, facts), ports);
             }
         }
         self.routes.retain(|_, course| now.since(course.seen) < REMEMBERED);
@@ -253,6 +251,7 @@ impl Casebook {
         }
         suspects.waiting = waiting::suspects(&serving, table, SUSPECTS);
         suspects.closed = self.lingering.suspects(now, self.early());
+        suspects.failing = self.failures.suspects(now);
         suspects
     }
 
@@ -310,7 +309,7 @@ impl Casebook {
         close_wait::find(self, survey, thresholds, &mut report);
         ports::find(self, survey, thresholds, &mut report);
         self.failures.find(self, table, survey, thresholds, &mut report);
-        self.lingering.find(self, table.stacks(), survey.at, thresholds, &mut report);
+        self.lingering.find(self, table.stacks(), survey, thresholds, &mut report);
         closing::find(table, survey, thresholds, &mut report);
         orphans::find(self, thresholds, &mut report);
         backlog::find(self, table, survey, thresholds, &mut report);

@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use super::{
     Casebook, Thresholds,
     casebook::Course,
-    finding::{Confidence, Exhaustion, Finding, Growth, Kind, Report, Severity, Who},
+    finding::{Confidence, Exhaustion, Finding, Grown, Growth, Kind, Report, Severity, Who},
     group::{Group, Pile},
     service::Key,
     survey::Survey,
@@ -19,7 +19,7 @@ mod wording;
 /// Why a socket stays in `CLOSE_WAIT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Cause {
-    /// The end of file was read, and `close()` not called.
+    /// Nothing is left to read, and `close()` was not called.
     NotClosed,
     /// Data or the FIN wait to be read.
     NotRead,
@@ -45,8 +45,9 @@ impl Cause {
         }
     }
 
-    /// That of a socket in `CLOSE_WAIT`, by its queues: `Recv-Q` 0 is an end of file that was read,
-    /// 1 a FIN that was not, more unread data before it.
+    /// That of a socket in `CLOSE_WAIT`, by its queues: `Recv-Q` 0 is nothing left to read, 1 a FIN,
+    /// more unread data before it. The read that takes the last data takes a FIN behind it along
+    /// (`tcp_recvmsg()`), so the process need not have been told the end of file.
     #[must_use]
     pub fn of(known: &Connection) -> Self {
         debug_assert_eq!(known.state, TcpState::CloseWait, "of this state only");
@@ -81,8 +82,8 @@ const NEARLY_ALL: f64 = 0.8;
 enum Nature {
     /// It grows, and nobody comes back for the old ones.
     Leak(Growth),
-    /// It does not grow, and the old ones stay.
-    Stuck,
+    /// It does not grow, or no longer, and the old ones stay.
+    Stuck(Option<Grown>),
     /// It does not grow, and the old ones are replaced.
     Pool,
     /// Idle connections of ours, few, whose end the process will notice when it needs one.
@@ -105,6 +106,7 @@ pub(super) struct Leak<'a> {
     /// What it uses up.
     pub(super) exhaustion: Option<Exhaustion>,
     growth: Option<Growth>,
+    grown: Option<Grown>,
     course: Option<&'a Course>,
     /// What the process waits for, where it serves.
     waits: Option<Waits<'a>>,
@@ -119,9 +121,9 @@ pub(super) fn leaks<'a>(
     let mut leaks = Vec::new();
     let mut growing = HashMap::<u32, f64>::new();
     for (key, group) in &survey.close_wait {
-        let growth = match nature(book, survey.at, key, group, thresholds) {
-            Nature::Leak(growth) => Some(growth),
-            Nature::Stuck => None,
+        let (growth, grown) = match nature(book, survey.at, key, group, thresholds) {
+            Nature::Leak(growth) => (Some(growth), None),
+            Nature::Stuck(grown) => (None, grown),
             Nature::Pool | Nature::Idle | Nature::TooEarly | Nature::Few => continue,
         };
         let (owner, course) = (group.owner, book.close_wait.get(key));
@@ -131,16 +133,27 @@ pub(super) fn leaks<'a>(
         let each = waits.map_or(1.0, |waits| 1.0 + waits.share(group.old()));
         let per_second = growth.map_or(0.0, |growth| growth.per_second);
         *growing.entry(key.pid).or_default() += each * per_second;
-        leaks.push(Leak { key: *key, group, owner, exhaustion: None, growth, course, waits });
+        let key = *key;
+        leaks.push(Leak { key, group, owner, exhaustion: None, growth, grown, course, waits });
     }
     for leak in &mut leaks {
-        let per_second = growing.get(&leak.key.pid).copied().unwrap_or(0.0);
-        leak.exhaustion = exhaustion(book, leak.key.pid, per_second);
+        let pid = leak.key.pid;
+        let others = book.lingering.per_second(book, pid, thresholds);
+        let per_second = growing.get(&pid).copied().unwrap_or(0.0) + others;
+        leak.exhaustion = exhaustion(book, pid, per_second);
     }
     leaks
 }
 
-fn exhaustion(book: &Casebook, pid: u32, per_second: f64) -> Option<Exhaustion> {
+impl Leak<'_> {
+    /// Whose descriptors it takes.
+    pub(super) fn pid(&self) -> u32 {
+        self.key.pid
+    }
+}
+
+/// What process `pid` uses up, whose descriptors become so many more in a second.
+pub(super) fn exhaustion(book: &Casebook, pid: u32, per_second: f64) -> Option<Exhaustion> {
     let facts = book.host.processes.get(&pid)?;
     let (used, limit) = (facts.descriptors, facts.limit?);
     Some(Exhaustion { of: "file descriptors", used, limit, left: left(used, limit, per_second) })
@@ -148,7 +161,7 @@ fn exhaustion(book: &Casebook, pid: u32, per_second: f64) -> Option<Exhaustion> 
 
 /// Until `limit` is reached.
 #[expect(clippy::cast_precision_loss, reason = "descriptors and ports: far below 2^53")]
-pub(super) fn left(used: u64, limit: u64, per_second: f64) -> Option<Duration> {
+fn left(used: u64, limit: u64, per_second: f64) -> Option<Duration> {
     if per_second <= 0.0 {
         return None;
     }
@@ -165,18 +178,25 @@ fn nature(book: &Casebook, now: Ts, key: &Key, group: &Group, thresholds: &Thres
     // What comes and goes within the time that makes a socket old is no growth of old ones, unless
     // none has ever left.
     let least = thresholds.older_than / if old_left == 0 { 3 } else { 1 };
+    // Where old ones leave as fast as they grow old, traffic grows, and no leak.
+    let stay = |course: &Course| {
+        old_left < old || course.keeps(now, thresholds.older_than, thresholds.at_least)
+    };
     if let Some(course) = course
         && let Some(growth) = course.history.growth_over(least)
     {
-        // Where old ones leave as fast as they grow old, traffic grows, and no leak.
-        let keeps = course.keeps(now, thresholds.older_than, thresholds.at_least);
-        return if old_left < old || keeps { Nature::Leak(growth) } else { Nature::Pool };
+        return if stay(course) { Nature::Leak(growth) } else { Nature::Pool };
     }
+    let grown = course.and_then(|course| course.history.grown_over(least));
     if old_left.saturating_mul(2) >= old {
         return Nature::Pool;
     }
     if is_idle_pool(book, key, group) {
         return Nature::Idle;
+    }
+    if grown.is_some() && course.is_some_and(stay) {
+        // What has been a leak is one still, though it waits for more.
+        return Nature::Stuck(grown);
     }
     let watched = course.map_or(Duration::ZERO, |course| course.watched(now));
     let silent = group.piles.iter().filter_map(|pile| pile.silent).max();
@@ -192,7 +212,7 @@ fn nature(book: &Casebook, now: Ts, key: &Key, group: &Group, thresholds: &Thres
         (false, false) => 1,
     };
     let enough = watched >= thresholds.older_than * times;
-    if enough || long_silent && !replaced { Nature::Stuck } else { Nature::TooEarly }
+    if enough || long_silent && !replaced { Nature::Stuck(None) } else { Nature::TooEarly }
 }
 
 /// Connections of ours that wait for their next use and have not noticed the peer's FIN: what pools
@@ -221,7 +241,7 @@ pub(super) fn find(book: &Casebook, survey: &Survey, thresholds: &Thresholds, re
                 report.notes.push(wording::too_early(key, group, thresholds));
             }
             Nature::Few => young += group.count,
-            Nature::Leak(_) | Nature::Stuck => {}
+            Nature::Leak(_) | Nature::Stuck(_) => {}
         }
     }
     let none = report.findings.iter().all(|finding| finding.kind != Kind::CloseWaitLeak);
@@ -252,7 +272,7 @@ fn finding(leak: &Leak<'_>, now: Ts, thresholds: &Thresholds) -> Finding {
     found.counts = counts(leak.group);
     found.since = leak.group.oldest();
     found.since_or_earlier = pile.or_earlier;
-    found.growth = leak.growth;
+    (found.growth, found.grown) = (leak.growth, leak.grown);
     found.exhaustion = leak.exhaustion;
     found.evidence = wording::evidence(leak, cause, pile, now, thresholds);
     found.advice = wording::advice(leak, cause, pile, elsewhere);

@@ -7,11 +7,12 @@ use std::{
 };
 
 use super::{
-    Casebook, Thresholds,
-    close_wait::left,
-    finding::{Advice, Exhaustion, Finding, Kind, Line, Report, Severity, Who},
+    Casebook, Thresholds, close_wait,
+    finding::{Advice, Finding, Growth, Kind, Line, Report, Severity, Who},
     origins::Origins,
+    survey::Survey,
     talk,
+    trend::History,
 };
 use crate::core::{
     clock::Ts,
@@ -26,6 +27,8 @@ use crate::core::{
 
 /// Sockets remembered at most.
 const LIMIT: usize = 1 << 16;
+/// Processes whose counts are remembered.
+const PROCESSES: usize = 1024;
 /// Connections named as examples.
 const EXAMPLES: usize = 8;
 
@@ -51,6 +54,8 @@ fn name(socket: SocketId) -> Name {
 #[derive(Debug, Default)]
 pub(super) struct Lingering {
     left: HashMap<Name, Left>,
+    /// How many there have been of each process.
+    courses: HashMap<u32, History>,
     /// Those for which there was no room.
     folded: u64,
 }
@@ -104,6 +109,33 @@ impl Lingering {
         }
     }
 
+    /// Looks how many there are.
+    pub(super) fn look(&mut self, now: Ts) {
+        let mut counts = HashMap::<u32, u64>::new();
+        for owner in self.left.values().filter_map(|left| left.owner) {
+            *counts.entry(owner.pid).or_default() += 1;
+        }
+        self.courses.retain(|pid, _| counts.contains_key(pid));
+        for (pid, count) in counts {
+            if self.courses.len() < PROCESSES || self.courses.contains_key(&pid) {
+                self.courses.entry(pid).or_default().push(now, count);
+            }
+        }
+    }
+
+    /// By how many a second the descriptors of process `pid` become more.
+    pub(super) fn per_second(&self, book: &Casebook, pid: u32, thresholds: &Thresholds) -> f64 {
+        // Its descriptors have the last word: there may be none.
+        let facts = book.host.processes.get(&pid);
+        let some = facts.is_some_and(|facts| facts.unlisted_count >= Some(thresholds.at_least));
+        let growth = self.growth(pid, thresholds).filter(|_| some);
+        growth.map_or(0.0, |growth| growth.per_second)
+    }
+
+    fn growth(&self, pid: u32, thresholds: &Thresholds) -> Option<Growth> {
+        self.courses.get(&pid)?.growth_over(thresholds.older_than / 3)
+    }
+
     /// Processes that have kept such sockets for `early`.
     pub(super) fn suspects(&self, now: Ts, early: Duration) -> BTreeSet<u32> {
         let old = self.left.values().filter(|left| now.since(left.since) >= early);
@@ -115,10 +147,11 @@ impl Lingering {
         &self,
         book: &Casebook,
         stacks: &Stacks,
-        now: Ts,
+        survey: &Survey,
         thresholds: &Thresholds,
         report: &mut Report,
     ) {
+        let now = survey.at;
         let mut by_process = BTreeMap::<u32, Vec<&Left>>::new();
         for left in self.left.values() {
             if now.since(left.since) >= thresholds.older_than
@@ -127,9 +160,21 @@ impl Lingering {
                 by_process.entry(owner.pid).or_default().push(left);
             }
         }
+        if by_process.is_empty() {
+            return;
+        }
+        let others = close_wait::leaks(book, survey, thresholds);
         for (pid, mut left) in by_process {
             left.sort_by_key(|left| (left.since, left.id));
-            if let Some(mut found) = finding(book, pid, &left, now, thresholds) {
+            if let Some(mut found) = finding(book, pid, &left, thresholds) {
+                // One process has one time left, whatever it leaks.
+                let shared = others.iter().find(|leak| leak.pid() == pid);
+                found.exhaustion = shared.map_or_else(
+                    || close_wait::exhaustion(book, pid, self.per_second(book, pid, thresholds)),
+                    |leak| leak.exhaustion,
+                );
+                found.growth = self.growth(pid, thresholds);
+                found.evidence.insert(0, summary(&found, &left, now));
                 let mut origins = Origins::default();
                 for left in &left {
                     origins.add(left.stack);
@@ -154,13 +199,7 @@ fn ended_by_close(known: &Connection) -> bool {
     known.close_told || known.judged().is_none_or(aborted)
 }
 
-fn finding(
-    book: &Casebook,
-    pid: u32,
-    all: &[&Left],
-    now: Ts,
-    thresholds: &Thresholds,
-) -> Option<Finding> {
+fn finding(book: &Casebook, pid: u32, all: &[&Left], thresholds: &Thresholds) -> Option<Finding> {
     // Its descriptors have the last word: that a socket was closed may not have been told.
     let facts = book.host.processes.get(&pid)?;
     let count = facts.unlisted_count?.min(all.len() as u64);
@@ -172,22 +211,6 @@ fn finding(
     let mut found = Finding::new(Kind::ClosedDescriptors, Severity::Warning, count, says);
     found.who = first.owner.map(Who);
     found.since = Some(first.since);
-    found.exhaustion = facts.limit.map(|limit| {
-        let used = facts.descriptors;
-        let span = now.since(first.since).as_secs_f64().max(1.0);
-        #[expect(clippy::cast_precision_loss, reason = "descriptors: far below 2^53")]
-        let left = left(used, limit, count as f64 / span);
-        Exhaustion { of: "file descriptors", used, limit, left }
-    });
-    let oldest = talk::about(now.since(first.since));
-    let summary = format!(
-        "{} closed by the network and not by the process, for up to {oldest}",
-        talk::counted(count, "socket")
-    );
-    let exhaustion = found.exhaustion.as_ref().map(talk::exhaustion);
-    let text = exhaustion.map_or_else(|| summary.clone(), |more| format!("{summary}; {more}"));
-    let connections = all.iter().take(EXAMPLES).map(|left| left.id).collect();
-    found.evidence.push(Line { label: "", text, connections });
     found.evidence.push(Line::new("cause", because(all)));
     if !facts.unlisted.is_empty() {
         let more = facts.unlisted_count > Some(facts.unlisted.len() as u64);
@@ -204,6 +227,24 @@ fn finding(
     found.see =
         vec![format!("tcp-trace list --closed --pid {pid}"), format!("ls -l /proc/{pid}/fd")];
     Some(found)
+}
+
+/// The first line, of a finding whose figures are there.
+fn summary(found: &Finding, all: &[&Left], now: Ts) -> Line {
+    let oldest = all.first().map_or(now, |first| first.since);
+    let mut text = format!(
+        "{} closed by the network and not by the process, for up to {}",
+        talk::counted(found.count, "socket"),
+        talk::about(now.since(oldest))
+    );
+    if let Some(growth) = &found.growth {
+        text = text + ", " + &talk::growth(growth);
+    }
+    if let Some(exhaustion) = &found.exhaustion {
+        text = text + "; " + &talk::exhaustion(exhaustion);
+    }
+    let connections = all.iter().take(EXAMPLES).map(|left| left.id).collect();
+    Line { label: "", text, connections }
 }
 
 fn because(all: &[&Left]) -> String {

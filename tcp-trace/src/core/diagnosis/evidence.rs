@@ -130,6 +130,8 @@ pub struct HostFacts {
     pub listeners: FxHashMap<NonZeroU64, ListenerQueue>,
     /// Processes that were looked into.
     pub processes: BTreeMap<u32, ProcessFacts>,
+    /// Processes that were asked about and have ended.
+    pub ended: BTreeSet<u32>,
     /// By namespace.
     pub namespaces: BTreeMap<u32, NetnsFacts>,
     /// Whether not all descriptors could be looked at, for want of time or room.
@@ -147,12 +149,18 @@ pub struct Suspects {
     pub processes: BTreeSet<u32>,
     /// Processes that may keep descriptors of sockets that are closed.
     pub closed: BTreeSet<u32>,
+    /// Processes that found no local port: do they live? By number, with their start
+    /// (`CLOCK_BOOTTIME`, nanoseconds) where that is known.
+    pub failing: BTreeMap<u32, Option<NonZeroU64>>,
 }
 
 impl Suspects {
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.sockets.is_empty() && self.processes.is_empty() && self.closed.is_empty()
+        self.sockets.is_empty()
+            && self.processes.is_empty()
+            && self.closed.is_empty()
+            && self.failing.is_empty()
     }
 }

@@ -1,7 +1,11 @@
 //! What failed of late: connections refused, unanswered, reset, and segments sent again; by
 //! destination, within a window of time.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    num::NonZeroU64,
+    time::Duration,
+};
 
 use super::{
     Casebook, Thresholds,
@@ -156,6 +160,37 @@ impl Failures {
         Some(count)
     }
 
+    /// Processes that found no port, with their start: are they still there?
+    pub(super) fn suspects(&self, now: Ts) -> BTreeMap<u32, Option<NonZeroU64>> {
+        let failing = self.counts.iter().filter(|(key, count)| {
+            key.what == What::NoPort && key.pid != 0 && now.since(count.last) < SPAN
+        });
+        failing
+            .map(|(key, count)| (key.pid, count.owner.and_then(|owner| owner.started_ns)))
+            .collect()
+    }
+
+    /// How what is counted there stands.
+    fn standing(&self, key: Key, count: &Count, book: &Casebook, look: Look<'_>) -> Standing {
+        if key.what != What::NoPort {
+            // Nothing of these is worse than a warning.
+            return Standing::GoesOn;
+        }
+        let (now, window) = (look.at, look.thresholds.window);
+        let ended = book.host.ended.contains(&key.pid);
+        // Each of many short-lived processes may have ended, and the next finds no port either.
+        let followed = || {
+            let same = |other: &Key| Key { pid: other.pid, ..key } == *other;
+            let mut others = self.counts.iter().filter(|(other, _)| same(other));
+            others.any(|(_, other)| other.last > count.last)
+        };
+        match count.goes_on(now, window) && (!ended || followed()) {
+            true => Standing::GoesOn,
+            false if ended => Standing::Ended,
+            false => Standing::Over,
+        }
+    }
+
     /// Adds the findings about what failed.
     pub(super) fn find(
         &self,
@@ -169,7 +204,9 @@ impl Failures {
         for (key, count) in &self.counts {
             let recent = count.within(survey.at, thresholds.window);
             if recent >= least(key.what, thresholds) {
-                let mut found = finding(book, *key, count, recent, thresholds);
+                let look = Look { at: survey.at, thresholds };
+                let standing = self.standing(*key, count, book, look);
+                let mut found = finding(book, *key, count, (recent, standing), look);
                 if let (What::Unanswered | What::Syn, Service::Of(remote)) = (key.what, key.service)
                     && let Some(full) = Full::at(book, table, survey, key.netns, remote, count.from)
                 {
@@ -216,15 +253,40 @@ fn kind(what: What) -> Kind {
     }
 }
 
+/// What a report is made by.
+#[derive(Clone, Copy)]
+struct Look<'a> {
+    at: Ts,
+    thresholds: &'a Thresholds,
+}
+
+/// How something stands that failed within the window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It fails still.
+    GoesOn,
+    /// It has not failed for a while.
+    Over,
+    /// Nor has its process, which has ended.
+    Ended,
+}
+
 fn finding(
     book: &Casebook,
     key: Key,
     count: &Count,
-    recent: u64,
-    thresholds: &Thresholds,
+    (recent, standing): (u64, Standing),
+    Look { at, thresholds }: Look<'_>,
 ) -> Finding {
-    let severity = if key.what == What::NoPort { Severity::Serious } else { Severity::Warning };
-    let mut found = Finding::new(kind(key.what), severity, recent, says(key));
+    let serious = key.what == What::NoPort && standing == Standing::GoesOn;
+    let severity = if serious { Severity::Serious } else { Severity::Warning };
+    let ago = talk::about(at.since(count.last));
+    let says = match standing {
+        Standing::GoesOn => says(key),
+        Standing::Over => format!("{}, last {ago} ago", says(key)),
+        Standing::Ended => format!("has ended; it {}, last {ago} ago", says(key)),
+    };
+    let mut found = Finding::new(kind(key.what), severity, recent, says);
     found.who = count.owner.filter(|_| !count.shared).map(Who);
     found.service = Some(key.service.to_string());
     found.cause = match key.what {

@@ -174,6 +174,15 @@ pub struct Growth {
     pub over: Duration,
 }
 
+/// How a count grew that does so no longer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Grown {
+    /// How fast, and for how long.
+    pub growth: Growth,
+    /// Until when.
+    pub until: Ts,
+}
+
 /// Something that there is only so much of.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Exhaustion {
@@ -240,6 +249,8 @@ pub struct Finding {
     pub since_or_earlier: bool,
     /// How it grows.
     pub growth: Option<Growth>,
+    /// How it grew, where it has stopped.
+    pub grown: Option<Grown>,
     /// What it uses up.
     pub exhaustion: Option<Exhaustion>,
     /// On what evidence.
@@ -270,6 +281,7 @@ impl Finding {
             since: None,
             since_or_earlier: false,
             growth: None,
+            grown: None,
             exhaustion: None,
             evidence: Vec::new(),
             advice: Vec::new(),

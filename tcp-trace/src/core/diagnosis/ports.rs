@@ -6,13 +6,19 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{
     Casebook, Thresholds,
     casebook::RouteCourse,
-    close_wait::left,
     evidence::NetnsFacts,
     finding::{Advice, Confidence, Exhaustion, Finding, Growth, Kind, Line, Report, Severity, Who},
     survey::{PortUse, Route, Survey},
     talk,
+    trend::History,
 };
-use crate::core::{clock::Ts, coverage::Mib, time_wait::TIME_WAIT_LENGTH};
+use crate::core::time_wait::TIME_WAIT_LENGTH;
+
+mod buckets;
+mod forecast;
+
+pub(super) use forecast::AHEAD;
+use forecast::{Coming, Forecast};
 
 /// The range that Linux has unless told otherwise: 32768 to 60999.
 const USUAL: (u16, u16) = (32_768, 60_999);
@@ -20,8 +26,6 @@ const USUAL: (u16, u16) = (32_768, 60_999);
 const SHOWN: usize = 10;
 /// The share from which on a forecast is worth anything.
 const FORECAST: f64 = 0.25;
-/// How far ahead a forecast looks.
-const AHEAD: Duration = Duration::from_mins(5);
 
 /// Ports of a route that `connect()` cannot choose now.
 pub(super) fn occupied(route: &Route, ports: &PortUse, facts: Option<&NetnsFacts>) -> u64 {
@@ -30,6 +34,11 @@ pub(super) fn occupied(route: &Route, ports: &PortUse, facts: Option<&NetnsFacts
     } else {
         ports.taken
     }
+}
+
+/// Of `used` ports, those that do not end by themselves.
+pub(super) fn held(used: u64, ports: &PortUse) -> u64 {
+    used.saturating_sub(ports.leaving.iter().copied().map(u64::from).sum())
 }
 
 fn budget(facts: Option<&NetnsFacts>) -> (u64, bool) {
@@ -95,18 +104,8 @@ impl<'a> Pressed<'a> {
         let course = book.routes.get(route);
         let growth = course.and_then(|course| course.taken.recent());
         let born = course.and_then(RouteCourse::rate);
-        let per_second = growth.map_or(0.0, |growth| growth.per_second);
-        let mut left = left(used, budget, per_second);
-        // What is born goes after a minute: it may come to rest below the bound.
-        if let Some(born) = born
-            && ports.time_wait * 2 >= ports.taken
-        {
-            #[expect(clippy::cast_precision_loss, reason = "there are 65,536 ports")]
-            let others = ports.taken.saturating_sub(ports.time_wait) as f64;
-            #[expect(clippy::cast_precision_loss, reason = "there are 65,536 ports")]
-            let rests = others + born * TIME_WAIT_LENGTH.as_secs_f64() < 0.95 * budget as f64;
-            left = left.filter(|_| !rests);
-        }
+        let left =
+            course.and_then(|course| forecast(route, ports, facts, used, course).until(budget));
         Self { route, ports, facts, used, budget, born, growth, left }
     }
 
@@ -136,6 +135,62 @@ impl<'a> Pressed<'a> {
     }
 }
 
+fn forecast<'a>(
+    route: &Route,
+    ports: &'a PortUse,
+    facts: Option<&NetnsFacts>,
+    used: u64,
+    course: &RouteCourse,
+) -> Forecast<'a> {
+    let reuses = facts.is_some_and(|facts| facts.reuses(route.local.is_loopback()));
+    let rate = |history: &History| history.slope().unwrap_or(0.0).max(0.0);
+    let waiting = if reuses { Duration::from_secs(1) } else { TIME_WAIT_LENGTH };
+    let coming = [
+        Coming { per_second: rate(&course.born), length: waiting },
+        Coming { per_second: rate(&course.stayed), length: kept(ports, facts) },
+    ];
+    let held = course.held.recent().map_or(0.0, |growth| growth.per_second);
+    Forecast { used, leaving: &ports.leaving, held, coming }
+}
+
+/// For how long one stays in `FIN_WAIT2` that nobody holds.
+fn kept(ports: &PortUse, facts: Option<&NetnsFacts>) -> Duration {
+    let setting = facts.and_then(|facts| facts.fin_timeout);
+    let setting = setting.map(|seconds| Duration::from_secs(seconds.into()));
+    ports.kept.or(setting).unwrap_or(TIME_WAIT_LENGTH)
+}
+
+/// What most of a route's ports are in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mostly {
+    /// They wait for late segments.
+    TimeWait,
+    /// They wait for the peer's FIN, and nobody for them.
+    FinWait2,
+    /// A process holds them.
+    Open,
+}
+
+impl Mostly {
+    fn of(ports: &PortUse) -> Self {
+        if (ports.time_wait + ports.closing) * 2 < ports.taken {
+            Self::Open
+        } else if ports.time_wait >= ports.closing {
+            Self::TimeWait
+        } else {
+            Self::FinWait2
+        }
+    }
+
+    const fn cause(self) -> &'static str {
+        match self {
+            Self::TimeWait => "time_wait",
+            Self::FinWait2 => "fin_wait2",
+            Self::Open => "open",
+        }
+    }
+}
+
 /// Adds the findings about ports and mini-sockets.
 pub(super) fn find(book: &Casebook, survey: &Survey, thresholds: &Thresholds, report: &mut Report) {
     let pressed = survey.routes.iter().map(|(route, ports)| Pressed::new(book, route, ports));
@@ -153,7 +208,7 @@ pub(super) fn find(book: &Casebook, survey: &Survey, thresholds: &Thresholds, re
     }
     let before = report.findings.len();
     for (netns, minis) in &survey.minis {
-        buckets(book, *netns, minis.all, survey.at, thresholds, report);
+        buckets::find(book, *netns, minis.all, survey.at, thresholds, report);
     }
     if report.findings.len() == before {
         let all: u64 = survey.minis.values().map(|minis| minis.time_wait).sum();
@@ -167,25 +222,32 @@ fn finding(pressed: &Pressed<'_>) -> Finding {
     let Pressed { route, ports, used, budget, left, .. } = *pressed;
     let full = used >= budget || left.is_some_and(|left| left <= AHEAD);
     let severity = if full { Severity::Serious } else { Severity::Warning };
-    let mostly_waits = ports.time_wait * 2 >= ports.taken;
-    let says = match (mostly_waits, ports.closers.is_empty()) {
-        (true, false) => format!("keeps its local ports to {} in TIME_WAIT", route.remote),
-        (false, false) => format!("takes most of the local ports to {}", route.remote),
+    let (mostly, remote) = (Mostly::of(ports), route.remote);
+    let says = match (mostly, ports.closers.is_empty()) {
+        (Mostly::TimeWait, false) => format!("keeps its local ports to {remote} in TIME_WAIT"),
+        (Mostly::FinWait2, false) => format!("keeps its local ports to {remote} in FIN_WAIT2"),
+        (Mostly::Open, false) => format!("takes most of the local ports to {remote}"),
         // Orphans have no process any more.
-        (true, true) => format!("those to {} stand in TIME_WAIT", route.remote),
-        (false, true) => format!("those to {} are taken", route.remote),
+        (Mostly::TimeWait, true) => format!("those to {remote} stand in TIME_WAIT"),
+        (Mostly::FinWait2, true) => format!("those to {remote} stand in FIN_WAIT2"),
+        (Mostly::Open, true) => format!("those to {remote} are taken"),
     };
     let mut found = Finding::new(Kind::PortPressure, severity, used, says);
     found.who = ports.closers.iter().max_by_key(|(_, count)| *count).map(|(owner, _)| Who(*owner));
     found.service = Some(route.remote.to_string());
-    found.cause = Some(if mostly_waits { "time_wait" } else { "open" });
-    found.counts = vec![("time_wait", ports.time_wait), ("taken", ports.taken)];
+    found.cause = Some(mostly.cause());
+    found.counts =
+        vec![("time_wait", ports.time_wait), ("fin_wait2", ports.closing), ("taken", ports.taken)];
     found.since = ports.examples.first().map(|(since, _)| *since);
     found.growth = pressed.growth;
     found.exhaustion = Some(Exhaustion { of: "local ports", used, limit: budget, left });
-    found.evidence = evidence(pressed, mostly_waits);
-    found.advice = advice(pressed, mostly_waits);
-    let state = if mostly_waits { " --state time_wait" } else { "" };
+    found.evidence = evidence(pressed, mostly);
+    found.advice = advice(pressed, mostly);
+    let state = match mostly {
+        Mostly::TimeWait => " --state time_wait",
+        Mostly::FinWait2 => " --state fin_wait2",
+        Mostly::Open => "",
+    };
     found.see = vec![format!("tcp-trace list{state} --remote {}", route.remote)];
     found.unseen.extend(ports.origins.unseen());
     if !pressed.knows_budget() {
@@ -195,7 +257,7 @@ fn finding(pressed: &Pressed<'_>) -> Finding {
     found
 }
 
-fn evidence(pressed: &Pressed<'_>, mostly_waits: bool) -> Vec<Line> {
+fn evidence(pressed: &Pressed<'_>, mostly: Mostly) -> Vec<Line> {
     let Pressed { route, ports, used, budget, .. } = *pressed;
     let assumed = if pressed.knows_budget() { "" } else { " (Linux' usual number)" };
     let mut text = format!(
@@ -207,6 +269,10 @@ fn evidence(pressed: &Pressed<'_>, mostly_waits: bool) -> Vec<Line> {
         talk::percent(pressed.share()),
         talk::number(ports.time_wait)
     );
+    if ports.closing > 0 {
+        let closing = talk::number(ports.closing);
+        text = text + ", " + &closing + " closed and waiting for the peer's FIN";
+    }
     if let Some(born) = pressed.born {
         text = text + ", " + &talk::rate(born) + " new, each for 60 s";
     }
@@ -218,33 +284,49 @@ fn evidence(pressed: &Pressed<'_>, mostly_waits: bool) -> Vec<Line> {
     }
     let connections = ports.examples.iter().map(|(_, id)| *id).collect();
     let mut lines = vec![Line { label: "", text, connections }];
-    if mostly_waits {
-        let mut closers = ports.closers.clone();
-        closers.sort_by_key(|(owner, count)| (std::cmp::Reverse(*count), owner.pid));
-        let told: Vec<_> = closers
-            .iter()
-            .map(|(owner, count)| {
-                format!("{} on {}", talk::process(owner.comm, owner.pid), talk::number(*count))
-            })
-            .collect();
-        let who = if told.is_empty() { "this host".to_owned() } else { told.join(", ") };
-        lines
-            .push(Line::new("cause", format!("closed first by {who}; whoever closes first waits")));
-    } else {
-        let open = talk::number(ports.taken.saturating_sub(ports.time_wait));
-        lines.push(Line::new("cause", format!("{open} connections at once that are not over")));
-    }
+    lines.push(Line::new("cause", because(pressed, mostly)));
     lines.extend(ports.origins.lines());
     lines
 }
 
-fn advice(pressed: &Pressed<'_>, mostly_waits: bool) -> Vec<Advice> {
-    let mut advice = if mostly_waits { against_waiting(pressed) } else { Vec::new() };
-    if !mostly_waits {
-        advice.push(Advice::Do(
-            "share connections (a pool with a bound), or multiplex them (HTTP/2)".to_owned(),
-        ));
+fn because(pressed: &Pressed<'_>, mostly: Mostly) -> String {
+    let ports = pressed.ports;
+    let mut closers = ports.closers.clone();
+    closers.sort_by_key(|(owner, count)| (std::cmp::Reverse(*count), owner.pid));
+    let told: Vec<_> = closers
+        .iter()
+        .map(|(owner, count)| {
+            format!("{} on {}", talk::process(owner.comm, owner.pid), talk::number(*count))
+        })
+        .collect();
+    let who = if told.is_empty() { "this host".to_owned() } else { told.join(", ") };
+    match mostly {
+        Mostly::TimeWait => format!("closed first by {who}; whoever closes first waits"),
+        Mostly::FinWait2 => format!(
+            "closed first by {who}, and not by the peer: its FIN is waited for, {} at most each",
+            talk::about(kept(ports, pressed.facts))
+        ),
+        Mostly::Open => {
+            let open = ports.taken.saturating_sub(ports.time_wait + ports.closing);
+            format!("{} connections at once that are not over", talk::number(open))
+        }
     }
+}
+
+fn advice(pressed: &Pressed<'_>, mostly: Mostly) -> Vec<Advice> {
+    let mut advice = match mostly {
+        Mostly::TimeWait => against_waiting(pressed),
+        Mostly::FinWait2 => vec![
+            Advice::Do(format!("look for the missing close() at {}", pressed.route.remote)),
+            Advice::Do(
+                "net.ipv4.tcp_fin_timeout, or TCP_LINGER2, bounds how long that FIN is waited for"
+                    .to_owned(),
+            ),
+        ],
+        Mostly::Open => vec![Advice::Do(
+            "share connections (a pool with a bound), or multiplex them (HTTP/2)".to_owned(),
+        )],
+    };
     let usual = u64::from(USUAL.1 - USUAL.0) + 1;
     advice.push(Advice::Do(if pressed.budget < usual {
         format!(
@@ -255,7 +337,7 @@ fn advice(pressed: &Pressed<'_>, mostly_waits: bool) -> Vec<Advice> {
     } else {
         "more addresses or ports at either end: the bound is for each pair of them".to_owned()
     }));
-    if mostly_waits {
+    if mostly == Mostly::TimeWait {
         advice.push(Advice::Not(
             "net.ipv4.tcp_fin_timeout: it does not touch TIME_WAIT, which is 60 s always"
                 .to_owned(),
@@ -291,53 +373,4 @@ fn against_waiting(pressed: &Pressed<'_>) -> Vec<Advice> {
         )
     };
     vec![Advice::Do(keep_alive), reuse]
-}
-
-/// About as many mini-sockets as there may be.
-fn buckets(
-    book: &Casebook,
-    netns: Option<u32>,
-    count: u64,
-    now: Ts,
-    thresholds: &Thresholds,
-    report: &mut Report,
-) {
-    let limit = facts_of(book, netns).and_then(|facts| facts.tw_buckets);
-    let course = netns.and_then(|netns| book.mibs.get(&netns));
-    let refused = course
-        .and_then(|course| course.since(Mib::TimeWaitOverflow, now, thresholds.window))
-        .unwrap_or(0);
-    let near = limit.is_some_and(|limit| share(count, limit) >= thresholds.share);
-    if refused == 0 && !near {
-        return;
-    }
-    let severity = if refused > 0 { Severity::Serious } else { Severity::Warning };
-    let says = "about as many connections wait in TIME_WAIT as may".to_owned();
-    let mut found = Finding::new(Kind::TimeWaitBuckets, severity, count, says);
-    found.counts = vec![("refused", refused)];
-    found.exhaustion =
-        limit.map(|limit| Exhaustion { of: "mini-sockets", used: count, limit, left: None });
-    let of = limit.map_or_else(String::new, |limit| {
-        format!(" of {} (net.ipv4.tcp_max_tw_buckets)", talk::number(limit))
-    });
-    let window = talk::about(thresholds.window);
-    found.evidence.push(Line::new(
-        "",
-        format!(
-            "{}{of} are in use; {} went without TIME_WAIT in the last {window}",
-            talk::counted(count, "mini-socket"),
-            talk::counted(refused, "connection")
-        ),
-    ));
-    found.advice = vec![
-        Advice::Do(
-            "raise net.ipv4.tcp_max_tw_buckets (some 250 bytes each), and keep connections alive"
-                .to_owned(),
-        ),
-        Advice::Not(
-            "lowering it: connections that skip TIME_WAIT can mistake old segments for their own"
-                .to_owned(),
-        ),
-    ];
-    report.findings.push(found);
 }

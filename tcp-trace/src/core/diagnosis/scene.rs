@@ -31,13 +31,21 @@ pub(super) struct Sock {
     pub(super) attached: bool,
 }
 
+/// A mini-socket.
+#[derive(Clone, Copy, Debug)]
+struct Mini {
+    flow: Flow,
+    substate: S,
+    ends: Ts,
+}
+
 pub(super) struct Scene {
     pub(super) table: Table,
     pub(super) book: Casebook,
     pub(super) now: Ts,
     pub(super) facts: HostFacts,
     pub(super) sockets: BTreeMap<u64, Sock>,
-    minis: BTreeMap<u64, Flow>,
+    minis: BTreeMap<u64, Mini>,
     requests: Vec<(Flow, u32)>,
     last: u64,
     looked: Ts,
@@ -176,19 +184,38 @@ impl Scene {
 
     /// We close first, and the peer follows: a mini-socket is left.
     pub(super) fn close_first(&mut self, id: u64) {
+        self.leave(id, S::TimeWait, Duration::from_mins(1));
+    }
+
+    /// We close first, and the peer does not follow: its FIN is waited for so long, by nobody.
+    pub(super) fn orphan(&mut self, id: u64, span: Duration) {
+        self.leave(id, S::FinWait2, span);
+    }
+
+    fn leave(&mut self, id: u64, substate: S, span: Duration) {
         self.to(id, S::Established, S::FinWait1);
         self.to(id, S::FinWait1, S::FinWait2);
-        let born = LifeStep::TimeWaitBorn { substate: S::TimeWait, from: id };
-        self.life(id, born);
+        self.life(id, LifeStep::TimeWaitBorn { substate, from: id });
         let sock = &self.sockets[&id];
-        self.minis.insert(id, Flow { local: sock.local, remote: sock.remote });
+        let flow = Flow { local: sock.local, remote: sock.remote };
+        self.minis.insert(id, Mini { flow, substate, ends: self.now.after(span) });
         self.to(id, S::FinWait2, S::Close);
     }
 
     pub(super) fn expires(&mut self, id: u64) {
         let why = crate::core::event::TimeWaitEnd::Expired;
-        self.minis.remove(&id);
-        self.life(id, LifeStep::TimeWaitEnded { substate: S::TimeWait, why });
+        let substate = self.minis.remove(&id).map_or(S::TimeWait, |mini| mini.substate);
+        self.life(id, LifeStep::TimeWaitEnded { substate, why });
+    }
+
+    /// Every mini-socket whose time is over ends.
+    pub(super) fn expire(&mut self) {
+        let now = self.now;
+        let over: Vec<_> =
+            self.minis.iter().filter(|(_, mini)| mini.ends <= now).map(|(id, _)| *id).collect();
+        for id in over {
+            self.expires(id);
+        }
     }
 
     pub(super) fn to(&mut self, id: u64, old: S, new: S) {
@@ -295,9 +322,10 @@ impl Scene {
         for row in rows {
             self.apply(Body::State(row));
         }
-        for (id, flow) in self.minis.clone() {
+        for (id, Mini { flow, substate, ends }) in self.minis.clone() {
             let socket = SocketId { cookie: NonZeroU64::new(id), sk: 0 };
-            let what = LifeStep::FoundTimeWait { substate: S::TimeWait, left_ms: 30_000 };
+            let left_ms = u32::try_from(ends.since(self.now).as_millis()).unwrap();
+            let what = LifeStep::FoundTimeWait { substate, left_ms };
             let (protocol, netns) = (Protocol::Tcp, Some(NETNS));
             self.apply(Body::Life(LifeEvent { socket, flow, protocol, netns, what }));
         }

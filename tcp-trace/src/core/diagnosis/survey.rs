@@ -12,6 +12,7 @@ use super::{
     evidence::HostFacts,
     group::{Group, Mark, keep_oldest},
     origins::{self, Origins},
+    ports::AHEAD,
     service::{self, Key},
     waiting::{self, Unanswered},
 };
@@ -21,12 +22,17 @@ use crate::core::{
     owner::Owner,
     table::Table,
     tcp_state::TcpState,
+    time_wait::TIME_WAIT_LENGTH,
 };
 
 /// Groups of one kind held at most; what is beyond goes together.
 pub const GROUPS: usize = 1024;
 /// Routes held at most.
 const ROUTES: usize = 4096;
+/// For how long a port in `TIME_WAIT` cannot be used again, where `tcp_tw_reuse` lets it be.
+const FRESH: Duration = Duration::from_secs(1);
+/// A connection that has been in `FIN_WAIT2` for so long is not about to leave it.
+const STAYS: Duration = Duration::from_secs(5);
 /// Processes counted beside a route.
 const CLOSERS: usize = 8;
 
@@ -52,7 +58,15 @@ pub struct PortUse {
     pub fresh: u64,
     /// Those that came to `TIME_WAIT` since the last look.
     pub born: u64,
-    /// Mini-sockets by the process that closed first.
+    /// Those in `FIN_WAIT2` that no process holds: they end by themselves.
+    pub closing: u64,
+    /// Of those, how many have come to stay since the last look: the peer did not follow at once.
+    pub staying: u64,
+    /// For how long those are kept, as the kernel itself says.
+    pub kept: Option<Duration>,
+    /// How many will be free in each of the next seconds, of those that end by themselves.
+    pub leaving: Vec<u32>,
+    /// Those that end by themselves, by the process that closed first.
     pub closers: Vec<(Owner, u64)>,
     /// Examples.
     pub examples: Vec<(Ts, ConnectionId)>,
@@ -199,15 +213,17 @@ impl Survey {
             self.folded += 1;
             return;
         }
+        let reuses = facts.is_some_and(|facts| facts.reuses(local.is_loopback()));
+        let fin_timeout = facts.and_then(|facts| facts.fin_timeout);
         let ports = self.routes.entry(route).or_default();
         ports.taken += 1;
         ports.origins.add(known.stack);
-        if known.state != TcpState::TimeWait {
-            return;
-        }
-        ports.time_wait += 1;
-        ports.born += u64::from(known.state_since > sight.looked);
-        ports.fresh += u64::from(sight.at.since(known.state_since) < Duration::from_secs(1));
+        let ends = match known.state {
+            TcpState::TimeWait => ports.wait(known, sight, reuses),
+            TcpState::FinWait2 if is_orphan(known) => Some(ports.close(known, sight, fin_timeout)),
+            _ => return,
+        };
+        ports.leave(ends.map(|ends| ends.since(sight.at)));
         keep_oldest(&mut ports.examples, (known.state_since, known.id));
         let Some(owner) = known.owner() else { return };
         let room = ports.closers.len() < CLOSERS;
@@ -217,6 +233,60 @@ impl Survey {
             None => {}
         }
     }
+}
+
+impl PortUse {
+    /// One in `TIME_WAIT`; until when it takes its port, if it does.
+    fn wait(&mut self, known: &Connection, sight: &Sight<'_>, reuses: bool) -> Option<Ts> {
+        let since = known.state_since;
+        let fresh = sight.at.since(since) < FRESH;
+        self.time_wait += 1;
+        self.born += u64::from(since > sight.looked);
+        self.fresh += u64::from(fresh);
+        match known.mini().and_then(|mini| mini.expires(since)) {
+            _ if reuses => fresh.then_some(since.after(FRESH)),
+            told => Some(told.unwrap_or(since.after(TIME_WAIT_LENGTH))),
+        }
+    }
+
+    /// One in `FIN_WAIT2` that nobody holds; until when, unless the peer closes after all.
+    fn close(&mut self, known: &Connection, sight: &Sight<'_>, timeout: Option<u32>) -> Ts {
+        let since = known.state_since;
+        self.closing += 1;
+        let stays = since.after(STAYS);
+        self.staying += u64::from(stays > sight.looked && stays <= sight.at);
+        let timeout =
+            timeout.map_or(TIME_WAIT_LENGTH, |seconds| Duration::from_secs(seconds.into()));
+        let Some(mini) = known.mini().filter(|_| !known.is_full()) else {
+            // Since when nobody holds it is not known for certain.
+            let ends = since.after(timeout);
+            return if ends > sight.at { ends } else { sight.at.after(timeout) };
+        };
+        let told = mini.expires(since);
+        if let Some(told) = told.filter(|_| !known.found && !mini.inferred) {
+            self.kept = self.kept.max(Some(told.since(since)));
+        }
+        // Beyond a minute it is a full socket that waits.
+        told.unwrap_or_else(|| since.after(timeout.min(TIME_WAIT_LENGTH)))
+    }
+
+    /// One leaves after `span`; of one that takes no port any more there is none.
+    fn leave(&mut self, span: Option<Duration>) {
+        let Some(span) = span.filter(|span| *span < AHEAD) else { return };
+        let second = usize::try_from(span.as_secs()).unwrap_or(0);
+        if self.leaving.len() <= second {
+            self.leaving.resize(second + 1, 0);
+        }
+        if let Some(leaving) = self.leaving.get_mut(second) {
+            *leaving += 1;
+        }
+    }
+}
+
+/// Whether no process holds it any more.
+fn is_orphan(known: &Connection) -> bool {
+    let left = known.flags.is_some_and(|flags| flags.dead || !flags.attached);
+    !known.is_full() || known.close_told || left
 }
 
 /// `key`, or `other` where there is no room for one more.

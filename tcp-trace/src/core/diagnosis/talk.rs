@@ -2,9 +2,9 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use super::finding::{Exhaustion, Growth};
+use super::finding::{Exhaustion, Grown, Growth};
 pub(super) use crate::core::numbers::{count as number, counted};
-use crate::core::{event::Comm, sentence::span_text};
+use crate::core::{clock::Ts, event::Comm, sentence::span_text};
 
 /// `812 of them`, `all of them`, `none of them`, `it` of one.
 pub(super) fn share(part: u64, whole: u64) -> String {
@@ -28,6 +28,12 @@ pub(super) fn rate(per_second: f64) -> String {
 /// `+4.2 per minute for 3 h`.
 pub(super) fn growth(growth: &Growth) -> String {
     format!("+{} for {}", rate(growth.per_second), about(growth.over))
+}
+
+/// `+2.5 per second until 40 s ago, not growing since`.
+pub(super) fn grown(grown: &Grown, now: Ts) -> String {
+    let ago = about(now.since(grown.until));
+    format!("+{} until {ago} ago, not growing since", rate(grown.growth.per_second))
 }
 
 /// A span without more figures than are worth anything.

@@ -1,10 +1,16 @@
 //! How a count has gone, and whether it grows: a bounded history, and a slope that a few odd
 //! samples do not bend.
+//!
+//! What is told is the growth of now. A count may grow, rest and grow again: each time its rate has
+//! changed for good (see [`change`]) a new phase begins, and the slope is that of this phase alone.
+//! Of a growth that has stopped it is remembered how fast it was, and until when.
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::finding::Growth;
+use super::finding::{Grown, Growth};
 use crate::core::clock::Ts;
+
+mod change;
 
 /// Samples kept at each spacing.
 const KEPT: usize = 60;
@@ -20,17 +26,39 @@ const CHANCE: f64 = 2.0;
 const RIPPLE: f64 = 0.05;
 /// Of the pairs of samples that differ, the share in which the later is the larger.
 const RISING: f64 = 0.8;
+/// How long a change must have lasted to be one.
+const SETTLED: Duration = Duration::from_secs(20);
+/// The share of its former rate at which something still grows.
+const REST: f64 = 0.1;
+/// What comes and goes within so long is the breath of something that lives, and no growth.
+const BREATH: Duration = Duration::from_mins(10);
+/// How far beyond a breath growth leads: a quarter of it.
+const BEYOND: f64 = 0.25;
 
 /// The history of one count.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     tiers: [VecDeque<(Ts, u64)>; SPACINGS.len()],
+    phase: Phase,
+    grown: Option<Grown>,
+}
+
+/// A time in which the count goes on at one rate.
+#[derive(Clone, Copy, Debug, Default)]
+struct Phase {
+    /// When it began.
+    begun: Ts,
+    /// Since when it has grown without a rest, where it grew in the phase before.
+    growing: Option<Ts>,
+    /// Since when that which came before says how the count breathes: not while it grew.
+    breathes: Ts,
 }
 
 impl History {
     /// Adds a sample, which must not be older than the last.
     pub fn push(&mut self, at: Ts, value: u64) {
-        for (tier, spacing) in self.tiers.iter_mut().zip(SPACINGS) {
+        let mut taken = [false; SPACINGS.len()];
+        for ((tier, spacing), taken) in self.tiers.iter_mut().zip(SPACINGS).zip(&mut taken) {
             if tier.back().is_some_and(|(last, _)| *last >= at || at.since(*last) < spacing) {
                 continue;
             }
@@ -38,7 +66,48 @@ impl History {
                 tier.pop_front();
             }
             tier.push_back((at, value));
+            *taken = true;
         }
+        let tiers = self.tiers.iter().zip(taken).filter(|(_, taken)| *taken);
+        let changes = tiers.filter_map(|(tier, _)| change::changed(&from(tier, self.phase.begun)));
+        let settled: Vec<_> = changes.filter(|change| at.since(*change) >= SETTLED).collect();
+        for change in settled {
+            self.turn(change, at);
+        }
+    }
+
+    /// Begins a new phase where the rate has changed at `change`, if what has come since is clear by
+    /// itself: growth, or rest.
+    fn turn(&mut self, change: Ts, now: Ts) {
+        if change <= self.phase.begun {
+            return;
+        }
+        let before = self.growths(self.phase, change).next();
+        let growing = before.map(|before| {
+            self.phase.growing.unwrap_or(change.back(before.over).max(self.phase.begun))
+        });
+        let breathes = if before.is_some() { change } else { self.phase.begun };
+        let next = Phase { begun: change, growing, breathes };
+        let grows = self.growths(next, Ts(u64::MAX)).next().is_some();
+        match before {
+            _ if grows => (self.phase, self.grown) = (next, None),
+            Some(before) if self.rests(before, change, now) => {
+                self.phase = Phase { growing: None, ..next };
+                self.grown = Some(Grown { growth: before, until: change });
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether what grew as `before` until `change` does so no longer.
+    fn rests(&self, before: Growth, change: Ts, now: Ts) -> bool {
+        let samples = self.tiers.iter().rev().map(|tier| from(tier, change));
+        let Some(slope) = samples.filter(|samples| samples.len() >= FEWEST).find_map(|s| slope(&s))
+        else {
+            return false;
+        };
+        let span = now.since(change).as_secs_f64();
+        slope * span <= CHANCE.max(REST * before.per_second * span)
     }
 
     /// The last sample.
@@ -53,8 +122,8 @@ impl History {
         self.tiers.iter().filter_map(|tier| tier.front()).map(|(at, _)| *at).min()
     }
 
-    /// The growth over the longest time in which there is one; `None` of a plateau, a decline, or
-    /// too few samples to tell.
+    /// The growth of now, over the longest time in which there is one; `None` of a plateau, a decline,
+    /// or too few samples to tell.
     #[must_use]
     pub fn growth(&self) -> Option<Growth> {
         self.growth_over(Duration::ZERO)
@@ -63,15 +132,30 @@ impl History {
     /// Likewise, of growth that has gone on for `least`.
     #[must_use]
     pub fn growth_over(&self, least: Duration) -> Option<Growth> {
-        let long = |growth: &Growth| growth.over >= least;
-        self.tiers.iter().rev().find_map(|tier| growth_of(tier).filter(long))
+        let (now, _) = self.last()?;
+        let long = self.phase.growing.is_some_and(|begun| now.since(begun) >= least);
+        self.growths(self.phase, Ts(u64::MAX)).find(|growth| long || growth.over >= least)
+    }
+
+    /// The growth that has stopped, where it had gone on for `least`; `None` while there is one.
+    #[must_use]
+    pub fn grown_over(&self, least: Duration) -> Option<Grown> {
+        self.grown.filter(|grown| grown.growth.over >= least && self.growth().is_none())
     }
 
     /// The growth of late: of what comes and goes within minutes.
     #[must_use]
     pub fn recent(&self) -> Option<Growth> {
         let [recent, ..] = &self.tiers;
-        growth_of(recent)
+        growth_of(&from(recent, self.phase.begun), RIPPLE)
+    }
+
+    /// By how many a second it has risen of late, or fallen.
+    #[must_use]
+    pub fn slope(&self) -> Option<f64> {
+        let [recent, ..] = &self.tiers;
+        let samples = from(recent, self.phase.begun);
+        if samples.len() < FEWEST { None } else { slope(&samples) }
     }
 
     /// Whether enough samples are there to tell growth from none.
@@ -79,32 +163,97 @@ impl History {
     pub fn tells(&self) -> bool {
         self.tiers.iter().any(|tier| tier.len() >= FEWEST)
     }
+
+    /// Each growth of `phase` until `end`, that over the longest time first.
+    fn growths(&self, phase: Phase, end: Ts) -> impl Iterator<Item = Growth> {
+        self.tiers.iter().rev().filter_map(move |tier| {
+            let mut samples = from(tier, phase.begun);
+            samples.truncate(samples.partition_point(|(at, _)| *at <= end));
+            let ((first, _), (_, last)) = (samples.first()?, samples.last()?);
+            if self.grown.is_some() && phase.begun == self.phase.begun {
+                // Rest and growth in one: its slope is neither's, and the next phase is about to begin.
+                let one_rate = change::changed(&samples).is_none();
+                one_rate.then_some(())?;
+            }
+            let ripple = match self.breath(phase, *first) {
+                _ if phase.growing.is_some() => 0.0,
+                None => RIPPLE,
+                Some((low, high)) => {
+                    let beyond = CHANCE.max(BEYOND * (precise(high) - precise(low)));
+                    if precise(*last) < precise(high) + beyond {
+                        return None;
+                    }
+                    0.0
+                }
+            };
+            growth_of(&samples, ripple)
+        })
+    }
+
+    /// How low and how high the count was in the minutes up to `first`, if they are known: what only
+    /// comes back from there does not grow.
+    fn breath(&self, phase: Phase, first: Ts) -> Option<(u64, u64)> {
+        let (now, _) = self.last()?;
+        let begun = now.back(BREATH).max(phase.breathes);
+        let samples = self.tiers.iter().flat_map(|tier| tier.iter());
+        let before = samples.filter(|(at, _)| *at >= begun && *at < first).map(|(_, count)| *count);
+        before.fold(None, |known: Option<(u64, u64)>, count| {
+            known
+                .map_or(Some((count, count)), |(low, high)| Some((low.min(count), high.max(count))))
+        })
+    }
 }
 
-/// Theil and Sen's slope, where the samples rise by more than chance and ripple.
-fn growth_of(samples: &VecDeque<(Ts, u64)>) -> Option<Growth> {
-    let ((first, _), (last_at, last)) = (*samples.front()?, *samples.back()?);
+/// The samples of `tier` since `begun`.
+fn from(tier: &VecDeque<(Ts, u64)>, begun: Ts) -> Vec<(Ts, u64)> {
+    tier.iter().skip(tier.partition_point(|(at, _)| *at < begun)).copied().collect()
+}
+
+/// Theil and Sen's slope, where the samples rise by more than chance and `ripple`, a share of the last.
+fn growth_of(samples: &[(Ts, u64)], ripple: f64) -> Option<Growth> {
+    let ((first, _), (last_at, last)) = (*samples.first()?, *samples.last()?);
     let over = last_at.since(first);
-    if samples.len() < FEWEST || over.is_zero() {
+    if samples.len() < FEWEST {
         return None;
     }
-    let (mut rising, mut falling) = (0_usize, 0_usize);
-    let mut slopes = Vec::with_capacity(samples.len() * (samples.len() - 1) / 2);
-    for (index, (at, value)) in samples.iter().enumerate() {
-        for (later, larger) in samples.iter().skip(index + 1) {
-            rising += usize::from(larger > value);
-            falling += usize::from(larger < value);
-            slopes.push((precise(*larger) - precise(*value)) / later.since(*at).as_secs_f64());
-        }
-    }
-    let middle = slopes.len() / 2;
-    let (_, per_second, _) = slopes.select_nth_unstable_by(middle, f64::total_cmp);
-    let per_second = *per_second;
+    let per_second = slope(samples)?;
     let rise = per_second * over.as_secs_f64();
-    #[expect(clippy::cast_precision_loss, reason = "at most a few thousand pairs")]
-    let share = rising as f64 / (rising + falling).max(1) as f64;
-    let grows = rise >= CHANCE.max(RIPPLE * precise(last)) && share >= RISING;
+    let grows = rise >= CHANCE.max(ripple * precise(last)) && rising(samples) >= RISING;
     grows.then_some(Growth { per_second, over })
+}
+
+/// Every sample with each that is later.
+fn pairs(samples: &[(Ts, u64)]) -> impl Iterator<Item = ((Ts, u64), (Ts, u64))> {
+    let later = |index: usize| samples.get(index + 1..).unwrap_or_default().iter();
+    let pairs = move |(index, sample): (usize, &(Ts, u64))| {
+        let sample = *sample;
+        later(index).map(move |other| (sample, *other))
+    };
+    samples.iter().enumerate().flat_map(pairs)
+}
+
+/// The median of the slopes of all pairs.
+fn slope(samples: &[(Ts, u64)]) -> Option<f64> {
+    let of_pair = |((at, value), (later, other)): ((Ts, u64), (Ts, u64))| {
+        (precise(other) - precise(value)) / later.since(at).as_secs_f64()
+    };
+    let mut slopes: Vec<_> = pairs(samples).map(of_pair).collect();
+    let middle = slopes.len() / 2;
+    if slopes.is_empty() {
+        return None;
+    }
+    Some(*slopes.select_nth_unstable_by(middle, f64::total_cmp).1)
+}
+
+/// Of the pairs that differ, the share in which the later is the larger.
+#[expect(clippy::cast_precision_loss, reason = "at most a few thousand pairs")]
+fn rising(samples: &[(Ts, u64)]) -> f64 {
+    let (mut rising, mut falling) = (0_usize, 0_usize);
+    for ((_, value), (_, other)) in pairs(samples) {
+        rising += usize::from(other > value);
+        falling += usize::from(other < value);
+    }
+    rising as f64 / (rising + falling).max(1) as f64
 }
 
 #[expect(clippy::cast_precision_loss, reason = "no host has 2^53 sockets")]
@@ -113,92 +262,4 @@ fn precise(count: u64) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn history(every: Duration, values: impl IntoIterator<Item = u64>) -> History {
-        let mut history = History::default();
-        let mut at = Ts(1_000_000_000);
-        for value in values {
-            history.push(at, value);
-            at = at.after(every);
-        }
-        history
-    }
-
-    const STEP: Duration = Duration::from_secs(5);
-
-    #[test]
-    fn a_plateau_does_not_grow_whatever_its_ripple() {
-        for values in [vec![8; 50], (0..50).map(|n| 8 + n % 3).collect(), vec![0; 50]] {
-            assert_eq!(history(STEP, values.clone()).growth(), None, "{values:?}");
-        }
-        let warm_up = (0..200).map(|n: u64| n.min(20));
-        assert_eq!(history(STEP, warm_up).recent(), None);
-        let decline = (0..50).map(|n| 100 - n);
-        assert_eq!(history(STEP, decline).growth(), None);
-    }
-
-    #[test]
-    fn too_few_samples_tell_nothing() {
-        assert_eq!(history(STEP, [1, 50, 100, 200]).growth(), None);
-        assert!(!history(STEP, [1, 50, 100, 200]).tells());
-        assert_eq!(History::default().growth(), None);
-    }
-
-    #[test]
-    fn one_leak_every_ten_minutes_is_seen_within_an_hour() {
-        let growth = history(STEP, (0..720).map(|n| n / 120)).growth().unwrap();
-        assert!((growth.per_second * 600.0 - 1.0).abs() < 0.1, "{growth:?}");
-        assert!(growth.over >= Duration::from_mins(55));
-    }
-
-    #[test]
-    fn a_leak_that_has_paused_is_one_still() {
-        let values = (0..720).map(|n: u64| n.min(600)).chain(std::iter::repeat_n(600, 100));
-        assert!(history(STEP, values).growth().is_some());
-    }
-
-    #[test]
-    fn memory_is_bounded() {
-        let history = history(STEP, 0..100_000);
-        assert!(history.tiers.iter().all(|tier| tier.len() <= KEPT));
-        assert_eq!(history.last().map(|(_, value)| value), Some(99_999));
-    }
-
-    proptest! {
-        /// Arrivals that are not evenly spread, and a count that flickers beside them.
-        #[test]
-        fn growth_is_told_within_5_percent(
-            per_minute in 1u32..10_000,
-            jitter in proptest::collection::vec(0.0f64..1.0, 720),
-            flicker in 0u64..3,
-        ) {
-            let rate = f64::from(per_minute) / 60.0;
-            let mut history = History::default();
-            let mut at = Ts(0);
-            for odd in &jitter {
-                // Each sample is late by as much as a second, and counts what is there by then.
-                let taken = at.after(Duration::from_secs_f64(*odd));
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small")]
-                let value = (rate * taken.since(Ts(0)).as_secs_f64()) as u64;
-                history.push(taken, value + if *odd > 0.9 { flicker } else { 0 });
-                at = at.after(STEP);
-            }
-            let growth = history.growth().unwrap();
-            let off = (growth.per_second / rate - 1.0).abs();
-            prop_assert!(off < 0.05, "{growth:?}, and it is {rate}: {off}");
-        }
-
-        #[test]
-        fn any_samples_are_taken(values in proptest::collection::vec(any::<(u64, u64)>(), 0..200)) {
-            let mut history = History::default();
-            for (at, value) in values {
-                history.push(Ts(at), value);
-            }
-            let _ = (history.growth(), history.recent(), history.since());
-        }
-    }
-}
+mod tests;

@@ -9,6 +9,7 @@ use crate::{
     },
     kernel::{
         descriptors::{self, Wanted},
+        process_facts::{Start, are_all_seen, is_alive},
         settings,
         sock_diag::Row,
     },
@@ -86,6 +87,13 @@ impl Gathering {
                 }
             }
             (self.facts.processes, self.facts.cut) = (found.processes, found.cut);
+        }
+        if !self.suspects.failing.is_empty() && are_all_seen() {
+            let start = |ns: &NonZeroU64| Start::from_ns(ns.get());
+            let ended = |pid: u32, ns: &Option<NonZeroU64>| !is_alive(pid, ns.as_ref().map(start));
+            let failing = self.suspects.failing.iter();
+            self.facts.ended =
+                failing.filter(|(pid, ns)| ended(**pid, ns)).map(|(pid, _)| *pid).collect();
         }
         self.facts.at = at;
         self.facts

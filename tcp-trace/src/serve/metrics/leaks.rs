@@ -20,7 +20,7 @@ pub(super) const METRICS: &[Metric] = &[
         kind: MetricType::GAUGE,
         labels: &["process", "cause"],
         help: "Sockets in CLOSE_WAIT that are leaked now: older than the threshold (serve \
-               --older-than), and no pool at its plateau. not_closed: the end of file was read and \
+               --older-than), and no pool at its plateau. not_closed: nothing is left to read and \
                close() is missing; not_read: data or the end of file wait to be read; \
                not_accepted: they stand in the accept queue; send_blocked: the peer does not take \
                what is written.",

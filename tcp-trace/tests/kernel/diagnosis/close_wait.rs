@@ -1,6 +1,10 @@
 //! Sockets that a process keeps though their connection is half over, or over.
 
-use std::{io::ErrorKind, net::SocketAddr};
+use std::{
+    io::ErrorKind,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use tcp_trace::api::Finding;
 
@@ -169,4 +173,35 @@ fn sockets_that_a_child_inherited_are_its_own_to_close() {
     // Whoever accepted them is done with them, where that is known; else they are the child's.
     let expected = if found.kind == "held_after_fork" { ward.server.pid() } else { child.pid() };
     assert_eq!(pid(&found), Some(expected), "{found:#?}");
+}
+
+/// Ten in a second for half a minute, and no more.
+#[test]
+#[ignore = "needs root"]
+fn a_leak_that_stops_is_said_to_have_stopped() {
+    let ward = Ward::new(&[]);
+    let listener = ward.listen();
+    let begun = Instant::now();
+    for number in 0..300 {
+        let client = ward.client.connect(listener.local());
+        listener.accept();
+        client.close();
+        let due = begun + Duration::from_millis(100) * (number + 1);
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+    }
+    let (grew, stopped) = (begun.elapsed().as_secs_f64(), Instant::now());
+    let rate = 300.0 / grew;
+    let leak = || ward.diagnosis().findings.into_iter().find(|f| f.kind == "close_wait_leak");
+    let growth = leak().unwrap().growth.unwrap();
+    assert!((growth.per_second / rate - 1.0).abs() < 0.05, "{rate}: {growth:?}");
+    let over = until(
+        || format!("{:#?}", leak()),
+        || leak().filter(|found| found.growth.is_none() && found.grown.is_some()),
+    );
+    assert!(stopped.elapsed() < Duration::from_secs(40), "after {:?}", stopped.elapsed());
+    let grown = over.grown.as_ref().unwrap();
+    assert!((grown.per_second / rate - 1.0).abs() < 0.05, "{rate}: {grown:?}");
+    assert_eq!((over.severity.as_str(), over.count), ("warning", 300), "{over:#?}");
+    assert!(over.exhaustion.unwrap().seconds_left.is_none());
+    assert!(over.evidence[0].text.contains(" ago, not growing since"), "{:?}", over.evidence);
 }

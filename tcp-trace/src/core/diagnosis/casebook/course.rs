@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::core::{
     clock::Ts,
-    diagnosis::{group::Mark, trend::History},
+    diagnosis::{group::Mark, ports, survey::PortUse, trend::History},
 };
 
 /// Times as old as old, after which the old are marked anew.
@@ -41,9 +41,13 @@ pub struct Course {
 pub struct RouteCourse {
     /// Ports taken at each look.
     pub taken: History,
-    /// Mini-sockets born at each look, added up.
+    /// Those that are held: they do not end by themselves.
+    pub held: History,
+    /// Mini-sockets born in `TIME_WAIT` at each look, added up.
     pub born: History,
-    pub(super) total: u64,
+    /// Those that came to stay in `FIN_WAIT2` without a process, added up.
+    pub stayed: History,
+    totals: (u64, u64),
     pub(super) seen: Ts,
 }
 
@@ -105,6 +109,17 @@ impl Course {
 }
 
 impl RouteCourse {
+    /// Takes a look into account, at which `used` ports could not be chosen.
+    pub(super) fn follow(&mut self, now: Ts, used: u64, ports: &PortUse) {
+        let (born, stayed) = &mut self.totals;
+        (*born, *stayed) = (*born + ports.born, *stayed + ports.staying);
+        self.taken.push(now, used);
+        self.held.push(now, ports::held(used, ports));
+        self.born.push(now, *born);
+        self.stayed.push(now, *stayed);
+        self.seen = now;
+    }
+
     /// Mini-sockets born a second, of late.
     #[must_use]
     pub fn rate(&self) -> Option<f64> {

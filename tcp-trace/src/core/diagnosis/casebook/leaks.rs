@@ -6,6 +6,7 @@ use super::Casebook;
 use crate::core::{
     diagnosis::{
         close_wait::{self, Cause},
+        finding::Kind,
         ports,
         survey::Survey,
     },
@@ -55,7 +56,11 @@ impl Casebook {
             for (cause, pile) in Cause::ALL.into_iter().zip(&leak.group.piles) {
                 *leaks.leaked.entry((name, cause.name())).or_default() += pile.count;
             }
-            let left = leak.exhaustion.and_then(|exhaustion| exhaustion.left);
+        }
+        let leak = [Kind::CloseWaitLeak, Kind::HeldAfterFork, Kind::ClosedDescriptors];
+        for finding in report.findings.iter().filter(|finding| leak.contains(&finding.kind)) {
+            let name = finding.who.map_or(Comm::from_text("unknown"), |who| who.comm());
+            let left = finding.exhaustion.and_then(|exhaustion| exhaustion.left);
             let left = left.map_or(f64::INFINITY, |left| left.as_secs_f64());
             let known = leaks.exhaustion.entry(name).or_insert(f64::INFINITY);
             *known = known.min(left);

@@ -105,6 +105,8 @@ fn summary(leak: &Leak<'_>, now: Ts, thresholds: &Thresholds) -> String {
     }
     if let Some(growth) = &leak.growth {
         parts.push(talk::growth(growth));
+    } else if let Some(grown) = &leak.grown {
+        parts.push(talk::grown(grown, now));
     } else if leak.course.is_some_and(|course| course.history.tells()) {
         parts.push("not growing".to_owned());
     }
@@ -130,7 +132,7 @@ fn because(cause: Cause, pile: &Pile, group: &Group) -> String {
             format!("no FIN has followed the peer's on {of_them}")
         }
         Cause::NotClosed => {
-            format!("the end of file was read on {of_them}, close() was never called")
+            format!("nothing is left to read on {of_them}, close() was never called")
         }
         Cause::NotRead if pile.unread_bytes == 0 => {
             format!("on {of_them} nobody has read the end of file")

@@ -117,3 +117,48 @@ fn bounds_of_the_host_are_told_when_they_are_near() {
     }
     assert_eq!(kinds(&scene), [orphans, (Kind::TimeWaitBuckets, Severity::Serious)]);
 }
+
+#[test]
+fn a_process_with_two_leaks_has_one_time_left() {
+    let mut scene = Scene::new();
+    let facts = evidence::ProcessFacts {
+        descriptors: 500,
+        limit: Some(1_500),
+        unlisted_count: Some(1_000),
+        ..Default::default()
+    };
+    scene.facts.processes.insert(7, facts);
+    scene.pass(5 * MINUTE, |scene, second| {
+        let dead = scene.accepts(7, 80);
+        scene.ends(dead, S::Established, S::Close, errno::ECONNRESET);
+        if second % 2 == 0 {
+            let leaked = scene.accepts(7, 81);
+            scene.fin(leaked, 0);
+            scene.read(leaked, 0);
+        }
+    });
+    let kinds = |report: &Report| {
+        // The resets are told too, and use nothing up.
+        let bounds = report.findings.iter().filter_map(|f| Some((f.kind, f.exhaustion?.left)));
+        let mut kinds: Vec<_> =
+            bounds.map(|(kind, left)| (kind, left.map(|left| left.as_secs()))).collect();
+        kinds.sort();
+        kinds
+    };
+    // Each second one and a half of the thousand that are left.
+    let report = scene.report();
+    let told = kinds(&report);
+    let [(Kind::CloseWaitLeak, Some(one)), (Kind::ClosedDescriptors, Some(other))] = told[..]
+    else {
+        panic!("{report:#?}");
+    };
+    assert_eq!(one, other);
+    assert!(one.abs_diff(1_000 * 2 / 3) < 35, "{one} s");
+    let name = crate::core::event::Comm::from_text("p7");
+    assert!(scene.book.leaks().exhaustion[&name] < 705.0);
+    // None of them grows any more, and nothing runs out.
+    scene.wait(2 * MINUTE);
+    let report = scene.report();
+    let told = kinds(&report);
+    assert_eq!(told, [(Kind::CloseWaitLeak, None), (Kind::ClosedDescriptors, None)], "{report:#?}");
+}

@@ -199,3 +199,61 @@ fn leaks_of_names_beyond_those_counted_apart_are_counted_together() {
     assert_eq!(leaks.names_folded, 3);
     assert_eq!(leaks.leaked.len(), 5 * Cause::ALL.len());
 }
+
+/// A process that leaks five sockets every two seconds while it is told to, and closes others in order.
+fn leaks(scene: &mut Scene, span: Duration, leaks: bool, mut look: impl FnMut(u64, &Finding)) {
+    scene.pass(span, |scene, second| {
+        for n in 0..5 {
+            let id = scene.accepts(7, 8080);
+            scene.fin(id, 0);
+            scene.read(id, 0);
+            if !leaks || n >= 2 + second % 2 {
+                scene.close(id);
+            }
+        }
+        let report = scene.report();
+        if let Some(found) = report.findings.first() {
+            look(second, found);
+        }
+    });
+}
+
+#[test]
+fn a_leak_that_stops_is_said_to_have_stopped_and_one_that_returns_to_grow() {
+    let mut scene = Scene::new();
+    let facts =
+        evidence::ProcessFacts { descriptors: 2_000, limit: Some(65_536), ..Default::default() };
+    scene.facts.processes.insert(7, facts);
+    leaks(&mut scene, 8 * MINUTE, true, |_, _| {});
+    let growth = sole(&scene.report()).growth.unwrap();
+    assert!((growth.per_second / 2.5 - 1.0).abs() < 0.05, "{growth:?}");
+
+    let mut grew = 0;
+    leaks(&mut scene, 5 * MINUTE, false, |second, found| {
+        let left = found.exhaustion.unwrap().left;
+        if found.growth.is_some() {
+            assert!(second < 45, "{second} s after its end: {found:#?}");
+            grew = second;
+            return;
+        }
+        let grown = found.grown.unwrap();
+        assert!((grown.growth.per_second / 2.5 - 1.0).abs() < 0.05, "{grown:?}");
+        assert_eq!((left, found.severity), (None, Severity::Warning), "{found:#?}");
+        let text = &found.evidence[0].text;
+        assert!(text.contains("+2.5 per second until "), "{text}");
+        assert!(text.contains(" ago, not growing since; 2,000 of 65,536 file"), "{text}");
+    });
+    assert!(grew > 0 && sole(&scene.report()).grown.is_some(), "{grew}");
+    let name = crate::core::event::Comm::from_text("p7");
+    assert!(scene.book.leaks().exhaustion[&name].is_infinite());
+
+    leaks(&mut scene, 3 * MINUTE, true, |second, found| {
+        assert!(second < 60 || found.growth.is_some(), "{second} s after it went on: {found:#?}");
+    });
+    let report = scene.report();
+    let found = sole(&report);
+    let growth = found.growth.unwrap();
+    assert!((growth.per_second / 2.5 - 1.0).abs() < 0.05, "{growth:?}");
+    assert_eq!((found.grown, found.severity), (None, Severity::Serious));
+    assert!(found.exhaustion.unwrap().left.is_some());
+}
