@@ -68,7 +68,8 @@ impl Census {
             self.processes.add(process, connection.state, connection.state_since, connection.id);
         }
         if let Some(owner) = connection.owner.filter(|_| connection.state == TcpState::Listen) {
-            self.listeners.add(connection.netns, connection.flow().local, owner);
+            let since = if connection.found { super::clock::Ts(0) } else { connection.opened_at };
+            self.listeners.add(connection.netns, connection.flow().local, owner, since);
         }
     }
 

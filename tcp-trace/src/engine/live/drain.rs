@@ -2,6 +2,8 @@
 
 use std::{sync::mpsc, time::Duration};
 
+use tcp_trace_common::FoldedRecord;
+
 use super::world::World;
 use crate::{
     core::{
@@ -34,6 +36,13 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// How often the two clocks are compared anew, and the programs' log lines handed over.
 const CHORES: Duration = Duration::from_secs(1);
 
+/// Tells what is new of a folded connection that goes on.
+fn tell_unfinished(tracer: &mut Tracer, record: &FoldedRecord) {
+    if !tracer.has_told(record) {
+        tracer.take_folded(0, Box::new(*record));
+    }
+}
+
 fn counters(attached: &Attached) -> Counters {
     attached.counters.read().unwrap_or_else(|error| {
         tracing::error!(%error, "the kernel's counters cannot be read");
@@ -52,6 +61,8 @@ pub(super) struct Loop {
     inbox: Inbox,
     /// Failed outputs that a loss has been noted for.
     failed_outputs: u64,
+    /// How often a buffer was found nearly full.
+    behind: u64,
     world: World,
     last_pass: Ts,
     last_chores: Ts,
@@ -77,6 +88,7 @@ impl Loop {
             notes,
             inbox,
             failed_outputs: 0,
+            behind: 0,
             world,
             last_pass: now,
             last_chores: now,
@@ -131,8 +143,11 @@ impl Loop {
         }
         self.check_losses(now);
         self.fold(now);
-        let attached = &self.attached;
-        self.world.pass(&mut self.tracer, || counters(attached));
+        let (attached, folding) = (&self.attached, &self.folding);
+        let tell = |tracer: &mut Tracer| {
+            folding.tell_all(wall::now(), |record| tell_unfinished(tracer, &record));
+        };
+        self.world.pass(&mut self.tracer, || counters(attached), tell);
         self.last_pass = now;
         if now.since(self.last_chores) >= CHORES {
             self.last_chores = now;
@@ -145,7 +160,7 @@ impl Loop {
 
     fn drain(&mut self) {
         let (tracer, naming) = (&mut self.tracer, &self.naming);
-        self.attached.transport.drain(|cpu, sample| match sample {
+        let behind = self.attached.transport.drain(|cpu, sample| match sample {
             Sample::Lost(count) => tracer.count_lost_records(count),
             Sample::Malformed(bytes) => {
                 tracer.malformed(&format_args!("a malformed sample of {} bytes", bytes.len()));
@@ -163,6 +178,7 @@ impl Loop {
                 },
             },
         });
+        self.behind += u64::from(behind);
     }
 
     /// Asks the programs themselves what did not get out: a buffer tells of a loss only with its
@@ -186,13 +202,10 @@ impl Loop {
     /// Decides whether short connections are told in one record, and tells of folded ones that have
     /// turned out to be long.
     fn fold(&mut self, now: Ts) {
-        let load = Load { events: self.tracer.connection_events(), lost: self.failed_outputs };
+        let Self { failed_outputs: lost, behind, .. } = *self;
+        let load = Load { events: self.tracer.connection_events(), lost, behind };
         let tracer = &mut self.tracer;
-        self.folding.pass(now, load, |record| {
-            if !tracer.has_told(&record) {
-                tracer.take_folded(0, Box::new(record));
-            }
-        });
+        self.folding.pass(now, load, |record| tell_unfinished(tracer, &record));
     }
 
     fn kernel_figures(&mut self) -> KernelFigures {
@@ -205,7 +218,7 @@ impl Loop {
             SegmentCounters::default()
         });
         let stacks = self.naming.figures(&self.attached.stacks);
-        let folding = self.folding.standing();
+        let folding = self.folding.standing(wall::now());
         KernelFigures { counters, programs, segments, segment_counters, stacks, folding }
     }
 
