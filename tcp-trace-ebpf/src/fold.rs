@@ -17,9 +17,9 @@ use core::{
 
 use aya_ebpf::helpers::generated;
 use tcp_trace_common::{
-    COUNTER_FOLD_NO_ROOM, COUNTER_FOLDED, COUNTER_UNFOLDED, FOLD_CLOSER, FOLD_OFF, FOLD_ON,
-    FOLD_OPENER, FOLD_ROOM, FOLD_STEPS, FOLDED_RECORD_LEN, FoldCaller, FoldOrder, FoldStep,
-    FoldedRecord, KIND_FOLDED, fold_code,
+    COUNTER_FOLD_NO_ROOM, COUNTER_FOLDED, COUNTER_UNFOLDED, FOLD_CLOSER, FOLD_CONNECT, FOLD_OFF,
+    FOLD_ON, FOLD_OPENER, FOLD_ROOM, FOLD_STEPS, FOLDED_RECORD_LEN, FoldCaller, FoldOrder,
+    FoldStep, FoldedRecord, KIND_FOLDED, fold_code,
 };
 
 use crate::{
@@ -140,6 +140,19 @@ pub(crate) unsafe fn call<F: Fields>(
             let caller = (&raw mut (*place).callers).cast::<FoldCaller>().add(which);
             put!(caller.cgroup = generated::bpf_get_current_cgroup_id());
             put!(caller.process_started_ns = life::process_started());
+            // Both ends are chosen before the SYN goes out; of a Fast Open child, when it is accepted.
+            if code == FOLD_CONNECT || ends::state::<F>(sk) == TCP_SYN_RECV {
+                let state = &raw mut (*place).state;
+                let change = Change {
+                    time_ns,
+                    old_state: 0,
+                    new_state: 0,
+                    netns: (*state).netns,
+                    protocol: IPPROTO_TCP,
+                    with_cookie: true,
+                };
+                record::identify::<F>(state, sk, &change);
+            }
             return true;
         }
         tell::<F>(ctx, place, sk, time_ns);

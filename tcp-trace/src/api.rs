@@ -211,12 +211,15 @@ pub struct LostEvent {
 }
 
 /// `/api/v1/connections`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ConnectionList {
     /// Those that passed the filter, oldest in their state first.
     pub connections: Vec<Connection>,
     /// How many passed, including those past the limit.
     pub total: u64,
+    /// Whether short connections are told in one record now: those younger than 1 s may be missing.
+    #[serde(default)]
+    pub folding: bool,
 }
 
 /// `/api/v1/status`.

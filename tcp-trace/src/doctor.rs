@@ -7,6 +7,7 @@ use crate::{
     kernel::{
         attach::Outcomes,
         btf::Btf,
+        folding,
         hooks::Role,
         host::{BtfPresence, HostFacts},
         load, offsets,
@@ -151,6 +152,7 @@ fn hook_checks(
     if let Ok(mut attached) = load::attach(&plan, &facts.cpus, buffer, 0) {
         checks.extend(role_checks(&attached.hooks));
         checks.extend(stack_checks(&attached.hooks));
+        checks.push(folding_check(&mut attached));
         standing = if try_segments {
             segments::start(place, &mut attached.ebpf, wanted, kernel).standing().clone()
         } else {
@@ -238,6 +240,32 @@ fn stack_checks(outcomes: &Outcomes) -> [Check; 2] {
         check(means, CheckOutcome::Missing, why, Some(loses))
     };
     [connect, accept]
+}
+
+/// Whether short connections can be told in one record.
+fn folding_check(attached: &mut load::Attached) -> Check {
+    let mut check = Check {
+        feature: "folding".to_owned(),
+        means: "a map in the daemon's memory".to_owned(),
+        outcome: CheckOutcome::Ok,
+        reason: None,
+        fallback: None,
+        loses: None,
+    };
+    if let Err(why) = folding::try_out(&mut attached.ebpf) {
+        check.outcome = CheckOutcome::Missing;
+        check.reason = Some(why);
+        check.loses = Some(
+            "telling short connections in one record: under a storm each step costs its own, and \
+             some may be lost (--mode)"
+                .to_owned(),
+        );
+    } else if let Some(whose) = folding::unseen_births(&attached.hooks) {
+        check.outcome = CheckOutcome::Reduced;
+        check.reason = Some(format!("not folded: {whose}"));
+        check.fallback = Some("their steps are told one by one, whatever the mode".to_owned());
+    }
+    check
 }
 
 /// A backend that cannot be had; no loss where a better one works.

@@ -144,10 +144,11 @@ pub(crate) struct Tracing {
     )]
     pub(crate) stacks: Option<StackWishes>,
     /// When short connections are told in one record, which costs the host less: full (never), folded
-    /// (always) or auto (under a storm of them, or after a loss) [default: full]
+    /// (always) or auto (under a storm of them, or when records are lost or about to be)
+    /// [default: auto]
     #[arg(long, env = "TCP_TRACE_MODE", value_name = "full|folded|auto")]
     pub(crate) mode: Option<Mode>,
-    /// Events a second above which auto folds [default: 20000]
+    /// Events a second above which auto folds [default: 50000]
     #[arg(
         long,
         env = "TCP_TRACE_FOLD_ABOVE",

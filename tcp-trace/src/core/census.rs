@@ -86,7 +86,8 @@ impl Census {
         if connection.state == TcpState::Listen
             && let Some(owner) = connection.owner()
         {
-            self.listeners.add(connection.netns, connection.flow().local, owner);
+            let since = if connection.found { super::clock::Ts(0) } else { connection.opened_at };
+            self.listeners.add(connection.netns, connection.flow().local, owner, since);
         }
     }
 

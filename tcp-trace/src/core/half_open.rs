@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
-use super::{clock::Ts, event::Flow};
+use super::{clock::Ts, event::Flow, listeners::LATE};
 
 /// Requests held at most.
 pub const HALF_OPEN_LIMIT: usize = 1 << 16;
@@ -33,6 +33,9 @@ pub struct HalfOpen {
 pub struct HalfOpens {
     // Whoever sends SYNs chooses the keys: a hash that resists attack.
     entries: HashMap<FlowKey, HalfOpen>,
+    /// Those whose listener is gone, and when it went. They are over, unless the child was born
+    /// before and is told late.
+    orphans: HashMap<FlowKey, (HalfOpen, Ts)>,
     /// Whether SYN-ACKs sent again are told, which shortens the deadlines.
     retransmits_told: bool,
     counts: HalfOpenCounts,
@@ -95,11 +98,12 @@ impl HalfOpens {
 
     /// Its handshake is complete: the child takes its story over.
     pub fn take(&mut self, key: &FlowKey) -> Option<HalfOpen> {
-        if self.entries.is_empty() {
+        if self.entries.is_empty() && self.orphans.is_empty() {
             // Where requests are not told, no child pays for the hash.
             return None;
         }
-        let entry = self.entries.remove(key)?;
+        let orphan = || self.orphans.remove(key).map(|(orphan, _)| orphan);
+        let entry = self.entries.remove(key).or_else(orphan)?;
         self.counts.taken += 1;
         Some(entry)
     }
@@ -110,6 +114,7 @@ impl HalfOpens {
         let before = self.entries.len();
         self.entries.retain(|_, entry| now.since(entry.last) < patience(entry.retransmits, told));
         self.counts.expired += (before - self.entries.len()) as u64;
+        self.drop_orphans(|_, gone| now.since(gone) >= LATE);
     }
 
     /// Ends those of `netns` not touched since `since` that the whole snapshot `round` did not show.
@@ -121,9 +126,9 @@ impl HalfOpens {
     }
 
     /// The last listener at `local` is gone, and its requests with it.
-    pub fn listener_gone(&mut self, netns: Option<u32>, local: SocketAddr) {
+    pub fn listener_gone(&mut self, netns: Option<u32>, local: SocketAddr, at: Ts) {
         let any = local.ip().is_unspecified();
-        self.drop_where(|key| {
+        self.orphan(at, |key| {
             let end = key.1.local;
             key.0 == netns && end.port() == local.port() && (any || end.ip() == local.ip())
         });
@@ -131,13 +136,27 @@ impl HalfOpens {
 
     /// The namespace is gone, and its requests with it.
     pub fn netns_gone(&mut self, netns: Option<u32>) {
-        self.drop_where(|key| key.0 == netns);
+        self.orphan(Ts(0), |key| key.0 == netns);
+        self.drop_orphans(|key, _| key.0 == netns);
     }
 
-    fn drop_where(&mut self, gone: impl Fn(&FlowKey) -> bool) {
-        let before = self.entries.len();
-        self.entries.retain(|key, _| !gone(key));
-        self.counts.dropped += (before - self.entries.len()) as u64;
+    /// No more is to come.
+    pub fn finish(&mut self) {
+        self.drop_orphans(|_, _| true);
+    }
+
+    fn orphan(&mut self, at: Ts, gone: impl Fn(&FlowKey) -> bool) {
+        let orphans = self.entries.extract_if(|key, _| gone(key));
+        self.orphans.extend(orphans.map(|(key, entry)| (key, (entry, at))));
+        if self.orphans.len() > HALF_OPEN_LIMIT {
+            self.drop_orphans(|_, _| true);
+        }
+    }
+
+    fn drop_orphans(&mut self, over: impl Fn(&FlowKey, Ts) -> bool) {
+        let before = self.orphans.len();
+        self.orphans.retain(|key, (_, gone)| !over(key, *gone));
+        self.counts.dropped += (before - self.orphans.len()) as u64;
     }
 
     /// How many are held, and what became of the others.
@@ -198,10 +217,17 @@ mod tests {
     fn a_listener_takes_its_own_along() {
         let mut requests = HalfOpens::default();
         requests.open(key(1), Ts(0));
-        requests.listener_gone(Some(1), "10.0.0.9:80".parse().unwrap());
-        requests.listener_gone(Some(2), "0.0.0.0:80".parse().unwrap());
-        assert_eq!(requests.counts().open, 1);
-        requests.listener_gone(Some(1), "0.0.0.0:80".parse().unwrap());
-        assert_eq!((requests.counts().open, requests.counts().dropped), (0, 1));
+        requests.open(key(2), Ts(0));
+        requests.listener_gone(Some(1), "10.0.0.9:80".parse().unwrap(), seconds(1));
+        requests.listener_gone(Some(2), "0.0.0.0:80".parse().unwrap(), seconds(1));
+        assert_eq!(requests.counts().open, 2);
+        requests.listener_gone(Some(1), "0.0.0.0:80".parse().unwrap(), seconds(1));
+        requests.expire(seconds(3));
+        assert_eq!((requests.counts().open, requests.counts().dropped), (0, 0));
+        // A child that was born before, and is told late.
+        assert_eq!(requests.take(&key(2)).unwrap().since, Some(Ts(0)));
+        requests.expire(seconds(4));
+        let counts = requests.counts();
+        assert_eq!((counts.open, counts.dropped, counts.taken), (0, 1, 1));
     }
 }

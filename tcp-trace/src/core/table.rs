@@ -224,7 +224,7 @@ impl Table {
             self.statistics.gaps += 1;
             connection.timeline.push(at, StepKind::Mark(Mark::Found(change.old)));
         }
-        let owner = self.owner_at_birth(change);
+        let owner = self.owner_at_birth(at, change);
         self.census.name(&mut connection, owner);
         let slot = self.put_in(connection, at);
         self.advance(slot, at, change, transition)
@@ -293,13 +293,13 @@ impl Table {
         })
     }
 
-    fn owner_at_birth(&self, change: &StateChange) -> Option<Owner> {
+    fn owner_at_birth(&self, at: Ts, change: &StateChange) -> Option<Owner> {
         let current = |source| change.current.map(|task| Owner::of_task(task, source));
         match (change.old, change.new) {
             (TcpState::Close, TcpState::SynSent) => current(OwnerSource::Connect),
             (TcpState::Close, TcpState::Listen) => current(OwnerSource::Listen),
             (TcpState::Listen, TcpState::SynRecv | TcpState::Established) => {
-                self.census.listeners.owner_of(change.netns, change.flow.local)
+                self.census.listeners.owner_of(change.netns, change.flow.local, at)
             }
             _ => None,
         }

@@ -22,6 +22,7 @@ use crate::{
         table::Limits,
     },
     kernel::{
+        folding,
         load::Attached,
         plan::{Backend, BackendChoice},
         segments,
@@ -158,6 +159,7 @@ fn launch(
         process_limit: config.process_limit,
         passed_over: Vec::new(),
         thresholds: config.thresholds,
+        not_folded: not_folded(&prepared.attached, config),
     };
     let channels = (inbox.events.clone(), std::sync::Arc::clone(&inbox.lagged));
     let mut tracer = Tracer::new(identity, config.limits, channels, wall::now(), wall::offset());
@@ -189,6 +191,13 @@ fn launch(
         })
         .context("starting the tracer's thread failed")?;
     Ok(Engine { handle, thread: Some(thread) })
+}
+
+/// Which connections are told step by step whatever the mode, and why.
+fn not_folded(attached: &Attached, config: &Config) -> Vec<String> {
+    let births = folding::unseen_births(&attached.hooks);
+    let stacks = "connections that this host opens: a stack is taken at each (--stacks)".to_owned();
+    births.into_iter().chain(Some(stacks).filter(|_| config.stacks.on)).collect()
 }
 
 /// Which of the kernel's own counts can be compared with ours.

@@ -148,6 +148,7 @@ fn identity(header: &Header, config: &Config) -> Identity {
         process_limit: config.process_limit,
         passed_over: Vec::new(),
         thresholds: config.thresholds,
+        not_folded: Vec::new(),
     }
 }
 

@@ -55,6 +55,8 @@ pub(crate) struct Identity {
     /// Packets of a capture that told of no connection, by reason.
     pub(crate) passed_over: Vec<(&'static str, u64)>,
     pub(crate) thresholds: Thresholds,
+    /// Connections that are never folded, and why.
+    pub(crate) not_folded: Vec<String>,
 }
 
 /// Something on its way through the merge.
@@ -163,7 +165,7 @@ impl Tracer {
     }
 
     /// Whether all that an unfinished record says has been told.
-    pub(crate) fn has_told(&self, record: &FoldedRecord) -> bool {
+    pub(crate) fn has_told(&mut self, record: &FoldedRecord) -> bool {
         self.told.knows(record)
     }
 

@@ -6,18 +6,24 @@ use aya::{
     Ebpf,
     maps::{Array, Map, MapData},
 };
-use tcp_trace_common::{FOLD_ROOM, FOLDED_RECORD_LEN, FoldedRecord, KIND_FOLDED, VALID_TCP};
+use tcp_trace_common::{
+    FOLD_ROOM, FOLDED_RECORD_LEN, FoldStep, FoldedRecord, KIND_FOLDED, VALID_TCP, fold_code,
+};
 use zerocopy::FromBytes as _;
 
-use super::sys::ArrayMemory;
+use super::{attach::Outcomes, hooks::Role, sys::ArrayMemory};
 use crate::core::{
     clock::Ts,
     decode,
     fold::{Governor, LONGEST, Load, Order, Standing},
+    tcp_state::TcpState,
 };
 
 /// How often connections are looked for that have turned out to be long.
 const LOOK: Duration = Duration::from_millis(250);
+/// How often whether all have gone, once nothing is folded any more and those that stay are told: an
+/// idle connection keeps its place until its next step.
+const IDLE: Duration = Duration::from_secs(5);
 /// By how much the record of a look is dated back: the place may be given back in this very moment,
 /// and its last record must not come before. Less than records wait for each other.
 const BACK: Duration = Duration::from_millis(10);
@@ -27,11 +33,17 @@ const HOLDER: usize = std::mem::offset_of!(FoldedRecord, state)
 /// Where the time of its birth lies.
 const BIRTH: usize = std::mem::offset_of!(FoldedRecord, steps);
 
+/// Where a step says what it was, in bytes from its beginning.
+const CODE: usize = std::mem::offset_of!(FoldStep, code);
+/// How the life of a listener's child begins.
+const CHILD: u8 = fold_code(TcpState::Listen as u8, TcpState::SynRecv as u8);
+
 /// The programs' maps, where they could be had, and who decides.
 pub(crate) struct Folding {
     governor: Governor,
-    maps: Option<Maps>,
+    maps: Result<Maps, String>,
     told: Order,
+    told_at: Ts,
     looked: Ts,
 }
 
@@ -65,46 +77,81 @@ impl Maps {
         self.order.set(0, words, 0).map_err(io::Error::other)
     }
 
+    /// How many places are taken by children of listeners that were born since `since`.
+    fn children(&self, since: Ts) -> u64 {
+        let is_child = |place: &usize| {
+            let at = place * FOLDED_RECORD_LEN;
+            let is_taken = self.places.word(at + HOLDER).is_some_and(|holder| holder != 0);
+            let first = || self.places.word(at + BIRTH + CODE / 8 * 8).unwrap_or(0).to_ne_bytes();
+            is_taken
+                && first().get(CODE % 8) == Some(&CHILD)
+                && self.places.word(at + BIRTH).is_some_and(|birth| Ts(birth) >= since)
+        };
+        (0..FOLD_ROOM as usize).filter(is_child).count() as u64
+    }
+
     /// The records of places that are taken, as far as `wanted` says by their births.
     fn taken(&self, wanted: impl Fn(Ts) -> bool) -> impl Iterator<Item = FoldedRecord> {
         (0..FOLD_ROOM as usize).filter_map(move |place| {
             let at = place * FOLDED_RECORD_LEN;
             let holder = self.places.word(at + HOLDER).filter(|holder| *holder != 0)?;
             self.places.word(at + BIRTH).filter(|birth| wanted(Ts(*birth)))?;
+            let birth = self.places.word(at + BIRTH);
             let mut bytes = [0; FOLDED_RECORD_LEN];
             for (offset, word) in bytes.chunks_exact_mut(8).enumerate() {
                 word.copy_from_slice(&self.places.word(at + 8 * offset)?.to_ne_bytes());
             }
-            // Given back meanwhile, and perhaps taken by another: then the next look finds it.
-            (self.places.word(at + HOLDER) == Some(holder)).then_some(())?;
-            FoldedRecord::read_from_bytes(&bytes).ok()
+            // Given back meanwhile, and perhaps taken by another, which may have the same address:
+            // then the next look finds it.
+            let stays = self.places.word(at + HOLDER) == Some(holder)
+                && self.places.word(at + BIRTH) == birth;
+            FoldedRecord::read_from_bytes(&bytes).ok().filter(|_| stays)
         })
     }
+}
+
+/// Which connections are never folded for want of a hook, and why.
+pub(crate) fn unseen_births(hooks: &Outcomes) -> Option<String> {
+    let missing = hooks.missing();
+    let (_, why) = missing.iter().find(|(role, _)| *role == Role::Child)?;
+    Some(format!("connections of listeners, whose birth is not seen: {why}"))
+}
+
+/// Whether this host lets connections be folded.
+///
+/// # Errors
+/// What the kernel has against it.
+pub(crate) fn try_out(ebpf: &mut Ebpf) -> Result<(), String> {
+    Maps::of(ebpf).map(drop).map_err(|error| error.to_string())
 }
 
 impl Folding {
     /// Takes hold of the maps; without them nothing is ever folded.
     pub(crate) fn new(ebpf: &mut Ebpf, governor: Governor) -> Self {
-        let maps = Maps::of(ebpf)
-            .inspect_err(|error| tracing::warn!(%error, "connections cannot be folded"))
-            .ok();
-        Self { governor, maps, told: Order::Off, looked: Ts(0) }
+        let maps = Maps::of(ebpf).map_err(|error| error.to_string());
+        if let Err(error) = &maps {
+            tracing::warn!(%error, "connections cannot be folded");
+        }
+        Self { governor, maps, told: Order::Off, told_at: Ts(0), looked: Ts(0) }
     }
 
     /// Decides, has the programs know, and hands over the records of connections that are folded and
     /// older than any should be.
     pub(crate) fn pass(&mut self, now: Ts, load: Load, each: impl FnMut(FoldedRecord)) {
-        let Some(maps) = &mut self.maps else { return };
+        let settled = self.told == Order::Drain && now.since(self.told_at) > 2 * LONGEST;
+        let is_time = now.since(self.looked) >= if settled { IDLE } else { LOOK };
+        let Ok(maps) = &mut self.maps else { return };
         if self.governor.is_due(now) {
-            let order = self.governor.look(now, load, || maps.taken(|_| true).next().is_none());
+            let is_empty = || is_time && maps.taken(|_| true).next().is_none();
+            let order = self.governor.look(now, load, is_empty);
             if order != self.told {
                 match maps.tell(order) {
-                    Ok(()) => self.told = order,
+                    Ok(()) => (self.told, self.told_at) = (order, now),
                     Err(error) => tracing::error!(%error, "the programs cannot be told to fold"),
                 }
             }
         }
-        if self.told == Order::Off || now.since(self.looked) < LOOK {
+        if self.told == Order::Off || !is_time {
             return;
         }
         self.looked = now;
@@ -112,9 +159,24 @@ impl Folding {
         maps.taken(old).filter_map(|record| unfinished(record, now)).for_each(each);
     }
 
+    /// Hands over the records of all that are folded now, old or not: a snapshot shows them, too.
+    pub(crate) fn tell_all(&self, now: Ts, each: impl FnMut(FoldedRecord)) {
+        if let Some(maps) = self.maps_at_work() {
+            maps.taken(|_| true).filter_map(|record| unfinished(record, now)).for_each(each);
+        }
+    }
+
     /// How things stand.
-    pub(crate) fn standing(&self) -> Standing {
-        self.governor.standing()
+    pub(crate) fn standing(&self, now: Ts) -> Standing {
+        // Those that are older have been told.
+        let maps = self.maps_at_work().filter(|_| self.told == Order::On);
+        let children = maps.map_or(0, |maps| maps.children(now.back(LONGEST)));
+        let refused = self.maps.as_ref().err().cloned();
+        Standing { children, refused, ..self.governor.standing() }
+    }
+
+    fn maps_at_work(&self) -> Option<&Maps> {
+        self.maps.as_ref().ok().filter(|_| self.told != Order::Off)
     }
 }
 

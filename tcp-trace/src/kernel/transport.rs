@@ -76,6 +76,7 @@ pub(crate) struct Transport {
 #[derive(Debug)]
 struct Ring {
     cpu: u32,
+    bytes: usize,
     memory: sys::PerfMemory,
     _event: OwnedFd,
 }
@@ -104,7 +105,7 @@ impl Transport {
             let data = epoll::EventData::new_u64(u64::from(cpu));
             epoll::add(&epoll, &event, data, epoll::EventFlags::IN)
                 .map_err(|error| other("watching a perf buffer")(error.into()))?;
-            rings.push(Ring { cpu, memory, _event: event });
+            rings.push(Ring { cpu, bytes, memory, _event: event });
         }
         Ok(Self { rings, epoll, scratch: Vec::new() })
     }
@@ -130,19 +131,33 @@ impl Transport {
         }
     }
 
-    /// Takes everything that waits, CPU by CPU; returns whether there was anything.
-    pub(crate) fn drain(&mut self, mut each: impl FnMut(u32, Sample<'_>)) -> bool {
-        let mut any = false;
+    /// Takes everything that waits, CPU by CPU, and says how much that was.
+    pub(crate) fn drain(&mut self, mut each: impl FnMut(u32, Sample<'_>)) -> Drained {
+        let mut drained = Drained::default();
         for ring in &mut self.rings {
             self.scratch.clear();
-            ring.memory.take(&mut self.scratch);
-            any |= !self.scratch.is_empty();
+            let waited = ring.memory.take(&mut self.scratch);
+            drained.any |= !self.scratch.is_empty();
+            drained.behind |= is_nearly_full(waited, ring.bytes);
             for sample in samples::samples(&self.scratch) {
                 each(ring.cpu, sample);
             }
         }
-        any
+        drained
     }
+}
+
+/// What a drain found.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Drained {
+    /// Whether there was anything.
+    pub(crate) any: bool,
+    /// Whether a buffer was nearly full: the reader is called when a quarter is, and has come late.
+    pub(crate) behind: bool,
+}
+
+fn is_nearly_full(waited: usize, bytes: usize) -> bool {
+    waited >= bytes - bytes / 4
 }
 
 fn hint(error: &io::Error) -> &'static str {
@@ -168,6 +183,12 @@ mod tests {
         assert_eq!(default_buffer_bytes(2), 4 << 20);
         assert_eq!(default_buffer_bytes(64), 1 << 20);
         assert_eq!(default_buffer_bytes(4096), 256 << 10);
+    }
+
+    #[test]
+    fn three_quarters_are_nearly_full() {
+        assert!(is_nearly_full(3072, 4096));
+        assert!(!is_nearly_full(3071, 4096));
     }
 
     #[test]

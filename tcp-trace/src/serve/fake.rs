@@ -93,7 +93,7 @@ impl Tracer for Fake {
         let state = query.states.first().map_or("established", |state| state.name());
         let count = if closed { 1 } else { limit.min(3) };
         let connections = vec![connection(state); count];
-        self.in_its_mood(ConnectionList { connections, total: limit as u64 }).await
+        self.in_its_mood(ConnectionList { connections, total: limit as u64, folding: false }).await
     }
 
     async fn connection(&self, id: ConnectionId) -> Result<Option<Connection>, Gone> {
@@ -249,7 +249,13 @@ pub(crate) fn figures() -> Figures {
         segment_counters: SegmentCounters((0..).take(tcp_trace_common::SEGMENT_SLOTS).collect()),
         hooks: vec![hook("state_tp_btf", "tp_btf", true), hook("state_kprobe", "kprobe", false)],
         world: World { coverage: coverage(), namespaces: 1, whole: 4, ..World::default() },
-        folding: fold::Standing { folding: true, folded_ns: 2_500_000_000, ..Default::default() },
+        folding: fold::Standing {
+            folding: true,
+            why: Some(fold::Why::Rate(60_000)),
+            folded_ns: 2_500_000_000,
+            switches: 3,
+            ..Default::default()
+        },
         stacks: vec![("taken", 5), ("named", 3), ("process_ended", 2)],
         unplaced: 0,
         leaks: leaks(),

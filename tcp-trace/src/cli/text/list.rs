@@ -28,7 +28,17 @@ pub(crate) fn table(list: &ConnectionList, style: &Style) -> String {
         });
     }
     page.wrap(Paint::Dim, &total(list), 0);
+    folding(&mut page, list);
     page.finish()
+}
+
+/// Whoever looks must know who cannot be seen.
+fn folding(page: &mut Page<'_>, list: &ConnectionList) {
+    if list.folding {
+        let text = "Short connections are told in one record for now (tcp-trace status says why): \
+                    those younger than a second are not shown.";
+        page.newline().wrap(Paint::Dim, text, 0);
+    }
 }
 
 fn nothing(list: &ConnectionList, style: &Style) -> String {
@@ -41,6 +51,7 @@ fn nothing(list: &ConnectionList, style: &Style) -> String {
     };
     let mut page = Page::new(style);
     page.wrap(Paint::Plain, &text, 0);
+    folding(&mut page, list);
     page.finish()
 }
 
@@ -168,7 +179,11 @@ mod tests {
             remote: end("0.0.0.0:0"),
             ..six()
         };
-        ConnectionList { connections: vec![java(), slow, curl(), listener], total: 4 }
+        ConnectionList {
+            connections: vec![java(), slow, curl(), listener],
+            total: 4,
+            folding: false,
+        }
     }
 
     #[test]
@@ -256,9 +271,9 @@ ID   STATE              AGE PROCESS   LOCAL                   REMOTE            
     fn nothing_is_said_calmly() {
         let text =
             "No connection matches. Without filters, tcp-trace list shows all but listeners.";
-        let list = ConnectionList { connections: Vec::new(), total: 0 };
+        let list = ConnectionList::default();
         assert_eq!(table(&list, &plain(80)), text);
-        let list = ConnectionList { connections: Vec::new(), total: 24_310 };
+        let list = ConnectionList { total: 24_310, ..ConnectionList::default() };
         assert_eq!(table(&list, &plain(80)), "24,310 connections, 0 shown: --limit 0 for all");
     }
 
@@ -284,7 +299,7 @@ ID   STATE              AGE PROCESS   LOCAL                   REMOTE            
                 recv_queue: Some(crate::api::RecvQueue { unread_bytes: unread, fin_read: None }),
                 ..six()
             };
-            let list = ConnectionList { connections: vec![hostile, java()], total: sent };
+            let list = ConnectionList { connections: vec![hostile, java()], total: sent, folding: false };
             let painted = Style { color: true, ..style.clone() };
             prop_assert_eq!(table(&list, &style), unpainted(&table(&list, &painted)));
             for line in table(&list, &style).split('\n') {

@@ -5,8 +5,11 @@ use super::{
     style::{Paint, Style},
     words,
 };
+
+mod folding;
+
 use crate::{
-    api::{Folding, Hook, Loss, Reconciled, Stacks, Status},
+    api::{Hook, Loss, Reconciled, Stacks, Status},
     kernel::{plan::Degradation, segments::Standing},
 };
 
@@ -27,7 +30,7 @@ pub(crate) fn status(status: &Status, style: &Style) -> String {
     }
     hooks(&mut page, status);
     segments(&mut page, &status.segments);
-    folding(&mut page, &status.folding);
+    folding::told(&mut page, &status.folding);
     stacks(&mut page, &status.stacks);
     let when = if status.source == "recording" { " when it was recorded" } else { "" };
     reduced(&mut page, &status.degradations, when);
@@ -184,31 +187,6 @@ fn segments(page: &mut Page<'_>, standing: &Standing) {
         let text = format!("segments: {} {} ({})", row.name, row.ways(), row.story());
         page.wrap(Paint::Plain, &text, 2).newline();
     }
-}
-
-/// Whether short connections are told in one record, where there is anything to say.
-fn folding(page: &mut Page<'_>, folding: &Folding) {
-    let Folding { mode, above, folding, connections, seconds, .. } = folding;
-    let so_far = match connections {
-        0 => String::new(),
-        connections => {
-            let over = words::span(*seconds);
-            format!(": {} in {over}", words::counted(*connections, "connection"))
-        }
-    };
-    let text = match (mode.as_str(), folding) {
-        ("folded", _) => format!("folded: short connections are told in one record{so_far}"),
-        (_, true) => format!(
-            "folded for now: more than {} events a second, or a loss; short connections are told \
-             in one record{so_far}",
-            words::count(u64::from(*above))
-        ),
-        _ if *connections > 0 => {
-            format!("in full now; short connections have been told in one record{so_far}")
-        }
-        _ => return,
-    };
-    page.wrap(Paint::Plain, &text, 2).newline();
 }
 
 /// What has become of user stacks, where they are taken.

@@ -71,9 +71,8 @@ pub fn is_inbound(known: &Connection, listeners: &Listeners) -> bool {
 #[must_use]
 pub fn owner_of(known: &Connection, listeners: &Listeners) -> Option<Owner> {
     let inbound = || is_inbound(known, listeners) && known.has_both_ends();
-    known
-        .owner()
-        .or_else(|| listeners.owner_of(known.netns, known.flow().local).filter(|_| inbound()))
+    let of_listener = || listeners.owner_now(known.netns, known.flow().local);
+    known.owner().or_else(|| of_listener().filter(|_| inbound()))
 }
 
 /// A process and a service, in a network namespace. Of a process the number alone: its threads go by

@@ -193,16 +193,20 @@ impl Table {
             self.recent.note(at, connection.netns, Some(cookie), connection.ends());
         }
         if connection.is_listener() {
-            self.end_requests(&connection);
+            self.end_listener(&connection, at);
         }
         connection.finish(at);
         self.keep(connection);
     }
 
-    fn end_requests(&mut self, listener: &Connection) {
+    fn end_listener(&mut self, listener: &Connection, at: Ts) {
         let (netns, local) = (listener.netns, listener.flow().local);
+        if let Some(owner) = listener.owner() {
+            let since = if listener.found { Ts(0) } else { listener.opened_at };
+            self.census.listeners.ended(netns, local, owner, (since, at));
+        }
         if !self.census.listeners.any_at(netns, local) {
-            self.half_open.listener_gone(netns, local);
+            self.half_open.listener_gone(netns, local, at);
         }
     }
 
@@ -347,6 +351,7 @@ impl Table {
 
     /// Decides all that is undecided: no more events come.
     pub fn finish(&mut self) {
+        self.half_open.finish();
         while !self.held.is_empty() {
             self.decide_first();
         }

@@ -185,7 +185,7 @@ impl Table {
         for slot in self.slots_where(nobodys) {
             let Some(known) = self.live.get(slot) else { continue };
             let inbound = known.direction != Direction::Outbound && known.has_both_ends();
-            let owner = self.listeners().owner_of(netns, known.flow().local);
+            let owner = self.listeners().owner_now(netns, known.flow().local);
             if let Some(owner) = owner.filter(|_| inbound) {
                 self.owned(slot, owner);
             }

@@ -2,6 +2,8 @@
 
 use std::{sync::mpsc, time::Duration};
 
+use tcp_trace_common::FoldedRecord;
+
 use super::world::World;
 use crate::{
     core::{
@@ -39,6 +41,13 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// How often the two clocks are compared anew, and the programs' log lines handed over.
 const CHORES: Duration = Duration::from_secs(1);
 
+/// Tells what is new of a folded connection that goes on.
+fn tell_unfinished(tracer: &mut Tracer, record: &FoldedRecord) {
+    if !tracer.has_told(record) {
+        tracer.take_folded(0, Box::new(*record));
+    }
+}
+
 fn counters(attached: &Attached) -> Counters {
     attached.counters.read().unwrap_or_else(|error| {
         tracing::error!(%error, "the kernel's counters cannot be read");
@@ -62,6 +71,8 @@ pub(super) struct Loop {
     inbox: Inbox,
     /// Failed outputs that a loss has been noted for.
     failed_outputs: u64,
+    /// How often a buffer was found nearly full.
+    behind: u64,
     world: World,
     /// When the programs were last asked what did not get out.
     last_losses: Ts,
@@ -88,6 +99,7 @@ impl Loop {
             notes,
             inbox,
             failed_outputs: 0,
+            behind: 0,
             world,
             last_losses: now,
             last_chores: now,
@@ -147,8 +159,11 @@ impl Loop {
             self.check_losses(now);
         }
         self.fold(now);
-        let attached = &self.attached;
-        self.world.pass(&mut self.tracer, || counters(attached));
+        let (attached, folding) = (&self.attached, &self.folding);
+        let tell = |tracer: &mut Tracer| {
+            folding.tell_all(wall::now(), |record| tell_unfinished(tracer, &record));
+        };
+        self.world.pass(&mut self.tracer, || counters(attached), tell);
         if now.since(self.last_chores) >= CHORES {
             self.last_chores = now;
             self.tracer.wall = wall::offset();
@@ -161,7 +176,7 @@ impl Loop {
     /// Returns whether there was anything.
     fn drain(&mut self) -> bool {
         let (tracer, naming) = (&mut self.tracer, &self.naming);
-        self.attached.transport.drain(|cpu, sample| match sample {
+        let drained = self.attached.transport.drain(|cpu, sample| match sample {
             Sample::Lost(count) => tracer.count_lost_records(count),
             Sample::Malformed(bytes) => {
                 tracer.malformed(&format_args!("a malformed sample of {} bytes", bytes.len()));
@@ -178,7 +193,9 @@ impl Loop {
                     },
                 },
             },
-        })
+        });
+        self.behind += u64::from(drained.behind);
+        drained.any
     }
 
     /// Asks the programs themselves what did not get out: a buffer tells of a loss only with its
@@ -203,13 +220,10 @@ impl Loop {
     /// Decides whether short connections are told in one record, and tells of folded ones that have
     /// turned out to be long.
     fn fold(&mut self, now: Ts) {
-        let load = Load { events: self.tracer.connection_events(), lost: self.failed_outputs };
+        let Self { failed_outputs: lost, behind, .. } = *self;
+        let load = Load { events: self.tracer.connection_events(), lost, behind };
         let tracer = &mut self.tracer;
-        self.folding.pass(now, load, |record| {
-            if !tracer.has_told(&record) {
-                tracer.take_folded(0, Box::new(record));
-            }
-        });
+        self.folding.pass(now, load, |record| tell_unfinished(tracer, &record));
     }
 
     fn kernel_figures(&mut self) -> KernelFigures {
@@ -222,7 +236,7 @@ impl Loop {
             SegmentCounters::default()
         });
         let stacks = self.naming.figures(&self.attached.stacks);
-        let folding = self.folding.standing();
+        let folding = self.folding.standing(wall::now());
         KernelFigures { counters, programs, segments, segment_counters, stacks, folding }
     }
 

@@ -77,8 +77,14 @@ impl World {
         self.settled || self.dead
     }
 
-    /// Asks for what is due, and takes what has come: at most a bounded number of records.
-    pub(super) fn pass(&mut self, tracer: &mut Tracer, counters: impl Fn() -> Counters) {
+    /// Asks for what is due, and takes what has come: at most a bounded number of records. `tell`
+    /// has the tracer know of folded connections, before a snapshot shows them.
+    pub(super) fn pass(
+        &mut self,
+        tracer: &mut Tracer,
+        counters: impl Fn() -> Counters,
+        tell: impl Fn(&mut Tracer),
+    ) {
         let now = wall::now();
         if tracer.looks.take_suspicion() {
             self.schedule.suspect();
@@ -94,8 +100,13 @@ impl World {
         }
         let mut room = PASS;
         while room > 0 {
-            if self.pending.len() == 0 && !self.take_finding(tracer, &counters) {
-                break;
+            if self.pending.len() == 0 {
+                if !self.take_finding(tracer, &counters) {
+                    break;
+                }
+                if self.pending.len() > 0 {
+                    tell(tracer);
+                }
             }
             let now = wall::now();
             for mut record in self.pending.by_ref().take(room) {

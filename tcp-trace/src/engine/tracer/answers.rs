@@ -6,8 +6,15 @@ use super::{KernelFigures, Tracer};
 use crate::{
     api,
     core::{
-        clock::Ts, connection::Connection, diagnosis::Asked, fold::Standing, query::Query,
-        reconcile::Reconciled, statistics::Statistics, time_wait::TimeWaitCounters,
+        clock::Ts,
+        connection::Connection,
+        diagnosis::Asked,
+        fold::{Standing, Why},
+        half_open::HalfOpenCounts,
+        query::Query,
+        reconcile::Reconciled,
+        statistics::Statistics,
+        time_wait::TimeWaitCounters,
     },
     engine::{
         Request,
@@ -28,7 +35,12 @@ impl Tracer {
         match request {
             Request::Status(reply) => drop(reply.send(self.status(now, kernel))),
             Request::Connections { query, limit, closed, reply } => {
-                drop(reply.send(self.connections(&query, limit, closed, now)));
+                drop(reply.send(self.connections(
+                    &query,
+                    limit,
+                    closed,
+                    (now, kernel.folding.folding),
+                )));
             }
             Request::Connection { id, reply } => {
                 let found = self.table.get(id).map(|known| self.view(known, now, true));
@@ -57,7 +69,7 @@ impl Tracer {
         query: &Query,
         limit: usize,
         closed: bool,
-        now: Ts,
+        (now, folding): (Ts, bool),
     ) -> api::ConnectionList {
         // Listeners are no connections; they are shown where they are asked for.
         let wanted = |known: &&Connection| {
@@ -74,7 +86,7 @@ impl Tracer {
             found.truncate(limit);
         }
         let connections = found.into_iter().map(|known| self.view(known, now, false)).collect();
-        api::ConnectionList { connections, total }
+        api::ConnectionList { connections, total, folding }
     }
 
     fn diagnosis(&self, asked: Asked, now: Ts, kernel: &KernelFigures) -> api::Diagnosis {
@@ -117,7 +129,7 @@ impl Tracer {
             },
             segments: kernel.segments.clone(),
             stacks: self.stacks(kernel),
-            folding: self.folding(kernel),
+            folding: self.folding(now, kernel),
             netns: self.identity.netns.clone(),
             events: self.taken.total(),
             lost: lost
@@ -130,7 +142,7 @@ impl Tracer {
             connections_limit: self.table.limits().live as u64,
             late_records: self.merge.late(),
             gaps: self.table.statistics().gaps,
-            half_open: self.table.half_open().open,
+            half_open: self.half_open(kernel).open,
             passed_over: (self.identity.passed_over.iter())
                 .map(|(stage, count)| api::Loss { stage: (*stage).to_owned(), count: *count })
                 .collect(),
@@ -152,17 +164,36 @@ impl Tracer {
     }
 
     /// Whether short connections are told in one record; of a file only how many were.
-    fn folding(&self, kernel: &KernelFigures) -> api::Folding {
-        let Standing { mode, above, folding, folded_ns, switches } = kernel.folding;
-        let live = self.identity.source == "live";
+    fn folding(&self, now: Ts, kernel: &KernelFigures) -> api::Folding {
+        let connections = self.table.statistics().folded;
+        if self.identity.source != "live" {
+            return api::Folding { connections, ..api::Folding::default() };
+        }
+        let Standing { mode, above, folding, why, folded_ns, switches, .. } = kernel.folding;
+        let since = kernel.folding.since;
         api::Folding {
-            mode: if live { mode.name().to_owned() } else { String::new() },
+            mode: mode.name().to_owned(),
             above,
             folding,
-            connections: self.table.statistics().folded,
+            why: why.map(|why| why.name().to_owned()),
+            events_per_second: match why {
+                Some(Why::Rate(rate)) => Some(rate),
+                _ => None,
+            },
+            since: since.map(|since| api::rfc3339(self.wall, since)),
+            for_seconds: now.since(since.unwrap_or(self.started)).as_secs_f64(),
+            connections,
             seconds: Duration::from_nanos(folded_ns).as_secs_f64(),
             switches,
+            refused: kernel.folding.refused.clone(),
+            not_folded: self.identity.not_folded.clone(),
         }
+    }
+
+    /// Requests without those whose child is there, and folded: they are told together.
+    fn half_open(&self, kernel: &KernelFigures) -> HalfOpenCounts {
+        let counts = self.table.half_open();
+        HalfOpenCounts { open: counts.open.saturating_sub(kernel.folding.children), ..counts }
     }
 
     /// What has become of stacks, in the kernel, outside, and in the table.
@@ -226,7 +257,7 @@ impl Tracer {
             matrix,
             sources: self.table.sources(),
             time_wait,
-            half_open: self.table.half_open(),
+            half_open: self.half_open(kernel),
             counters: kernel.counters.clone(),
             statistics: Statistics {
                 segments: self.table.segments(),
@@ -244,7 +275,7 @@ impl Tracer {
             late_records: self.merge.late(),
             hooks: self.hooks(kernel),
             stacks: self.stack_fates(kernel),
-            folding: kernel.folding,
+            folding: kernel.folding.clone(),
             segments: kernel.segments.clone(),
             segment_counters: kernel.segment_counters.clone(),
             world: World::default(),

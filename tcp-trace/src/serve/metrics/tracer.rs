@@ -5,7 +5,7 @@ use std::{env::consts, time::Duration};
 use prometheus::proto::MetricType;
 
 use super::{Metric, Samples, Scrape};
-use crate::{engine::figures::Figures, kernel::programs::ProgramRuns};
+use crate::{core::fold::Why, engine::figures::Figures, kernel::programs::ProgramRuns};
 
 /// Metrics of this group.
 pub(super) const METRICS: &[Metric] = &[
@@ -62,6 +62,28 @@ pub(super) const METRICS: &[Metric] = &[
                 samples.count(&[mode], u64::from(is_on));
             }
         },
+    },
+    Metric {
+        name: "tcp_trace_folding",
+        kind: MetricType::GAUGE,
+        labels: &["reason"],
+        help: "1 for why short connections are told in one record now; all 0 while every step is told \
+               as it happens. chosen: --mode folded; rate: more events a second than --fold-above; \
+               behind: a buffer was nearly full; loss: records were lost.",
+        fill: |scrape, samples| {
+            let standing = &scrape.figures.folding;
+            let now = standing.why.filter(|_| standing.folding).map(Why::name);
+            for reason in Why::NAMES {
+                samples.count(&[reason], u64::from(now == Some(reason)));
+            }
+        },
+    },
+    Metric {
+        name: "tcp_trace_mode_changes_total",
+        kind: MetricType::COUNTER,
+        labels: &[],
+        help: "How often telling short connections in one record has begun or ended (--mode).",
+        fill: |scrape, samples| samples.count(&[], scrape.figures.folding.switches),
     },
     Metric {
         name: "tcp_trace_folded_connections_total",
