@@ -1,4 +1,4 @@
-//! `cargo xtask vm --bench packets`: what looking at segments costs on each kernel.
+//! `cargo xtask vm --bench …`: what tracing costs on each kernel.
 //!
 //! The guest runs this very program, so that the measurement is the same as on a machine of one's
 //! own. Without KVM its processor is made of software: only ratios mean anything there.
@@ -15,17 +15,45 @@ use super::{
     programs::Programs,
     unpack::Kernel,
 };
-use crate::bench::packets::{Figures, Targets, text};
-
-/// Less of everything than elsewhere: all of it is slow there.
-const ARGUMENTS: &str =
-    "--rounds 3 --seconds 3 --count 2000 --placement apart,together --repeat 20000";
+use crate::bench::{
+    cps,
+    packets::{Figures, Targets, text},
+};
 
 /// What to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum What {
     /// What looking at segments costs: a packet, a stream, a connection
     Packets,
+    /// New connections beside each way to hook
+    Cps,
+}
+
+impl What {
+    /// The command in the guest: less of everything than elsewhere, for all of it is slow there.
+    const fn command(self) -> &'static str {
+        match self {
+            Self::Packets => {
+                "packets --rounds 3 --seconds 3 --count 2000 --placement apart,together \
+                 --repeat 20000"
+            }
+            Self::Cps => {
+                "cps --rounds 3 --count 2000 --scene rst-1-together,fin-1-together \
+                 --tracer counters,states,full,fentry,kprobe,segments,tcplife"
+            }
+        }
+    }
+
+    /// What its figures say.
+    fn text(self, json: &str) -> Result<String> {
+        Ok(match self {
+            Self::Packets => {
+                let figures: Figures = serde_json::from_str(json)?;
+                format!("{}\n\n{}", figures.machine(), text(&figures, Targets::GUEST))
+            }
+            Self::Cps => serde_json::from_str::<cps::Figures>(json)?.text("##"),
+        })
+    }
 }
 
 /// Measures on each kernel, alone on the machine; fails if it cannot be done on one of them.
@@ -34,17 +62,18 @@ pub(super) fn run(
     cache: &Path,
     kernels: Vec<(&'static Line, Result<Kernel>)>,
     programs: &Programs,
+    what: What,
     json: Option<&Path>,
 ) -> Result<ExitCode> {
     let (mut measured, mut failed) = (serde_json::Map::new(), Vec::new());
     for (line, kernel) in kernels {
         let figures = kernel.and_then(|kernel| {
             println!("\n{}: {} boots", line.name, kernel.release);
-            measure(machine, cache, &kernel, programs)
+            measure(machine, cache, &kernel, programs, what)
         });
         match figures {
-            Ok((figures, raw)) => {
-                print!("\n{}\n\n{}", figures.machine(), text(&figures, Targets::GUEST));
+            Ok((text, raw)) => {
+                print!("\n{text}");
                 measured.insert(line.name.to_owned(), raw);
             }
             Err(error) => {
@@ -69,10 +98,11 @@ fn measure(
     cache: &Path,
     kernel: &Kernel,
     programs: &Programs,
-) -> Result<(Figures, serde_json::Value)> {
+    what: What,
+) -> Result<(String, serde_json::Value)> {
     let name = kernel.line.name;
     let path = cache.join(format!("initramfs-bench-{name}"));
-    let task = Task::Bench(ARGUMENTS.to_owned());
+    let task = Task::Bench(what.command().to_owned());
     fs::write(&path, initramfs::build(kernel, programs, &task)?)
         .with_context(|| format!("cannot write {}", path.display()))?;
     let booted = machine.boot(kernel, &path)?;
@@ -85,7 +115,7 @@ fn measure(
     let Some(json) = report.bench.filter(|_| report.bench_code == Some(0)) else {
         bail!("the guest measured nothing; {}", told())
     };
-    let figures = serde_json::from_str(&json).with_context(told)?;
+    let text = what.text(&json).with_context(told)?;
     let raw = serde_json::from_str(&json).with_context(told)?;
-    Ok((figures, raw))
+    Ok((text, raw))
 }

@@ -124,7 +124,8 @@ pub(super) fn put_tools(archive: &mut Archive, is_bench: bool) -> Result<()> {
     }
     archive.program(Path::new("/bin/busybox"), &read(&busybox)?);
     let mut files = BTreeMap::new();
-    for tool in TOOLS.into_iter().chain(is_bench.then_some(crate::tool::IPERF3)) {
+    let of_bench = is_bench.then_some([crate::tool::IPERF3, crate::tool::TCPLIFE]);
+    for tool in TOOLS.into_iter().chain(of_bench.into_iter().flatten()) {
         let path = tool.required()?;
         files.extend(libraries(&path)?.into_iter().map(|library| (library.clone(), library)));
         // Where the tests look for it, wherever it is linked to.
