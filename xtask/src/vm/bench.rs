@@ -39,7 +39,7 @@ impl What {
             }
             Self::Cps => {
                 "cps --rounds 3 --count 2000 --scene rst-1-together,fin-1-together \
-                 --tracer counters,states,full,fentry,kprobe,segments,tcplife"
+                 --tracer counters,states,full,fentry,kprobe,segments,tcplife,tcptracer"
             }
         }
     }
@@ -118,4 +118,22 @@ fn measure(
     let text = what.text(&json).with_context(told)?;
     let raw = serde_json::from_str(&json).with_context(told)?;
     Ok((text, raw))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+    use crate::Cli;
+
+    #[test]
+    fn what_the_guest_is_told_is_a_command() {
+        for what in What::value_variants() {
+            let words = what.command().split_ascii_whitespace();
+            let files = ["--program", "/vm/tcp-trace", "--json", "/tmp/figures"];
+            let words = ["xtask", "bench"].into_iter().chain(words).chain(files);
+            Cli::command().try_get_matches_from(words).unwrap();
+        }
+    }
 }

@@ -61,7 +61,50 @@ pub(super) fn text(record: &Record) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::super::{
+            cps::tests::{Outcome, figures, verdict},
+            roster,
+        },
+        *,
+    };
+
+    /// Connections here and in a guest, each as its command writes it.
+    fn record() -> Record {
+        let kept = |share| Outcome::Measured(verdict(share, Some(0)));
+        let lines = [("nothing", kept(1.0)), (roster::STATES, kept(0.97))];
+        let here = figures(&["rst-1-apart", "fin-2-together"], &lines);
+        let guests = BTreeMap::from([("6.1", figures(&["fin-1-together"], &lines))]);
+        let mut record = Record::default();
+        record.put(Part::Cps, &serde_json::to_string(&here).unwrap()).unwrap();
+        record.put(Part::Vm, &serde_json::to_string(&guests).unwrap()).unwrap();
+        record
+    }
+
+    #[test]
+    fn a_record_makes_the_same_page_however_often() {
+        let record = record();
+        let text = text(&record).unwrap();
+        let page = renewed(&format!("{BEGINS}{ENDS}"), &text).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("record");
+        record.write(&path).unwrap();
+        let again = super::text(&Record::read(&path).unwrap()).unwrap();
+        assert_eq!(renewed(&page, &again).unwrap(), page);
+        let headings: Vec<_> = page.lines().filter(|line| line.starts_with('#')).collect();
+        assert_eq!(
+            headings,
+            [
+                "## Goals",
+                "## Connections kept",
+                "### RST, 1 thread, each on a CPU of its own",
+                "### FIN, 2 threads, each with both ends on one CPU",
+                "## Connections kept, in a guest",
+                "### FIN, 1 thread, both on one CPU"
+            ]
+        );
+        assert!(page.contains("in a guest with 6.1"), "{page}");
+    }
 
     #[test]
     fn what_is_written_by_hand_stays() {
