@@ -57,7 +57,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     privilege::expect_a_way_to_root()?;
     let program = args.means.program()?;
     let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
-    let mut failed = Vec::new();
+    let (start, mut failed) = (Instant::now(), Vec::new());
     for part in parts(args) {
         let begun = Instant::now();
         let json = directory.path().join(part.word());
@@ -83,6 +83,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         write_page(&checkout, &record)?;
         print!("\n{}", goals::text(&record)?);
     }
+    println!("\nmeasured in {:.1} minutes", start.elapsed().as_secs_f64() / 60.0);
     if !failed.is_empty() {
         bail!("not all is well with {}; its own words are above", failed.join(", "));
     }

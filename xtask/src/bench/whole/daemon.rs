@@ -53,9 +53,9 @@ pub(super) struct Rest {
 /// The hooks that a mix of events comes from, in words.
 pub(super) fn words(mix: &str) -> &str {
     match mix {
-        "states" => "state changes alone",
-        "calls" => "and calls, requests, TIME_WAIT",
-        "all" => "and segments",
+        "states" => "state changes",
+        "calls" => "with calls, requests, TIME_WAIT",
+        "all" => "with segments, too",
         other => other,
     }
 }
