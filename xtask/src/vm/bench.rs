@@ -10,6 +10,7 @@ use clap::ValueEnum;
 
 use super::{
     boot::Machine,
+    console::is_emulators,
     initramfs::{self, Task},
     line::Line,
     programs::Programs,
@@ -19,6 +20,9 @@ use crate::bench::{
     cps,
     packets::{Figures, Targets, text},
 };
+
+/// How often a guest boots again after trouble of the emulator's making: hooks come and go often.
+const AGAIN: usize = 2;
 
 /// What to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -82,7 +86,7 @@ pub(super) fn run(
             }
         }
     }
-    if let Some(path) = json {
+    if let (Some(path), false) = (json, measured.is_empty()) {
         let text = serde_json::to_string_pretty(&measured).context("figures make no JSON")?;
         fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
     }
@@ -105,16 +109,24 @@ fn measure(
     let task = Task::Bench(what.command().to_owned());
     fs::write(&path, initramfs::build(kernel, programs, &task)?)
         .with_context(|| format!("cannot write {}", path.display()))?;
-    let booted = machine.boot(kernel, &path)?;
+    let mut booted = machine.boot(kernel, &path)?;
+    for _ in 0..AGAIN {
+        let Some(trouble) = booted.trouble.as_deref().filter(|line| is_emulators(line)) else {
+            break;
+        };
+        println!("{name}: {trouble}; that is the emulator's doing, so it boots once more");
+        booted = machine.boot(kernel, &path)?;
+    }
     let log = machine.logs.join(format!("{name}.log"));
     let told = || format!("its words are in {}", log.display());
     if let Some(trouble) = booted.trouble {
         return Err(anyhow::anyhow!(trouble).context(told()));
     }
-    let report = booted.report;
-    let Some(json) = report.bench.filter(|_| report.bench_code == Some(0)) else {
-        bail!("the guest measured nothing; {}", told())
-    };
+    if booted.report.bench_code != Some(0) {
+        // Where events were lost, say: there are figures all the same.
+        println!("{name}: measuring did not end well; {}", told());
+    }
+    let Some(json) = booted.report.bench else { bail!("the guest measured nothing; {}", told()) };
     let text = what.text(&json).with_context(told)?;
     let raw = serde_json::from_str(&json).with_context(told)?;
     Ok((text, raw))
