@@ -24,7 +24,8 @@ use crate::{
 const START: Duration = Duration::from_secs(30);
 /// Time until it has ended.
 const END: Duration = Duration::from_secs(15);
-const PAUSE: Duration = Duration::from_millis(50);
+/// Between two looks whether it does: its start is measured, too.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// How a daemon is to run.
 #[derive(Clone, Debug)]
@@ -33,12 +34,31 @@ pub(crate) struct Serve {
     network: Option<Network>,
     interface: Option<&'static str>,
     mode: &'static str,
+    backend: &'static str,
+    alone: bool,
 }
 
 impl Serve {
     /// This program, which looks at state changes alone.
     pub(crate) fn states(program: &Path) -> Self {
-        Self { program: program.to_owned(), network: None, interface: None, mode: "full" }
+        Self {
+            program: program.to_owned(),
+            network: None,
+            interface: None,
+            mode: "full",
+            backend: "auto",
+            alone: false,
+        }
+    }
+
+    /// The same, with its state changes hooked as this `--backend` says.
+    pub(crate) fn by(self, backend: &'static str) -> Self {
+        Self { backend, ..self }
+    }
+
+    /// The same, of its network namespace alone.
+    pub(crate) fn and_no_other(self) -> Self {
+        Self { alone: true, ..self }
     }
 
     /// The same, with its connections told as this `--mode` says.
@@ -71,6 +91,7 @@ impl Serve {
             .arg(directory.join("socket"))
             .arg("--config")
             .arg(settings)
+            .args(["--backend", self.backend])
             .env("TCP_TRACE_MODE", self.mode)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -81,6 +102,9 @@ impl Serve {
             }
             _ => command.args(["--segments", "off"]),
         };
+        if self.alone {
+            command.args(["--netns", "self"]);
+        }
         if let Some(network) = &self.network {
             network.hold(&mut command);
         }

@@ -58,9 +58,8 @@ enum Command {
     Demo(demo::Args),
     /// Run every check and every test that this host can run.
     Test(test::Args),
-    /// Measure what tracing costs.
-    #[command(subcommand)]
-    Bench(bench::Command),
+    /// Measure what tracing costs: all of it, or one part.
+    Bench(bench::Bench),
     /// Run the root tests on Debian's kernels, from 5.10 on, under qemu.
     Vm(vm::Args),
     /// Render the dashboards and rules, or prove that they are right.
@@ -96,7 +95,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Run(args) => match run::run(&args)? {},
         Command::Demo(args) => match demo::run(&args)? {},
         Command::Test(args) => return test::run(&args),
-        Command::Bench(command) => return bench::run(&command),
+        Command::Bench(args) => return bench::run(&args),
         Command::Vm(args) => return vm::run(&args),
         Command::Dashboards(command) => return dashboards::run(&command),
         Command::CpsLoad(load) => bench::load::run(load)?,

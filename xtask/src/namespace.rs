@@ -57,6 +57,12 @@ impl Network {
         Ok(Self(Arc::new(File::open(handle).with_context(tried)?)))
     }
 
+    /// Moves this thread, and those it starts from here on, into it.
+    pub(crate) fn enter(&self) -> Result<()> {
+        move_into_link_name_space(self.0.as_fd(), Some(LinkNameSpaceType::Network))
+            .context("cannot enter a network namespace")
+    }
+
     /// Has `command` run in it.
     pub(crate) fn hold(&self, command: &mut Command) {
         let file = Arc::clone(&self.0);

@@ -58,6 +58,11 @@ pub(crate) const JAVAC: Tool =
 pub(crate) const NGINX: Tool = Tool { name: "nginx", install: "apt-get install nginx-light" };
 /// Traces lives of connections; a yardstick.
 pub(crate) const TCPLIFE: Tool = Tool { name: "tcplife", install: "apt-get install libbpf-tools" };
+/// Traces beginnings and ends of connections; a yardstick.
+pub(crate) const TCPTRACER: Tool =
+    Tool { name: "tcptracer", install: "apt-get install libbpf-tools" };
+/// Traces by a line of its own language; a yardstick.
+pub(crate) const BPFTRACE: Tool = Tool { name: "bpftrace", install: "apt-get install bpftrace" };
 
 impl Tool {
     /// Where it is, if it is.

@@ -112,8 +112,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         let Some((_, kernel)) = kernels.pop() else { bail!("there is no kernel") };
         return shell(&machine, &cache, &kernel?, &programs);
     }
-    if let Some(bench::What::Packets) = args.bench {
-        return bench::run(&machine, &cache, kernels, &programs, args.json.as_deref());
+    if let Some(what) = args.bench {
+        return bench::run(&machine, &cache, kernels, &programs, what, args.json.as_deref());
     }
     let runs = runs(&args.backend, &args.test);
     let setting = Setting { machine: &machine, cache: &cache, programs: &programs, runs: &runs };

@@ -1,21 +1,39 @@
-//! `cargo xtask bench cps`: new connections per second, with and without each tracer.
+//! `cargo xtask bench cps`: new connections per second, with and without each tracer, and how much
+//! longer each takes.
+//!
+//! | module | has |
+//! |---|---|
+//! | `scene` | what the load does, and where |
+//! | `figures` | what it comes to, as JSON and for people |
 
-use std::process::ExitCode;
+mod figures;
+mod scene;
+
+use std::{path::Path, process::ExitCode};
 
 use anyhow::{Result, bail};
-use serde_json::{Value, json};
 
 use super::{
-    load::{self, Close, Load},
+    load,
     machine::Machine,
     means::Means,
-    placement::Placement,
+    roster::Who,
     rounds::{self, Round},
-    table::{self, Line},
     tracer::Tracer,
     unrest,
 };
-use crate::{daemon::Serve, namespace};
+use crate::namespace;
+pub(crate) use figures::Figures;
+pub(super) use figures::Measured;
+use figures::{Line, Outcome};
+use scene::Scene;
+#[cfg(test)]
+pub(super) mod tests {
+    pub(in crate::bench) use super::figures::{
+        Outcome,
+        tests::{figures, verdict},
+    };
+}
 
 /// How to measure it.
 #[derive(Debug, clap::Args)]
@@ -26,18 +44,25 @@ pub(crate) struct Args {
     /// Rounds, each of them one run with every tracer and two with none
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// How the client closes
-    #[arg(long, value_name = "HOW", value_enum, default_value = "rst")]
-    close: Close,
-    /// Where the two ends of each connection run: each place is measured for itself
+    /// Loads, each measured for itself: how the client closes (rst, fin), how many threads connect,
+    /// and where the two ends of each connection run (together, apart, free)
     #[arg(
         long,
-        value_name = "WHERE",
+        value_name = "CLOSE-THREADS-WHERE",
+        value_delimiter = ',',
+        default_value = "rst-1-apart,rst-1-together,rst-2-together,fin-1-apart,fin-2-together"
+    )]
+    scene: Vec<Scene>,
+    /// Who is measured
+    #[arg(
+        long,
+        value_name = "WHO",
         value_enum,
         value_delimiter = ',',
-        default_value = "apart,together"
+        default_value = "counters,states,full,folded,auto,segments,tcpstates,tcplife,tcptracer,\
+                         bpftrace-count,bpftrace-print"
     )]
-    placement: Vec<Placement>,
+    tracer: Vec<Who>,
     #[command(flatten)]
     means: Means,
 }
@@ -49,110 +74,78 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if let Err(error) = namespace::provide_tracefs() {
         eprintln!("note: {error:#}");
     }
-    let tracers = Tracer::all(Serve::states(&program));
-    let obstacles: Vec<_> = tracers.iter().map(Tracer::obstacle).collect();
-    let ready: Vec<_> = tracers
-        .iter()
-        .zip(&obstacles)
-        .filter(|(_, obstacle)| obstacle.is_none())
-        .map(|(tracer, _)| tracer)
-        .collect();
-    println!("\n{}", heading(args));
-    let (mut lost, mut figures) = (0, Vec::new());
-    for &placement in &args.placement {
-        let rounds = measure(args, placement, &ready)?;
-        let lines = lines(&rounds, &tracers, &obstacles);
-        println!("\nclient and server {}:", placement.phrase());
-        print!("{}", table::text(&lines));
-        for note in unrest::notes(&rounds) {
-            println!("\n{note}");
-        }
-        figures.push(as_json(args, placement, &rounds, &lines));
-        let events = lines.iter().filter_map(|line| line.verdict.as_ref().ok()?.events);
-        lost += events.map(|events| events.lost).sum::<u64>();
-    }
+    let figures = measure(args, &program)?;
+    print!("\n{}", figures.text("##"));
     args.means.write(&figures)?;
+    let lost = figures.lost();
     if lost > 0 {
         bail!("tcp-trace lost {lost} events; it must lose none under this load");
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn lines(rounds: &[Round], tracers: &[Tracer], obstacles: &[Option<String>]) -> Vec<Line> {
-    let mut lines = vec![Line {
-        name: "nothing",
-        verdict: rounds::nothing(rounds).ok_or_else(|| "there were no rounds".to_owned()),
-    }];
-    lines.extend(tracers.iter().zip(obstacles).map(|(tracer, obstacle)| {
-        let missing = || obstacle.clone().unwrap_or_else(|| "not measured".into());
-        Line {
-            name: tracer.name(),
-            verdict: rounds::verdict(rounds, tracer.name()).ok_or_else(missing),
-        }
-    }));
-    lines
+fn measure(args: &Args, program: &Path) -> Result<Figures> {
+    let tracers = args.tracer.iter().map(|who| who.tracer(program));
+    let tracers: Vec<_> = tracers.collect::<Result<_>>()?;
+    let mut obstacles = Vec::new();
+    for tracer in &tracers {
+        let obstacle = tracer.obstacle();
+        println!("{}: {}", tracer.name(), obstacle.as_deref().unwrap_or("runs here"));
+        obstacles.push(obstacle);
+    }
+    let ready: Vec<_> = tracers
+        .iter()
+        .zip(&obstacles)
+        .filter(|(_, obstacle)| obstacle.is_none())
+        .map(|(tracer, _)| tracer)
+        .collect();
+    let mut scenes = Vec::new();
+    for &scene in &args.scene {
+        let rounds = all_rounds(args, scene, &ready)?;
+        scenes.push(Measured {
+            scene,
+            lines: lines(&rounds, &tracers, &obstacles),
+            notes: unrest::notes(&rounds),
+            rounds,
+        });
+    }
+    let Args { count, rounds, .. } = *args;
+    Ok(Figures { machine: Machine::here(), count, rounds, scenes })
 }
 
-fn measure(args: &Args, placement: Placement, tracers: &[&Tracer]) -> Result<Vec<Round>> {
-    let load = args.load(placement);
-    let load = || load::measure(load, None);
+fn lines(rounds: &[Round], tracers: &[Tracer], obstacles: &[Option<String>]) -> Vec<Line> {
+    let line = |name: &str, verdict: Option<_>, why: Option<&String>| {
+        let why = || why.cloned().unwrap_or_else(|| "there were no rounds".to_owned());
+        let outcome = verdict.map_or_else(|| Outcome::NotMeasured(why()), Outcome::Measured);
+        Line { name: name.to_owned(), outcome }
+    };
+    let nothing = line("nothing", rounds::nothing(rounds), None);
+    let others = tracers.iter().zip(obstacles).map(|(tracer, obstacle)| {
+        let name = tracer.name();
+        line(name, rounds::verdict(rounds, name), obstacle.as_ref())
+    });
+    [nothing].into_iter().chain(others).collect()
+}
+
+fn all_rounds(args: &Args, scene: Scene, tracers: &[&Tracer]) -> Result<Vec<Round>> {
+    let load = scene.load(args.count);
+    let load = rounds::Load { afresh: true, run: &|network| load::measure(load, network) };
     // The first run on a machine at rest is not like those after it.
     rounds::alone(&load)?;
     let mut done = Vec::new();
     for number in 0..args.rounds {
         let round = rounds::run(&load, tracers, number.try_into()?)?;
         let runs: Vec<_> =
-            round.runs.iter().map(|run| format!("{} {:.0}", run.tracer, run.rate)).collect();
+            round.runs.iter().map(|run| format!("{} {:.0}", run.tracer, run.sample.rate)).collect();
         println!(
-            "round {} of {}: nothing {:.0}, {}, nothing {:.0}",
+            "{scene}: round {} of {}: nothing {:.0}; {}; nothing {:.0}",
             number + 1,
             args.rounds,
-            round.nothing[0],
-            runs.join(", "),
-            round.nothing[1]
+            round.nothing[0].rate,
+            runs.join("; "),
+            round.nothing[1].rate
         );
         done.push(round);
     }
     Ok(done)
-}
-
-impl Args {
-    fn load(&self, placement: Placement) -> Load {
-        Load { count: self.count, close: self.close, placement, here: false }
-    }
-}
-
-fn heading(args: &Args) -> String {
-    let Args { count, rounds, close, .. } = args;
-    let close = if *close == Close::Rst { "RST" } else { "FIN" };
-    format!(
-        "machine: {}\n\
-         load:    {count} connections a run, one after the other, on the loopback of a network \
-         namespace of its own: connect, 2 bytes, 1 byte back, {close}\n\
-         rounds:  {rounds}, each with every tracer once between two runs of nothing; kept is the \
-         rate against the mean of those two\n\
-         tracers: the whole host, all defaults; output of tcpstates and tcplife to /dev/null\n\
-         figures: medians; events and losses of all rounds together\n",
-        Machine::here()
-    )
-}
-
-fn as_json(args: &Args, placement: Placement, rounds: &[Round], lines: &[Line]) -> Value {
-    let verdicts: serde_json::Map<_, _> = lines
-        .iter()
-        .map(|line| {
-            let verdict = match &line.verdict {
-                Ok(verdict) => json!(verdict),
-                Err(why) => json!({ "not_measured": why }),
-            };
-            (line.name.to_owned(), verdict)
-        })
-        .collect();
-    json!({
-        "machine": Machine::here(),
-        "load": args.load(placement),
-        "network": "a namespace of its own",
-        "rounds": rounds,
-        "verdicts": verdicts,
-    })
 }

@@ -27,7 +27,8 @@ use crate::{
     namespace::Network,
 };
 use asking::{Told, diagnose, told, waits};
-use figures::{Figures, Look};
+pub(super) use figures::Figures;
+use figures::Look;
 use leak::{Grown, Leak};
 use process::{available, taken};
 

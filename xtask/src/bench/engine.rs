@@ -5,8 +5,10 @@
 //! |---|---|
 //! | `parts` | what the program's hidden command `bench-engine` tells |
 //! | `rest` | a daemon that has nothing to do |
+//! | `delay` | how soon a state change is watched |
 //! | `text` | what it comes to, beside the goals |
 
+mod delay;
 mod parts;
 mod rest;
 mod text;

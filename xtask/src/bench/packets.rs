@@ -22,7 +22,7 @@ use super::{
     means::Means,
     placement::Placement,
     rounds::{self, Round},
-    tracer::Tracer,
+    tracer::{TcpTrace, Tracer},
 };
 use crate::{
     daemon::Serve,
@@ -97,15 +97,18 @@ fn measure(args: &Args, program: &Path) -> Result<Figures> {
     for way in &ways {
         let (network, interface) = &way.looked_at;
         let tracers = tracers(program, network, interface);
-        let load = || stream::measure(way, args.seconds);
+        let run = |_: Option<&Network>| Ok(stream::measure(way, args.seconds)?.into());
+        let load = rounds::Load { afresh: false, run: &run };
         let rounds = rounds(args, way.name, &load, &tracers)?;
         loads.extend(Load::of(Kind::Stream, way.name, rounds));
     }
     let network = &ways[0].looked_at.0;
     let tracers = tracers(program, network, "lo");
     for &placement in &args.placement {
-        let load = load::Load { count: args.count, close: Close::Rst, placement, here: true };
-        let load = || load::measure(load, Some(network));
+        let (count, close) = (args.count, Close::Rst);
+        let load = load::Load { count, close, placement, threads: 1, here: true };
+        let run = |_: Option<&Network>| load::measure(load, Some(network));
+        let load = rounds::Load { afresh: false, run: &run };
         let rounds = rounds(args, placement.word(), &load, &tracers)?;
         loads.extend(Load::of(Kind::Connections, placement.word(), rounds));
     }
@@ -116,7 +119,9 @@ fn measure(args: &Args, program: &Path) -> Result<Figures> {
 fn tracers(program: &Path, network: &Network, interface: &'static str) -> [Tracer; 2] {
     let states = Serve::states(program).within(network);
     let segments = states.clone().and_segments(interface);
-    [Tracer::TcpTrace(STATES, states), Tracer::TcpTrace(SEGMENTS, segments)]
+    [(STATES, states), (SEGMENTS, segments)].map(|(name, serve)| {
+        Tracer::TcpTrace(TcpTrace { name, serve, within: false, calls: false })
+    })
 }
 
 fn rounds(

@@ -26,9 +26,28 @@ impl Spread {
     }
 }
 
+/// The smallest of `sorted` that at least this `share` of them does not pass.
+pub(super) fn percentile<T: Copy>(sorted: &[T], share: f64) -> Option<T> {
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a length times a share of one is a length"
+    )]
+    let rank = (sorted.len() as f64 * share).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_percentile_is_one_of_the_figures() {
+        assert_eq!(percentile::<u32>(&[], 0.5), None);
+        let of = |share| percentile(&[1, 2, 3, 4], share);
+        assert_eq!([0.0, 0.5, 0.51, 0.99, 1.0].map(of), [1, 2, 3, 4, 4].map(Some));
+    }
 
     #[test]
     fn the_middle_of_an_odd_and_of_an_even_number() {

@@ -1,68 +1,60 @@
-//! The figures, for people.
+//! Tables that are aligned for a terminal, and are Markdown.
 
-use super::rounds::Verdict;
+use std::fmt::Write as _;
 
-/// A line of the table.
-#[derive(Debug)]
-pub(super) struct Line {
-    /// Whose.
-    pub(super) name: &'static str,
-    /// What the rounds say, or why there were none.
-    pub(super) verdict: Result<Verdict, String>,
-}
-
-/// The table.
-pub(super) fn text(lines: &[Line]) -> String {
-    let mut text =
-        row("", ["per second", "kept", "min - max", "events", "lost"].map(str::to_owned));
-    for Line { name, verdict } in lines {
-        let line = match verdict {
-            Ok(verdict) => row(name, cells(verdict)),
-            Err(why) => format!("{name:<16} {why}\n"),
-        };
-        text.push_str(&line);
+/// A table with a name first in each row and figures in the others.
+pub(super) fn text(titles: &[&str], rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| length(cell));
+        cells.chain(titles.get(column).map(|title| length(title))).max().unwrap_or(0).max(3)
+    };
+    let widths: Vec<_> = (0..titles.len()).map(width).collect();
+    let rules = widths.iter().enumerate().map(|(column, width)| match column {
+        0 => "-".repeat(*width),
+        _ => format!("{}:", "-".repeat(width - 1)),
+    });
+    let mut text = line(titles.iter().map(|title| (*title).to_owned()), &widths);
+    text.push_str(&line(rules, &widths));
+    for row in rows {
+        text.push_str(&line(row.iter().cloned(), &widths));
     }
     text
 }
 
-fn cells(verdict: &Verdict) -> [String; 5] {
-    let percent = |ratio: f64| format!("{:.1} %", ratio * 100.0);
-    let Verdict { rate, kept, events } = verdict;
-    let count = |of: Option<u64>| of.map_or_else(|| "-".into(), |count| count.to_string());
-    [
-        format!("{:.0}", rate.median),
-        percent(kept.median),
-        format!("{} - {}", percent(kept.min), percent(kept.max)),
-        count(events.map(|events| events.seen)),
-        count(events.map(|events| events.lost)),
-    ]
+fn line(cells: impl Iterator<Item = String>, widths: &[usize]) -> String {
+    let mut text = String::from("|");
+    for (column, (cell, width)) in cells.zip(widths).enumerate() {
+        let blanks = " ".repeat(width.saturating_sub(length(&cell)));
+        let (before, after) = if column == 0 { ("", &*blanks) } else { (&*blanks, "") };
+        let _ = write!(text, " {before}{cell}{after} |");
+    }
+    text.push('\n');
+    text
 }
 
-fn row(name: &str, cells: [String; 5]) -> String {
-    let [rate, kept, spread, seen, lost] = cells;
-    format!("{name:<16} {rate:>10}  {kept:>8}  {spread:>18}  {seen:>9}  {lost:>6}\n")
+fn length(cell: &str) -> usize {
+    cell.chars().count()
+}
+
+/// A share, in percent.
+pub(super) fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::{statistics::Spread, tracer::Events},
-        *,
-    };
+    use super::*;
 
     #[test]
-    fn what_was_not_measured_has_no_number() {
-        let kept = Spread { median: 0.931, min: 0.9, max: 1.0 };
-        let rate = Spread { median: 21234.4, min: 20000.0, max: 22000.0 };
-        let events = Some(Events { seen: 600_000, lost: 0 });
-        let lines = [
-            Line { name: "tcp-trace serve", verdict: Ok(Verdict { rate, kept, events }) },
-            Line { name: "tcplife", verdict: Err("not installed".into()) },
-        ];
-        let expected =
-            "                 per second      kept           min - max     events    lost
-tcp-trace serve       21234    93.1 %    90.0 % - 100.0 %     600000       0
-tcplife          not installed\n";
-        assert_eq!(text(&lines), expected);
+    fn names_are_on_the_left_and_figures_on_the_right() {
+        let rows = [("µs", "1"), ("nothing", "12345")];
+        let rows = rows.map(|(name, figure)| vec![name.to_owned(), figure.to_owned()]);
+        let expected = "\
+| who     |  rate |
+| ------- | ----: |
+| µs      |     1 |
+| nothing | 12345 |
+";
+        assert_eq!(text(&["who", "rate"], &rows), expected);
     }
 }

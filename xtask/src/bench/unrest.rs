@@ -1,26 +1,35 @@
 //! Whether the machine was at rest; where it was not, the figures say little.
 
 use super::{
+    roster,
     rounds::{self, Round},
     statistics::Spread,
 };
 
 /// How far apart the runs of nothing may be, against their mean.
 const RATE: f64 = 0.2;
-/// By how much the events of two runs may differ, against their median: every run makes the same
-/// connections.
+/// By how much the events of two runs with the same tracer may differ, against their median: every
+/// run makes the same connections.
 const EVENTS: f64 = 0.05;
+/// One changes its mode by itself, now sooner, now later; and how many segments a connection takes
+/// depends on who is quicker.
+const UNSTEADY: [&str; 2] = [roster::AUTO, roster::SEGMENTS];
 
 /// What there is to warn of where the load is connections.
 pub(super) fn notes(rounds: &[Round]) -> Vec<String> {
     let mut notes = Vec::from_iter(rate(rounds));
-    if let Some(Spread { median, min, max }) = Spread::of(rounds::events(rounds))
-        && max - min > EVENTS * median
-    {
-        notes.push(format!(
-            "Not to be trusted: tcp-trace saw between {min:.0} and {max:.0} events in a run. \
-             Something else on this host made connections."
-        ));
+    let runs = rounds.first().map_or(&[][..], |round| &round.runs);
+    let steady = |tracer: &&str| !UNSTEADY.contains(tracer);
+    for tracer in runs.iter().map(|run| &*run.tracer).filter(steady) {
+        let Some(Spread { median, min, max }) = Spread::of(rounds::events(rounds, tracer)) else {
+            continue;
+        };
+        if max - min > EVENTS * median {
+            notes.push(format!(
+                "Not to be trusted: {tracer} saw between {min:.0} and {max:.0} events in a run. \
+                 Something else on this host made connections, or events were missed."
+            ));
+        }
     }
     notes
 }
@@ -41,21 +50,34 @@ pub(super) fn rate(rounds: &[Round]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{rounds::Run, tracer::Events},
+        super::{rounds::Beside, tracer::Events},
         *,
     };
 
-    fn round(nothing: [f64; 2], seen: u64) -> Round {
-        let events = Some(Events { seen, lost: 0 });
-        Round { nothing, runs: vec![Run { tracer: "t", rate: 1.0, hooks: None, events }] }
+    fn round(nothing: [f64; 2], seen: &[(&str, u64)]) -> Round {
+        let run = |(tracer, seen): &(&str, u64)| Beside {
+            tracer: (*tracer).to_owned(),
+            sample: 1.0.into(),
+            hooks: None,
+            events: Some(Events { seen: *seen, lost: 0 }),
+        };
+        Round { nothing: nothing.map(Into::into), runs: seen.iter().map(run).collect() }
     }
 
     #[test]
     fn unrest_of_either_kind_is_named() {
-        assert!(notes(&[round([95.0, 105.0], 600), round([50.0, 51.0], 601)]).is_empty());
-        let rate = notes(&[round([30.0, 170.0], 600)]).concat();
+        let [calm, less] = [[95.0, 105.0], [50.0, 51.0]];
+        assert!(notes(&[round(calm, &[("t", 600)]), round(less, &[("t", 601)])]).is_empty());
+        let rate = notes(&[round([30.0, 170.0], &[("t", 600)])]).concat();
         assert!(rate.contains("between 30 % and 170 %"), "{rate}");
-        let events = notes(&[round([1.0, 1.0], 600), round([1.0, 1.0], 700)]).concat();
-        assert!(events.contains("between 600 and 700 events"), "{events}");
+        let events = notes(&[round(calm, &[("t", 600)]), round(calm, &[("t", 700)])]).concat();
+        assert!(events.contains("t saw between 600 and 700 events"), "{events}");
+    }
+
+    #[test]
+    fn a_tracer_is_compared_with_itself_alone() {
+        let modes = [("full", 600), ("folded", 120), (roster::AUTO, 300)];
+        let later = [("full", 600), ("folded", 121), (roster::AUTO, 500)];
+        assert!(notes(&[round([1.0, 1.0], &modes), round([1.0, 1.0], &later)]).is_empty());
     }
 }

@@ -44,7 +44,7 @@ fi
 
 if [ -e /vm/bench ]; then
   # Arguments are words on purpose.
-  /vm/xtask bench packets --program /vm/tcp-trace --json /tmp/figures $(cat /vm/bench)
+  /vm/xtask bench $(cat /vm/bench) --program /vm/tcp-trace --json /tmp/figures
   code=$?
   [ -e /tmp/figures ] && echo "vm: figures $(tr -d '\n' </tmp/figures)"
   echo "vm: bench ends with $code"

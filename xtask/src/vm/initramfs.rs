@@ -32,7 +32,7 @@ pub(super) struct Run {
 pub(super) enum Task {
     /// To run tests.
     Tests(Vec<Run>),
-    /// To measure, with these arguments of `bench packets`.
+    /// To measure, with these arguments of `bench`.
     Bench(String),
     /// To be looked around in.
     Shell,

@@ -40,6 +40,8 @@ const TOOLS: [Tool; 6] = [
     Tool { name: "stdbuf", install: "apt-get install coreutils" },
     crate::tool::TCPSTATES,
 ];
+/// What is measured or measures.
+const BENCH_TOOLS: [Tool; 3] = [crate::tool::IPERF3, crate::tool::TCPLIFE, crate::tool::TCPTRACER];
 /// What `stdbuf` puts into the programs it starts.
 const LIBSTDBUF: &str = "/usr/libexec/coreutils/libstdbuf.so";
 
@@ -124,7 +126,8 @@ pub(super) fn put_tools(archive: &mut Archive, is_bench: bool) -> Result<()> {
     }
     archive.program(Path::new("/bin/busybox"), &read(&busybox)?);
     let mut files = BTreeMap::new();
-    for tool in TOOLS.into_iter().chain(is_bench.then_some(crate::tool::IPERF3)) {
+    let of_bench = is_bench.then_some(BENCH_TOOLS);
+    for tool in TOOLS.into_iter().chain(of_bench.into_iter().flatten()) {
         let path = tool.required()?;
         files.extend(libraries(&path)?.into_iter().map(|library| (library.clone(), library)));
         // Where the tests look for it, wherever it is linked to.

@@ -18,7 +18,7 @@ const FINDINGS: i32 = 3;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// What a diagnosis says of the leak.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Told {
     /// Processes that leak.
     pub(super) leaks: usize,

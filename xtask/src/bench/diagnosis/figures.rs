@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     super::{machine::Machine, statistics::Spread},
@@ -16,8 +16,8 @@ const SECONDS: f64 = 1.0;
 const OFF: f64 = 0.05;
 
 /// All of them.
-#[derive(Debug, Serialize)]
-pub(super) struct Figures {
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::bench) struct Figures {
     /// On what.
     pub(super) machine: Machine,
     /// Sockets that were leaked.
@@ -53,7 +53,7 @@ pub(super) struct Figures {
 }
 
 /// What was said at one moment.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Look {
     /// Seconds since the leak began.
     pub(super) at: f64,
@@ -86,8 +86,18 @@ impl Figures {
         self.told.map(|told| (told / self.grown.per_second - 1.0).abs())
     }
 
+    /// On what.
+    pub(in crate::bench) const fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// Sockets that were leaked.
+    pub(in crate::bench) const fn count(&self) -> u32 {
+        self.count
+    }
+
     /// For people.
-    pub(super) fn text(&self) -> String {
+    pub(in crate::bench) fn text(&self) -> String {
         let (mut text, mut missed) = (String::new(), Vec::new());
         let mut line = |name: &str, figure: String| {
             let _ = writeln!(text, "{name:<34} {figure}");

@@ -11,23 +11,33 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
-use super::super::diagnosis::process::taken;
+use super::{
+    super::{diagnosis::process::taken, statistics::Spread},
+    delay,
+};
 use crate::{
     daemon::{Daemon, Serve},
     namespace::Network,
 };
 
+/// How often it is started.
+const STARTS: usize = 5;
+
 /// What it takes.
 #[derive(Debug, Serialize)]
 pub(super) struct Rest {
-    /// Milliseconds from its start until it is ready, a look in every fifty.
-    pub(super) ready_ms: f64,
+    /// Milliseconds from its start until it is ready, a look in every five.
+    pub(super) ready_ms: Spread,
+    /// Milliseconds from a state change until it is watched.
+    pub(super) delay_ms: Spread,
     /// Share of one processor.
     pub(super) cpu: f64,
     /// Resident bytes.
     pub(super) memory: u64,
     /// Bytes of its maps in the kernel.
     pub(super) maps: u64,
+    /// Bytes of the buffers that the kernel sends events through.
+    pub(super) buffers: u64,
     /// Bytes of the program without its debug information.
     pub(super) program: u64,
 }
@@ -35,17 +45,52 @@ pub(super) struct Rest {
 /// Starts one in a network namespace of its own and leaves it alone for so many `seconds`.
 pub(super) fn measure(program: &Path, seconds: u64) -> Result<Rest> {
     let network = Network::new()?;
-    let begun = Instant::now();
-    let daemon = Daemon::start(&Serve::states(program).within(&network))?;
-    let ready_ms = begun.elapsed().as_secs_f64() * 1e3;
+    let serve = Serve::states(program).within(&network);
+    let mut ready_ms = Vec::new();
+    for _ in 1..STARTS {
+        let (daemon, ms) = start(&serve)?;
+        ready_ms.push(ms);
+        daemon.stop()?;
+    }
+    let (daemon, ms) = start(&serve)?;
+    ready_ms.push(ms);
     thread::sleep(Duration::from_secs(3));
     let before = taken(daemon.pid())?;
     thread::sleep(Duration::from_secs(seconds));
     let after = taken(daemon.pid())?;
-    let maps = maps(daemon.pid())?;
+    let (maps, buffers) = (maps(daemon.pid())?, buffers(daemon.pid())?);
+    let delay_ms = delay::measure(program, &daemon, &network)?;
     daemon.stop()?;
-    let program = stripped(program)?;
-    Ok(Rest { ready_ms, cpu: after.cpu_since(&before), memory: after.memory, maps, program })
+    Ok(Rest {
+        ready_ms: Spread::of(ready_ms).context("it was never started")?,
+        delay_ms,
+        cpu: after.cpu_since(&before),
+        memory: after.memory,
+        maps,
+        buffers,
+        program: stripped(program)?,
+    })
+}
+
+fn start(serve: &Serve) -> Result<(Daemon, f64)> {
+    let begun = Instant::now();
+    let daemon = Daemon::start(serve)?;
+    Ok((daemon, begun.elapsed().as_secs_f64() * 1e3))
+}
+
+/// What a process shares with the kernel to be sent events.
+fn buffers(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/maps");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    let lines = text.lines().filter(|line| line.ends_with("[perf_event]"));
+    Ok(lines.filter_map(length).sum())
+}
+
+/// Bytes of the range that a line such as `7f00-7fff rw-s ...` begins with.
+fn length(line: &str) -> Option<u64> {
+    let (from, to) = line.split_once(' ')?.0.split_once('-')?;
+    let number = |text| u64::from_str_radix(text, 16).ok();
+    number(to)?.checked_sub(number(from)?)
 }
 
 /// What the kernel charges a process's maps with.
@@ -88,5 +133,13 @@ mod tests {
         let text = "pos:\t0\nmap_type:\t6\nmemlock:\t4096\nmap_id:\t17\n";
         assert_eq!((field(text, "map_id:"), field(text, "memlock:")), (Some(17), Some(4096)));
         assert_eq!(field("pos:\t0\n", "map_id:"), None);
+    }
+
+    #[test]
+    fn a_buffer_is_as_long_as_its_range() {
+        let line = "7fd2af7fe000-7fd2afbff000 rw-s 00000000 00:10 1 anon_inode:[perf_event]";
+        assert_eq!(length(line), Some(0x40_1000));
+        assert_eq!(length("2-1 rw"), None);
+        assert_eq!(length(""), None);
     }
 }

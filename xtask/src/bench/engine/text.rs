@@ -70,21 +70,28 @@ fn crowd(crowd: &Crowd) -> String {
 
 #[expect(clippy::cast_precision_loss, reason = "sizes of programs and maps")]
 fn rest(rest: &Rest) -> String {
-    let Rest { ready_ms, cpu, memory, maps, program } = rest;
+    let Rest { ready_ms, delay_ms, cpu, memory, maps, buffers, program } = rest;
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     format!(
         "\n| at rest | | goal |\n|---|---|---|\n\
-         | start to ready | {ready_ms:.0} ms | ≤ {READY_MS} ms: {} |\n\
+         | start to ready | {:.0} ms | ≤ {READY_MS} ms: {} |\n\
+         | state change to `watch` | {:.1} ms ({:.1} - {:.1}) | |\n\
          | processor | {:.2} % | ≤ {:.1} %: {} |\n\
          | resident memory | {:.1} MiB | |\n\
          | maps in the kernel | {:.1} MiB | |\n\
+         | perf buffers | {:.1} MiB | |\n\
          | program, stripped | {:.1} MiB | |\n",
-        verdict(*ready_ms <= READY_MS),
+        ready_ms.median,
+        verdict(ready_ms.median <= READY_MS),
+        delay_ms.median,
+        delay_ms.min,
+        delay_ms.max,
         cpu * 100.0,
         IDLE * 100.0,
         verdict(*cpu <= IDLE),
         mib(*memory),
         mib(*maps),
+        mib(*buffers),
         mib(*program),
     )
 }

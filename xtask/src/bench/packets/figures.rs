@@ -106,20 +106,20 @@ impl Load {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::super::{rounds::Run, tracer::Events},
+        super::super::{rounds::Beside, tracer::Events},
         *,
     };
 
     #[test]
     fn each_daemon_is_held_against_nothing() {
-        let run = |tracer, rate, hooks: Option<&str>| Run {
-            tracer,
-            rate,
+        let run = |tracer: &str, rate: f64, hooks: Option<&str>| Beside {
+            tracer: tracer.to_owned(),
+            sample: rate.into(),
             hooks: hooks.map(str::to_owned),
             events: Some(Events { seen: 1, lost: 2 }),
         };
         let round = Round {
-            nothing: [95.0, 105.0],
+            nothing: [95.0.into(), 105.0.into()],
             runs: vec![run(SEGMENTS, 95.0, Some("tcx in, tcx out")), run(STATES, 99.0, None)],
         };
         let load = Load::of(Kind::Stream, "lo", vec![round.clone(), round]).unwrap();
@@ -137,7 +137,7 @@ mod tests {
         let load = Load::of(
             Kind::Connections,
             "lo",
-            vec![Round { nothing: [1.0, 1.0], runs: Vec::new() }],
+            vec![Round { nothing: [1.0.into(), 1.0.into()], runs: Vec::new() }],
         );
         let figures = Figures {
             machine: Machine::here(),
