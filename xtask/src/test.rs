@@ -7,10 +7,12 @@
 //! | `report` | their outcomes, and the table of them |
 //! | `harness` | `cargo test`, and how many tests it really ran |
 //! | `root` | the tests that need root |
+//! | `hidden` | state changes that no tracer may be told of |
 //! | `needs` | what some of those need that not every host has |
 //! | `metrics` | promtool's judgement |
 
 mod harness;
+mod hidden;
 pub(crate) mod metrics;
 mod needs;
 mod report;

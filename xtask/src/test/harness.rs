@@ -19,13 +19,37 @@ struct Tally {
     ignored: u64,
 }
 
+/// What a run came to.
+#[derive(Debug)]
+pub(super) struct Ran {
+    tally: Tally,
+    failures: Failures,
+    success: bool,
+}
+
+impl Ran {
+    /// The names of those that failed; none where it did not even come to that.
+    pub(super) fn failed(&self) -> &[String] {
+        &self.failures.names
+    }
+
+    /// What it means.
+    pub(super) fn verdict(&self, filter: Option<&str>) -> Result<Outcome> {
+        verdict(self.tally, self.success, filter)
+    }
+}
+
 /// Runs `command`, a `cargo test` with everything but the filter and the harness's own arguments.
-pub(super) fn run(
-    setting: &Setting<'_>,
-    mut command: Command,
-    harness: &[&str],
-) -> Result<Outcome> {
-    command.arg("--no-fail-fast").args(&setting.args.filter);
+pub(super) fn run(setting: &Setting<'_>, command: Command, harness: &[&str]) -> Result<Outcome> {
+    let filter = setting.args.filter.as_deref();
+    ran(command, filter.as_slice(), harness)?.verdict(filter)
+}
+
+/// Likewise of the tests that `filters` let through; what came of it is left to the caller.
+pub(super) fn ran(mut command: Command, filters: &[&str], harness: &[&str]) -> Result<Ran> {
+    command.arg("--no-fail-fast");
+    // Before the two dashes there is room for one only.
+    let harness: Vec<_> = harness.iter().chain(filters).collect();
     if !harness.is_empty() {
         command.arg("--").args(harness);
     }
@@ -36,17 +60,19 @@ pub(super) fn run(
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot start {words}"))?;
-    let mut tally = Tally::default();
+    let (mut tally, mut failures) = (Tally::default(), Failures::default());
     if let Some(output) = child.stdout.take() {
         for line in BufReader::new(output).split(b'\n') {
             let mut line = line.with_context(|| format!("cannot read what {words} prints"))?;
-            tally.add(&String::from_utf8_lossy(&line));
+            let text = String::from_utf8_lossy(&line);
+            tally.add(&text);
+            failures.add(&text);
             line.push(b'\n');
             stdout().write_all(&line).context("cannot write to standard output")?;
         }
     }
     let status = child.wait().with_context(|| format!("cannot wait for {words}"))?;
-    verdict(tally, status.success(), setting.args.filter.as_deref())
+    Ok(Ran { tally, failures, success: status.success() })
 }
 
 fn verdict(tally: Tally, success: bool, filter: Option<&str>) -> Result<Outcome> {
@@ -90,9 +116,55 @@ impl Tally {
     }
 }
 
+/// Who failed: the list that a test program prints at its end.
+#[derive(Debug, Default)]
+struct Failures {
+    names: Vec<String>,
+    listing: bool,
+}
+
+impl Failures {
+    fn add(&mut self, line: &str) {
+        if line == "failures:" {
+            self.listing = true;
+        } else if line.starts_with("test result: ") {
+            self.listing = false;
+        } else if self.listing
+            && let Some(name) = line.strip_prefix("    ")
+            && !name.is_empty()
+            && name.chars().all(|each| each.is_ascii_alphanumeric() || "_:".contains(each))
+        {
+            self.names.push(name.to_owned());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn failures_are_those_listed_at_the_end() {
+        let mut failures = Failures::default();
+        let said = [
+            "test a::b ... FAILED",
+            "    not_a_name",
+            "failures:",
+            "---- a::b stdout ----",
+            "   0: rust_begin_unwind",
+            "             at ./tests/kernel/x.rs:1:2",
+            "failures:",
+            "    a::b",
+            "    reset::what_is_sent_is_never_acknowledged",
+            "",
+            "test result: FAILED. 1 passed; 2 failed; 0 ignored",
+            "    c",
+        ];
+        for line in said {
+            failures.add(line);
+        }
+        assert_eq!(failures.names, ["a::b", "reset::what_is_sent_is_never_acknowledged"]);
+    }
 
     const GOOD: &str = "test result: ok. 12 passed; 0 failed; 3 ignored; 0 measured; 1 filtered out; finished in 0.10s";
     const BAD: &str = "test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1s";
