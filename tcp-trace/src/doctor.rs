@@ -152,12 +152,13 @@ fn hook_checks(
     if let Ok(mut attached) = load::attach(&plan, &facts.cpus, buffer, 0) {
         checks.extend(role_checks(&attached.hooks));
         checks.extend(stack_checks(&attached.hooks));
-        checks.push(folding_check(&mut attached));
         standing = if try_segments {
             segments::start(place, &mut attached.ebpf, wanted, kernel).standing().clone()
         } else {
             segments::survey(place, &mut attached.ebpf, wanted, kernel)
         };
+        // Last: it takes maps away, which packet programs are loaded with.
+        checks.push(folding_check(&mut attached));
         checks.extend(segment_checks(&standing));
     }
     (checks, works, standing)
@@ -242,7 +243,7 @@ fn stack_checks(outcomes: &Outcomes) -> [Check; 2] {
     [connect, accept]
 }
 
-/// Whether short connections can be told in one record.
+/// Whether short connections can be told in one record. No program is loaded after it.
 fn folding_check(attached: &mut load::Attached) -> Check {
     let mut check = Check {
         feature: "folding".to_owned(),

@@ -117,7 +117,8 @@ pub(crate) fn unseen_births(hooks: &Outcomes) -> Option<String> {
     Some(format!("connections of listeners, whose birth is not seen: {why}"))
 }
 
-/// Whether this host lets connections be folded.
+/// Whether this host lets connections be folded. Takes the maps, and closes them: programs that are
+/// loaded later lack them.
 ///
 /// # Errors
 /// What the kernel has against it.

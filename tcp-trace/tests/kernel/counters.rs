@@ -193,7 +193,10 @@ fn two_thousand_connections_are_counted_to_the_last() {
         let shown = before.0.nonzero(&format!("tcp_trace_{name}"));
         assert!(shown.is_empty(), "{name}: {shown:?}");
     }
-    assert_eq!(daemon.get("/api/v1/connections?closed=true"), r#"{"connections":[],"total":0}"#);
+    assert_eq!(
+        daemon.get("/api/v1/connections?closed=true"),
+        r#"{"connections":[],"total":0,"folding":false}"#
+    );
 
     let mut script = Script::new(&client, &server);
     script.client_closes(700);

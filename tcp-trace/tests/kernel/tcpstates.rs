@@ -47,7 +47,11 @@ fn tool(arguments: &[&str]) -> Lines {
                 return Err(io::Error::last_os_error());
             }
             mount(c"none".as_ptr(), c"/".as_ptr(), libc::MS_REC | libc::MS_PRIVATE)?;
-            mount(c"tracefs".as_ptr(), c"/sys/kernel/tracing".as_ptr(), 0)
+            match mount(c"tracefs".as_ptr(), c"/sys/kernel/tracing".as_ptr(), 0) {
+                // It is there already, as on most hosts.
+                Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(()),
+                mounted => mounted,
+            }
         });
     }
     let tool = Lines::start(&mut command);
