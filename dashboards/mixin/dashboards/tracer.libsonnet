@@ -89,7 +89,7 @@ function(config) p.dashboard(
       [8, p.timeseries('Mode', 'folded: short connections are told in one record at their end, and why.', 'none',
                        [
                          p.target('sum by (mode) (tcp_trace_mode{%s})' % here, '{{mode}}'),
-                         p.target('sum by (reason) (tcp_trace_folding{%s}) > 0' % here, 'for {{reason}}'),
+                         p.target('sum by (reason) (tcp_trace_folding{%s})' % here, 'for {{reason}}'),
                          p.target('sum(increase(tcp_trace_mode_changes_total{%s}[$__rate_interval]))' % here, 'changes'),
                        ])],
       [8, p.timeseries('Connections folded', 'Told in one record, every step with its own time.', 'cps',
