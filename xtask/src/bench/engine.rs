@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use super::{machine::Machine, means::Means};
 use parts::{Crowd, Stream};
-use rest::Rest;
+pub(super) use rest::Rest;
 
 /// Connections that are there while others are asked for.
 const SIZES: [u32; 4] = [100, 10_000, 100_000, 1_000_000];

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     super::{diagnosis::process::taken, statistics::Spread},
@@ -24,22 +24,22 @@ use crate::{
 const STARTS: usize = 5;
 
 /// What it takes.
-#[derive(Debug, Serialize)]
-pub(super) struct Rest {
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(in crate::bench) struct Rest {
     /// Milliseconds from its start until it is ready, a look in every five.
-    pub(super) ready_ms: Spread,
+    pub(in crate::bench) ready_ms: Spread,
     /// Milliseconds from a state change until it is watched.
-    pub(super) delay_ms: Spread,
+    pub(in crate::bench) delay_ms: Spread,
     /// Share of one processor.
-    pub(super) cpu: f64,
+    pub(in crate::bench) cpu: f64,
     /// Resident bytes.
-    pub(super) memory: u64,
+    pub(in crate::bench) memory: u64,
     /// Bytes of its maps in the kernel.
-    pub(super) maps: u64,
+    pub(in crate::bench) maps: u64,
     /// Bytes of the buffers that the kernel sends events through.
-    pub(super) buffers: u64,
+    pub(in crate::bench) buffers: u64,
     /// Bytes of the program without its debug information.
-    pub(super) program: u64,
+    pub(in crate::bench) program: u64,
 }
 
 /// Starts one in a network namespace of its own and leaves it alone for so many `seconds`.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Deserialize;
 
-use super::super::{machine::Machine, statistics::Spread, table};
+use super::super::{engine::Rest, machine::Machine, statistics::Spread, table};
 
 /// The figures.
 #[derive(Clone, Debug, Deserialize)]
@@ -36,18 +36,6 @@ pub(super) struct Crowd {
     pub(super) list_ms: f64,
     pub(super) status_ms: f64,
     pub(super) diagnose_ms: f64,
-}
-
-/// A daemon that has nothing to do.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Rest {
-    pub(super) ready_ms: Spread,
-    pub(super) delay_ms: Spread,
-    pub(super) cpu: f64,
-    pub(super) memory: u64,
-    pub(super) maps: u64,
-    pub(super) buffers: u64,
-    pub(super) program: u64,
 }
 
 /// The hooks that a mix of events comes from, in words.
