@@ -106,4 +106,5 @@ proptest! {
 }
 
 mod model;
+mod same;
 mod seed;

@@ -1,29 +1,22 @@
-//! Folding against a table that is told everything: whatever is folded and whenever, all that is
-//! known and counted in the end is the same.
+//! Connections as hooks see them, and the programs' side of folding them.
 
 use std::num::NonZeroU64;
 
 use proptest::prelude::*;
 use tcp_trace_common::{
-    FOLD_ACCEPT, FOLD_CLOSE, FOLD_CLOSER, FOLD_CONNECT, FOLD_DRAIN, FOLD_OFF, FOLD_ON, FOLD_OPENER,
-    FOLD_STEPS, FOLDED_RECORD_LEN, FoldCaller, FoldStep, FoldedRecord, KIND_FOLDED, SOCK_ATTACHED,
+    FOLD_ACCEPT, FOLD_CLOSE, FOLD_CLOSER, FOLD_CONNECT, FOLD_ON, FOLD_OPENER, FOLD_STEPS,
+    FOLDED_RECORD_LEN, FoldCaller, FoldStep, FoldedRecord, KIND_FOLDED, SOCK_ATTACHED,
     VALID_COOKIE, VALID_FLAGS, VALID_NETNS, fold_code,
 };
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
 use crate::core::{
     clock::Ts,
-    decode,
     event::{
         Body, Caller, Comm, Event, Flow, LifeEvent, LifeStep, Origin, Protocol, SockFlags,
         SocketId, StateChange, Task, TimeWaitEnd,
     },
-    fold::Told,
-    sources::Sources,
-    statistics::Statistics,
-    table::{Limits, Table},
     tcp_state::TcpState as S,
-    timeline::{Mark, StepKind},
 };
 
 /// Where the address of a mini-socket lies, beside that of its full socket.
@@ -38,7 +31,7 @@ fn flow(sk: u64) -> Flow {
     Flow { local: ([10, 0, 0, 1], port).into(), remote: ([10, 0, 0, 2], 443).into() }
 }
 
-fn caller(pid: u32) -> Caller {
+pub(super) fn caller(pid: u32) -> Caller {
     let task = Task { pid, tid: pid + 1, comm: Comm::from_text("java") };
     Caller { task, started_ns: NonZeroU64::new(9), cgroup: NonZeroU64::new(4) }
 }
@@ -55,7 +48,7 @@ fn maker(old: S, new: S) -> Option<u32> {
     }
 }
 
-fn change(sk: u64, old: S, new: S) -> Body {
+pub(super) fn change(sk: u64, old: S, new: S) -> Body {
     Body::State(StateChange {
         socket: id(sk),
         origin: Origin::Live,
@@ -79,7 +72,7 @@ fn life(sk: u64, what: LifeStep) -> Body {
 
 /// What hooks see of a connection, one after the other.
 #[derive(Clone, Copy, Debug)]
-enum Seen {
+pub(super) enum Seen {
     Change(S, S),
     Connect,
     Accept,
@@ -95,7 +88,7 @@ enum Seen {
 use Seen::{Accept, Change, Connect, MiniBorn, MiniEnded, Request, Reset};
 
 impl Seen {
-    fn event(self, sk: u64) -> Body {
+    pub(super) fn event(self, sk: u64) -> Body {
         match self {
             Change(old, new) => change(sk, old, new),
             Connect => life(sk, LifeStep::Connect(Some(caller(OPENER)))),
@@ -141,7 +134,7 @@ const CROSSED: &[Seen] = &[
     MiniBorn(S::TimeWait),
     Change(S::Closing, S::Close),
 ];
-const RESET: &[Seen] = &[
+pub(super) const RESET: &[Seen] = &[
     Request,
     Change(S::Listen, S::SynRecv),
     Change(S::SynRecv, S::Established),
@@ -159,27 +152,28 @@ const RESET_AS_AN_ORPHAN: &[Seen] = &[
     Reset,
     Change(S::FinWait1, S::Close),
 ];
-const REFUSED: &[Seen] = &[Change(S::Close, S::SynSent), Connect, Change(S::SynSent, S::Close)];
+pub(super) const REFUSED: &[Seen] =
+    &[Change(S::Close, S::SynSent), Connect, Change(S::SynSent, S::Close)];
 
-fn any_life() -> impl Strategy<Value = &'static [Seen]> {
+pub(super) fn any_life() -> impl Strategy<Value = &'static [Seen]> {
     proptest::sample::select(vec![CLIENT, SERVER, CROSSED, RESET, RESET_AS_AN_ORPHAN, REFUSED])
 }
 
 /// The programs' side of folding, as `tcp-trace-ebpf/src/fold.rs` does it.
 #[derive(Default)]
-struct Programs {
-    order: u32,
-    longest_ns: u64,
-    places: std::collections::BTreeMap<u64, FoldedRecord>,
+pub(super) struct Programs {
+    pub(super) order: u32,
+    pub(super) longest_ns: u64,
+    pub(super) places: std::collections::BTreeMap<u64, FoldedRecord>,
 }
 
-enum Report {
+pub(super) enum Report {
     Plain(Event),
     Folded(Box<FoldedRecord>),
 }
 
 impl Programs {
-    fn see(&mut self, at: u64, sk: u64, seen: Seen, out: &mut Vec<Report>) {
+    pub(super) fn see(&mut self, at: u64, sk: u64, seen: Seen, out: &mut Vec<Report>) {
         let (code, is_last) = match seen {
             Change(old, new) => (fold_code(old as u8, new as u8), new == S::Close),
             Connect => (FOLD_CONNECT, false),
@@ -233,7 +227,7 @@ impl Programs {
     }
 
     /// What the daemon reads off the places: of all before a snapshot, else of those that are old.
-    fn look(&self, now: u64, all: bool, out: &mut Vec<Report>) {
+    pub(super) fn look(&self, now: u64, all: bool, out: &mut Vec<Report>) {
         for (sk, place) in &self.places {
             if all || now - place.steps[0].time_ns > self.longest_ns {
                 out.push(finished(FoldedRecord { unfinished: 1, ..*place }, now, *sk));
@@ -271,127 +265,6 @@ fn finished(mut record: FoldedRecord, at: u64, sk: u64) -> Report {
     Report::Folded(Box::new(record))
 }
 
-fn table() -> Table {
-    let mut table = Table::new(Limits { live: 100, closed: 100 });
-    table.set_sources(Sources { time_wait: true, calls: true, resets: true });
-    table
-}
-
-fn tell(table: &mut Table, told: &mut Told, report: Report) {
-    match report {
-        Report::Plain(event) => drop(table.apply(&event)),
-        Report::Folded(record) => {
-            let before = told.take(&record);
-            for event in decode::unfold(&record, before).unwrap() {
-                table.apply(&event);
-            }
-        }
-    }
-}
-
-/// What a table knows in the end, without the marks of folding.
-fn summary(table: &Table) -> Vec<String> {
-    let mut all: Vec<_> = table
-        .live()
-        .map(|known| ("open", known))
-        .chain(table.closed().map(|known| ("closed", known)))
-        .map(|(place, known)| {
-            let steps: Vec<_> = known
-                .timeline
-                .steps()
-                .filter(|step| !matches!(step.kind, StepKind::Mark(Mark::Folded(_))))
-                .collect();
-            let (flow, state, since) = (known.flow(), known.state, known.state_since);
-            format!(
-                "{place} {flow:?} {state} {since:?} {:?} {:?} {:?} {:?} {:?} {:?} {steps:?}",
-                known.opened_at,
-                known.owner(),
-                known.mini(),
-                known.judged(),
-                known.closed(),
-                known.gap
-            )
-        })
-        .collect();
-    all.sort();
-    all
-}
-
-/// All that is counted, but for how much was folded.
-fn counts(table: &Table) -> String {
-    let statistics = Statistics { folded: 0, ..table.statistics().clone() };
-    let population = table.population();
-    let matrix = population.applied_matrix();
-    format!("{statistics:#?} {:?} {matrix:?} {:?}", population.held(), table.half_open())
-}
-
-proptest! {
-    /// However the order changes, whenever the daemon looks, and whatever of a connection is told at
-    /// once: the table ends as if everything had been told step by step.
-    #[test]
-    fn folding_changes_nothing_of_what_is_known(
-        lives in proptest::collection::vec((any_life(), any::<bool>()), 1..12),
-        acts in proptest::collection::vec((0usize..12, 2u64..400, 0u8..12), 1..160),
-    ) {
-        let (mut full, mut folded, mut told) = (table(), table(), Told::default());
-        let mut programs = Programs { longest_ns: 1_000, ..Programs::default() };
-        let mut gone = vec![0usize; lives.len()];
-        let (mut now, mut out) = (1_000, Vec::new());
-        // Everything ends, or is looked at in the end.
-        let rest = (0..lives.len()).flat_map(|slot| std::iter::repeat_n((slot, 2, 9), 10));
-        for (slot, pause, act) in acts.into_iter().chain(rest) {
-            now += pause;
-            match act {
-                0 | 5 => programs.order = FOLD_ON,
-                1 if programs.order == FOLD_ON => programs.order = FOLD_DRAIN,
-                2 if programs.places.is_empty() && programs.order == FOLD_DRAIN => {
-                    programs.order = FOLD_OFF;
-                }
-                3 | 4 => programs.look(now - 1, act == 4, &mut out),
-                _ => {}
-            }
-            let slot = slot % lives.len();
-            let (life, whole) = lives[slot];
-            let most = if whole { life.len() } else { life.len() - 1 };
-            if gone[slot] < most {
-                let (seen, sk) = (life[gone[slot]], slot as u64 + 1);
-                gone[slot] += 1;
-                full.apply(&Event { at: Ts(now), body: seen.event(sk) });
-                programs.see(now, sk, seen, &mut out);
-            }
-            for report in out.drain(..) {
-                tell(&mut folded, &mut told, report);
-            }
-        }
-        programs.look(now + 10_000, true, &mut out);
-        for report in out.drain(..) {
-            tell(&mut folded, &mut told, report);
-        }
-        full.finish();
-        folded.finish();
-        prop_assert_eq!(summary(&folded), summary(&full));
-        prop_assert_eq!(counts(&folded), counts(&full));
-        prop_assert_eq!(folded.statistics().gaps, 0);
-        prop_assert_eq!(folded.statistics().illegal_transitions, 0);
-    }
-
-    #[test]
-    fn any_bytes_unfold_or_say_why(
-        bytes in proptest::collection::vec(any::<u8>(), FOLDED_RECORD_LEN),
-    ) {
-        let mut record = FoldedRecord::new_zeroed();
-        record.as_mut_bytes().copy_from_slice(&bytes);
-        record.state.kind = KIND_FOLDED;
-        record.state.len = u16::try_from(FOLDED_RECORD_LEN).unwrap();
-        let record = decode::folded(record.as_bytes()).unwrap().unwrap();
-        let mut told = Told::default();
-        let before = told.take(&record);
-        if let Ok(events) = decode::unfold(&record, before) {
-            prop_assert!(events.len() <= FOLD_STEPS + 1);
-        }
-    }
-}
-
 /// The record of a client that is refused, as the programs would send it.
 pub(super) fn refused() -> FoldedRecord {
     let mut programs = Programs { order: FOLD_ON, longest_ns: 1_000, ..Programs::default() };
@@ -402,51 +275,4 @@ pub(super) fn refused() -> FoldedRecord {
     let Some(Report::Folded(record)) = out.pop() else { panic!("one record") };
     assert!(out.is_empty());
     *record
-}
-
-#[test]
-fn a_timeline_says_that_it_was_folded() {
-    let events = decode::unfold(&refused(), 0).unwrap();
-    let Body::Life(life) = &events[1].body else { panic!("{events:?}") };
-    assert_eq!((life.what, events[1].at), (LifeStep::Folded { steps: 3 }, Ts(5)));
-    let mut table = table();
-    for event in &events {
-        table.apply(event);
-    }
-    table.finish();
-    let known = table.closed().next().unwrap();
-    let marks = known.timeline.steps().filter(|step| step.kind == StepKind::Mark(Mark::Folded(3)));
-    assert_eq!((marks.count(), known.timeline.steps().len()), (1, 4));
-    assert_eq!(table.statistics().folded, 1);
-}
-
-/// A listener may be gone by the time its short connections are told.
-#[test]
-fn who_is_told_after_its_listener_has_ended_has_its_owner_and_its_syn() {
-    let listener = |old, new| {
-        let Body::State(mut listener) = change(1, old, new) else { unreachable!() };
-        listener.socket = SocketId { cookie: NonZeroU64::new(99), sk: 99 };
-        listener.flow.remote = ([0, 0, 0, 0], 0).into();
-        listener.current = Some(caller(5).task);
-        Body::State(listener)
-    };
-    let mut told = Vec::new();
-    for folds in [false, true] {
-        let mut programs = Programs { longest_ns: 1_000, ..Programs::default() };
-        programs.order = if folds { FOLD_ON } else { FOLD_OFF };
-        let (mut table, mut out, mut memory) = (table(), Vec::new(), Told::default());
-        table.apply(&Event { at: Ts(1), body: listener(S::Close, S::Listen) });
-        for (number, seen) in RESET[..3].iter().enumerate() {
-            programs.see(10 + number as u64, 1, *seen, &mut out);
-        }
-        out.push(Report::Plain(Event { at: Ts(20), body: listener(S::Listen, S::Close) }));
-        programs.see(30, 1, Change(S::Established, S::Close), &mut out);
-        for report in out {
-            tell(&mut table, &mut memory, report);
-        }
-        table.finish();
-        told.push((summary(&table), format!("{:?}", table.half_open())));
-        assert!(table.closed().any(|known| known.owner().is_some_and(|owner| owner.pid == 5)));
-    }
-    assert_eq!(told[0], told[1]);
 }
