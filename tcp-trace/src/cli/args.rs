@@ -8,7 +8,7 @@ pub(crate) use segments::{Segments, Switch};
 mod segments;
 
 use crate::{
-    core::fold::Mode,
+    core::{connection::ConnectionId, fold::Mode},
     kernel::{plan::BackendChoice, stacks::StackWishes},
     serve::span,
 };
@@ -182,6 +182,10 @@ impl Tracing {
     }
 }
 
+fn parse_id(text: &str) -> Result<ConnectionId, String> {
+    text.parse().map_err(|_| "it takes a number as list prints it, in hex, such as 3f9c".to_owned())
+}
+
 fn parse_span(text: &str) -> Result<Duration, String> {
     span::parse(text).ok_or_else(|| format!("it takes {}", span::ACCEPTED))
 }
@@ -278,8 +282,8 @@ pub(crate) struct List {
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct One {
     /// Its number, as list and watch --json print it; or name it by the filters of list
-    #[arg(value_name = "ID", conflicts_with = "Filter")]
-    pub(crate) id: Option<String>,
+    #[arg(value_name = "ID", conflicts_with = "Filter", value_parser = parse_id)]
+    pub(crate) id: Option<ConnectionId>,
     #[command(flatten)]
     pub(crate) filter: Filter,
     /// Of those closed not long ago as well
@@ -408,6 +412,8 @@ mod tests {
         for bad in [
             &["3f9c", "--state", "close_wait"][..],
             &["3f9c", "--newest"],
+            &["zz"],
+            &[""],
             &["--pid", "7", "--oldest", "--newest"],
         ] {
             assert_eq!(parse(bad).unwrap_err().exit_code(), 2, "{bad:?}");

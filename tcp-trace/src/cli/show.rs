@@ -14,12 +14,12 @@ use super::{
     source::Source,
     text,
 };
-use crate::{api, serve::filter::FilterArgs};
+use crate::{api, core::connection::ConnectionId, serve::filter::FilterArgs};
 
 /// Shows a connection of the daemon's, or of a trace of one's own.
 pub(super) async fn run(context: &Context, args: &Show) -> anyhow::Result<ExitCode> {
     named(&args.one)?;
-    if let Some(id) = &args.one.id {
+    if let Some(id) = args.one.id {
         has_numbers(context, id).await?;
     }
     let source = Source::open(context, &args.tracing, Stay::Moment).await?;
@@ -43,7 +43,7 @@ fn named(one: &One) -> Result<(), Misuse> {
 }
 
 /// Whether the number `id` can mean anything: it is a daemon's, which alone has given any.
-async fn has_numbers(context: &Context, id: &str) -> anyhow::Result<()> {
+async fn has_numbers(context: &Context, id: ConnectionId) -> anyhow::Result<()> {
     let Err(error) = Source::daemon(context).await else { return Ok(()) };
     if let Some(ClientError::NoDaemon { path }) = error.downcast_ref() {
         anyhow::bail!(
@@ -63,8 +63,8 @@ pub(super) async fn from(
     style: &text::Style,
 ) -> anyhow::Result<ExitCode> {
     named(one)?;
-    let (connection, others) = match &one.id {
-        Some(id) => (by_id(source, id, style).await?, None),
+    let (connection, others) = match one.id {
+        Some(id) => (by_id(source, &id.to_string(), style).await?, None),
         None => by_filter(source, one, style).await?,
     };
     if one.json {
