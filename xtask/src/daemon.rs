@@ -33,6 +33,7 @@ pub(crate) struct Serve {
     program: PathBuf,
     network: Option<Network>,
     interface: Option<&'static str>,
+    xdp: Option<&'static str>,
     mode: &'static str,
     backend: &'static str,
     alone: bool,
@@ -45,6 +46,7 @@ impl Serve {
             program: program.to_owned(),
             network: None,
             interface: None,
+            xdp: None,
             mode: "full",
             backend: "auto",
             alone: false,
@@ -76,6 +78,11 @@ impl Serve {
         Self { interface: Some(interface), ..self }
     }
 
+    /// The same, with XDP as this `--xdp` says.
+    pub(crate) fn and_xdp(self, wish: &'static str) -> Self {
+        Self { xdp: Some(wish), ..self }
+    }
+
     fn command(&self, directory: &Path, log: File) -> Result<Command> {
         // What the user has set for a daemon of his own must not reach this one.
         let settings = directory.join("settings.toml");
@@ -102,6 +109,9 @@ impl Serve {
             }
             _ => command.args(["--segments", "off"]),
         };
+        if let Some(wish) = self.xdp {
+            command.args(["--xdp", wish]);
+        }
         if self.alone {
             command.args(["--netns", "self"]);
         }

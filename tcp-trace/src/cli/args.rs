@@ -430,7 +430,7 @@ mod tests {
             ("--port", "443", "65536"),
             ("--segments", "on", "perhaps"),
             ("--interface", "eth0,lo", "a/b"),
-            ("--xdp", "eth0=native,lo", "lo=fast"),
+            ("--xdp", "eth0=native,lo=off", "lo=fast"),
             ("--segment-rate", "1000", "0"),
         ] {
             assert!(parse(flag, good).is_ok(), "{flag} {good}");

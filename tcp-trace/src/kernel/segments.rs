@@ -30,7 +30,7 @@ use crate::kernel::{
     host::{CAP_NET_ADMIN, CAP_SYS_ADMIN, HostFacts},
     netns::Netns,
 };
-pub use wishes::{BadWish, InterfaceName, Wishes, XdpMode, XdpWish};
+pub use wishes::{BadWish, InterfaceName, Wishes, Xdp, XdpMode, XdpWish};
 
 /// The first kernel that hands frames in several parts to XDP programs that are declared for them.
 const XDP_TAKES_FRAGMENTS: (u32, u32) = (5, 18);

@@ -299,6 +299,16 @@ fn xdp_that_the_driver_does_not_have_is_refused_and_tc_takes_its_place() {
 
 #[test]
 #[ignore = "needs root"]
+fn xdp_that_is_not_wanted_leaves_its_place_to_tc() {
+    let netns = Netns::new();
+    let daemon = Daemon::inside(&netns, &["--segments=on", "--xdp=lo=off"]);
+    let lo = row(&daemon, "lo");
+    assert_eq!((lo.ingress, lo.egress), (Some(tc()), Some(tc())), "{lo:?}");
+    assert!(lo.why.contains("--xdp lo=off") && lo.refusals.is_empty(), "{lo:?}");
+}
+
+#[test]
+#[ignore = "needs root"]
 fn xdp_is_native_or_generic_where_it_is_asked_for() {
     let (left, _right) = joined();
     for (wish, way) in [

@@ -59,8 +59,8 @@ pub(crate) struct Args {
         value_name = "WHO",
         value_enum,
         value_delimiter = ',',
-        default_value = "counters,states,full,folded,auto,segments,tcpstates,tcplife,tcptracer,\
-                         bpftrace-count,bpftrace-print"
+        default_value = "counters,states,full,folded,auto,segments,tc,default,tcpstates,tcplife,\
+                         tcptracer,bpftrace-count,bpftrace-print"
     )]
     tracer: Vec<Who>,
     #[command(flatten)]

@@ -23,8 +23,12 @@ pub(super) const STATES: &str = "states";
 pub(super) const FULL: &str = "states, owners, TIME_WAIT";
 /// That has segments as well.
 pub(super) const SEGMENTS: &str = "all, segments on lo";
+/// The same, with XDP left out.
+pub(super) const TC: &str = "all, segments on lo by TC";
 /// That folds when it must.
 pub(super) const AUTO: &str = "auto";
+/// That is left as it is by default.
+pub(super) const DEFAULT: &str = "auto, segments on lo";
 /// The closest of its peers.
 pub(super) const LIFE: &str = TCPLIFE.name;
 
@@ -48,6 +52,10 @@ pub(super) enum Who {
     Auto,
     /// The same in full, and segments
     Segments,
+    /// The same, with segments looked at by TC alone
+    Tc,
+    /// A daemon as it is by default: folded under a storm, and segments
+    Default,
     /// State changes, owners and `TIME_WAIT` by fentry
     Fentry,
     /// State changes, owners and `TIME_WAIT` by kprobes
@@ -77,11 +85,9 @@ impl Who {
             Self::Full => with_calls(FULL, serve),
             Self::Folded => ours("folded", serve.in_mode("folded")),
             Self::Auto => ours(AUTO, serve.in_mode("auto")),
-            Self::Segments => {
-                let serve = serve.and_segments("lo");
-                let (within, calls) = (true, false);
-                Tracer::TcpTrace(TcpTrace { name: SEGMENTS, serve, within, calls })
-            }
+            Self::Segments => within(SEGMENTS, serve.and_segments("lo")),
+            Self::Tc => within(TC, serve.and_segments("lo").and_xdp("lo=off")),
+            Self::Default => within(DEFAULT, serve.and_segments("lo").in_mode("auto")),
             Self::Fentry => with_calls("the same by fentry", serve.by("fentry")),
             Self::Kprobe => with_calls("the same by kprobes", serve.by("kprobe")),
             Self::Tcpstates => tool(TCPSTATES, "SKADDR"),
@@ -95,6 +101,10 @@ impl Who {
 
 fn ours(name: &'static str, serve: Serve) -> Tracer {
     Tracer::TcpTrace(TcpTrace { name, serve, within: false, calls: false })
+}
+
+fn within(name: &'static str, serve: Serve) -> Tracer {
+    Tracer::TcpTrace(TcpTrace { name, serve, within: true, calls: false })
 }
 
 fn with_calls(name: &'static str, serve: Serve) -> Tracer {

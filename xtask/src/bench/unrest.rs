@@ -13,7 +13,7 @@ const RATE: f64 = 0.2;
 const EVENTS: f64 = 0.05;
 /// One changes its mode by itself, now sooner, now later; and how many segments a connection takes
 /// depends on who is quicker.
-const UNSTEADY: [&str; 2] = [roster::AUTO, roster::SEGMENTS];
+const UNSTEADY: [&str; 4] = [roster::AUTO, roster::SEGMENTS, roster::TC, roster::DEFAULT];
 
 /// What there is to warn of where the load is connections.
 pub(super) fn notes(rounds: &[Round]) -> Vec<String> {

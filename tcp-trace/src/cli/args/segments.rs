@@ -31,12 +31,13 @@ pub(crate) struct Segments {
         value_delimiter = ','
     )]
     pub(crate) interfaces: Vec<InterfaceName>,
-    /// Use XDP on this interface, too (repeatable); without a mode: native where the driver can,
-    /// else generic [default: generic on lo and tun devices from Linux 6.9 on]
+    /// Use XDP on this interface, too (repeatable), or none (off): TC looks instead; without a mode:
+    /// native where the driver can, else generic [default: generic on lo and tun devices from Linux
+    /// 6.9 on]
     #[arg(
         long,
         env = "TCP_TRACE_XDP",
-        value_name = "INTERFACE[=native|generic]",
+        value_name = "INTERFACE[=native|generic|off]",
         value_delimiter = ','
     )]
     pub(crate) xdp: Vec<XdpWish>,

@@ -2,7 +2,7 @@
 
 use super::{
     interfaces::Interface,
-    wishes::{Wishes, XdpMode},
+    wishes::{Wishes, Xdp, XdpMode},
 };
 
 /// The first kernel whose generic XDP hands a program large segments as they are.
@@ -65,20 +65,24 @@ pub(super) fn choose(
 ) -> Result<Choice, String> {
     let framing = framing(interface.hardware)?;
     let (ingress, why) = match wishes.xdp(&interface.name) {
-        Some(wish) => asked_for(interface, wish.mode),
+        Some(wish) => asked_for(interface, wish),
         None => by_default(interface, others, kernel),
     };
     Ok(Choice { ingress, framing, why })
 }
 
-fn asked_for(interface: &Interface, mode: Option<XdpMode>) -> (Vec<Ingress>, String) {
+fn asked_for(interface: &Interface, wish: Xdp) -> (Vec<Ingress>, String) {
+    let modes = match wish {
+        Xdp::Off => {
+            let name = &interface.name;
+            return (vec![Ingress::Tc], format!("XDP is not wanted: --xdp {name}=off"));
+        }
+        Xdp::As(mode) => vec![mode],
+        Xdp::Best => vec![XdpMode::Native, XdpMode::Generic],
+    };
     if let Some(why) = occupied(interface) {
         return (vec![Ingress::Tc], format!("--xdp is refused: {why}"));
     }
-    let modes = match mode {
-        Some(mode) => vec![mode],
-        None => vec![XdpMode::Native, XdpMode::Generic],
-    };
     let ways = modes.into_iter().map(Ingress::Xdp).chain([Ingress::Tc]).collect();
     (ways, "asked for with --xdp".to_owned())
 }
@@ -246,12 +250,13 @@ mod tests {
         let taken = Interface { xdp: Some(9), ..tun.clone() };
         let taken_card = Interface { xdp: Some(0), ..card.clone() };
         let function = Interface { on_bus: true, ..interface("x", ARPHRD_ETHER, Some("tun")) };
-        let cases: [Case<'_>; 18] = [
+        let cases: [Case<'_>; 19] = [
             (&lo, &[], NEW, &[], "generic tc", "loopback"),
             (&lo, &[], OLD, &[], "tc", "copies every large segment"),
             (&lo, &["cil_from_lo"], NEW, &[], "tc", "cil_from_lo"),
             (&lo, &[], OLD, &["lo=generic"], "generic tc", "--xdp"),
             (&lo, &["x"], NEW, &["lo"], "native generic tc", "--xdp"),
+            (&lo, &[], NEW, &["lo=off"], "tc", "not wanted"),
             (&veth, &[], NEW, &[], "tc", "--xdp v0=generic"),
             (&veth, &[], NEW, &["v0=native"], "native tc", "--xdp"),
             (&veth, &[], NEW, &["v1=native"], "tc", "veth"),
@@ -299,6 +304,7 @@ mod tests {
         assert_eq!(wanted(&wishes(&[], &[])), [true, false, true]);
         assert_eq!(wanted(&wishes(&["v0"], &[])), [false, true, false]);
         assert_eq!(wanted(&wishes(&[], &["v0"])), [true, true, true]);
+        assert_eq!(wanted(&wishes(&[], &["v0=off"])), [true, false, true], "no wish to look there");
         assert_eq!(wanted(&wishes(&["lo"], &["v0"])), [true, true, false]);
         let named = wishes(&["lo", "nope"], &["gone=generic"]);
         assert_eq!(missing(&[lo], &named).collect::<Vec<_>>(), ["nope", "gone"]);

@@ -13,21 +13,22 @@ const NAME_LIMIT: usize = 15;
 pub struct Wishes {
     /// Interfaces in place of `lo` and those with a default route.
     pub interfaces: Vec<InterfaceName>,
-    /// Interfaces on which XDP is wanted, beside those.
+    /// Interfaces on which XDP is wanted, beside those; or is not.
     pub xdp: Vec<XdpWish>,
 }
 
 impl Wishes {
-    /// Every interface named, each once.
+    /// Every interface named, each once; not those on which no more is wanted than to leave XDP.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        let in_xdp = self.xdp.iter().map(|wish| &wish.interface);
-        let new = in_xdp.filter(|name| !self.interfaces.contains(name));
+        let asked = self.xdp.iter().filter(|wish| wish.xdp != Xdp::Off);
+        let new = asked.map(|wish| &wish.interface).filter(|name| !self.interfaces.contains(name));
         self.interfaces.iter().chain(new).map(|name| name.0.as_str())
     }
 
-    /// How XDP is wanted on `interface`, where it is. The last word counts.
-    pub(super) fn xdp(&self, interface: &str) -> Option<&XdpWish> {
-        self.xdp.iter().rev().find(|wish| wish.interface.0 == interface)
+    /// How XDP is wanted on `interface`, where anything is said of it. The last word counts.
+    pub(super) fn xdp(&self, interface: &str) -> Option<Xdp> {
+        let wish = self.xdp.iter().rev().find(|wish| wish.interface.0 == interface);
+        wish.map(|wish| wish.xdp)
     }
 }
 
@@ -72,27 +73,39 @@ impl fmt::Display for XdpMode {
     }
 }
 
-/// `--xdp IFACE[=native|generic]`.
+/// What is wanted of XDP on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Xdp {
+    /// Native where the driver can, else generic.
+    Best,
+    /// In this way.
+    As(XdpMode),
+    /// None: TC looks instead.
+    Off,
+}
+
+/// `--xdp IFACE[=native|generic|off]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct XdpWish {
     /// The interface.
     pub interface: InterfaceName,
-    /// `None`: native where the driver can, else generic.
-    pub mode: Option<XdpMode>,
+    /// What is wanted there.
+    pub xdp: Xdp,
 }
 
 impl FromStr for XdpWish {
     type Err = BadWish;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (name, mode) = match text.split_once('=') {
-            None => (text, None),
-            Some((name, "native")) => (name, Some(XdpMode::Native)),
-            Some((name, "generic")) => (name, Some(XdpMode::Generic)),
+        let (name, xdp) = match text.split_once('=') {
+            None => (text, Xdp::Best),
+            Some((name, "native")) => (name, Xdp::As(XdpMode::Native)),
+            Some((name, "generic")) => (name, Xdp::As(XdpMode::Generic)),
+            Some((name, "off")) => (name, Xdp::Off),
             Some((_, mode)) => return Err(BadWish::Mode(mode.to_owned())),
         };
-        Ok(Self { interface: name.parse()?, mode })
+        Ok(Self { interface: name.parse()?, xdp })
     }
 }
 
@@ -113,7 +126,7 @@ pub enum BadWish {
     )]
     Name(String),
     /// There is no such way.
-    #[error("'{0}' is neither native nor generic")]
+    #[error("'{0}' is none of native, generic and off")]
     Mode(String),
 }
 
@@ -125,10 +138,12 @@ mod tests {
 
     #[test]
     fn xdp_is_wished_for_by_name_and_mode() {
-        let wish = |text: &str| text.parse::<XdpWish>().map(|wish| (wish.interface.0, wish.mode));
-        assert_eq!(wish("eth0"), Ok(("eth0".to_owned(), None)));
-        assert_eq!(wish("eth0=native"), Ok(("eth0".to_owned(), Some(XdpMode::Native))));
-        assert_eq!(wish("lo=generic"), Ok(("lo".to_owned(), Some(XdpMode::Generic))));
+        let wish = |text: &str| text.parse::<XdpWish>().map(|wish| (wish.interface.0, wish.xdp));
+        let native = Xdp::As(XdpMode::Native);
+        assert_eq!(wish("eth0"), Ok(("eth0".to_owned(), Xdp::Best)));
+        assert_eq!(wish("eth0=native"), Ok(("eth0".to_owned(), native)));
+        assert_eq!(wish("lo=generic"), Ok(("lo".to_owned(), Xdp::As(XdpMode::Generic))));
+        assert_eq!(wish("lo=off"), Ok(("lo".to_owned(), Xdp::Off)));
         assert_eq!(wish("lo=fast"), Err(BadWish::Mode("fast".to_owned())));
         assert_eq!(wish("=native"), Err(BadWish::Name(String::new())));
         assert_eq!(wish(""), Err(BadWish::Name(String::new())));
@@ -148,11 +163,12 @@ mod tests {
     fn names_come_once_and_the_last_mode_counts() {
         let wishes = Wishes {
             interfaces: vec!["a".parse().unwrap(), "b".parse().unwrap()],
-            xdp: ["b=native", "c", "b=generic"].map(|text| text.parse().unwrap()).into(),
+            xdp: ["b=native", "c", "b=generic", "d=off"].map(|text| text.parse().unwrap()).into(),
         };
         assert_eq!(wishes.names().collect::<Vec<_>>(), ["a", "b", "c"]);
-        assert_eq!(wishes.xdp("b").map(|wish| wish.mode), Some(Some(XdpMode::Generic)));
-        assert_eq!(wishes.xdp("c").map(|wish| wish.mode), Some(None));
+        assert_eq!(wishes.xdp("b"), Some(Xdp::As(XdpMode::Generic)));
+        assert_eq!(wishes.xdp("c"), Some(Xdp::Best));
+        assert_eq!(wishes.xdp("d"), Some(Xdp::Off));
         assert_eq!(wishes.xdp("a"), None);
     }
 

@@ -94,7 +94,12 @@ fn connections(figures: &cps::Figures, place: &str, goals: &mut Vec<Goal>) {
     let mut goal = |figure: &str, wanted: String, reached: Reached| {
         goals.push(Goal { figure: format!("{figure}{place}"), wanted, reached });
     };
-    for name in [roster::FULL, roster::STATES] {
+    let is_asked = |name: &str| {
+        figures.obstacle(name).is_some()
+            || figures.scenes.iter().any(|scene| scene.verdict(name).is_some())
+    };
+    let folding = Some(roster::AUTO).filter(|name| is_asked(name));
+    for name in [roster::FULL, roster::STATES].into_iter().chain(folding) {
         let kept = |scene: &Measured| Some(scene.verdict(name)?.kept.median);
         goal(
             &format!("connections kept: {name}"),
@@ -117,12 +122,15 @@ fn connections(figures: &cps::Figures, place: &str, goals: &mut Vec<Goal>) {
     };
     let figure = format!("connections kept: {name}, against {}", roster::LIFE);
     goal(&figure, format!("≥ {AGAINST_LIFE} times"), reached);
-    let kept = |scene: &Measured| Some(scene.verdict(roster::SEGMENTS)?.kept.median);
-    goal(
-        &format!("connections kept: {}", roster::SEGMENTS),
-        at_least(SEGMENTS),
-        worst(figures, roster::SEGMENTS, SEGMENTS, kept),
-    );
+    let folding = Some(roster::DEFAULT).filter(|name| is_asked(name));
+    for name in [roster::SEGMENTS].into_iter().chain(folding) {
+        let kept = |scene: &Measured| Some(scene.verdict(name)?.kept.median);
+        goal(
+            &format!("connections kept: {name}"),
+            at_least(SEGMENTS),
+            worst(figures, name, SEGMENTS, kept),
+        );
+    }
     #[expect(clippy::cast_precision_loss, reason = "a share for people")]
     let share = figures.lost() as f64 / figures.seen().max(1) as f64;
     let counted = format!("{} of {}", figures.lost(), figures.seen());
@@ -261,6 +269,23 @@ mod tests {
         assert_eq!(segments.row()[3], "MISSED by 10.0 %");
         assert!(segments.row()[2].starts_with("81.0 % - 81.0 %, least: RST"), "{segments:?}");
         assert_eq!(lost.row()[2..], ["0 of 3600000", "reached"]);
+    }
+
+    #[test]
+    fn folding_is_judged_where_it_was_measured() {
+        let goals = goals(&[
+            (roster::STATES, kept(0.91)),
+            (roster::AUTO, kept(0.96)),
+            (roster::SEGMENTS, kept(0.81)),
+            (roster::DEFAULT, kept(0.89)),
+        ]);
+        let verdict = |name: &str| {
+            let figure = format!("connections kept: {name}");
+            goals.iter().find(|goal| goal.figure == figure).map(|goal| goal.row()[3].clone())
+        };
+        assert_eq!(verdict(roster::AUTO).as_deref(), Some("reached"));
+        assert_eq!(verdict(roster::DEFAULT).as_deref(), Some("MISSED by 1.1 %"));
+        assert_eq!(verdict(roster::STATES).as_deref(), Some("MISSED by 4.2 %"));
     }
 
     #[test]
