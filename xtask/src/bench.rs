@@ -12,11 +12,12 @@
 //! | `rival` | the tools of others |
 //! | `tracer`, `roster` | everything that can run beside the load |
 //! | `rounds` | who runs when |
-//! | `sample`, `statistics`, `table` | what the figures say |
+//! | `sample`, `statistics`, `table`, `bars` | what the figures say |
 //! | `unrest` | whether they can be trusted |
 //! | `means` | the program that is measured, and where its figures go |
 //! | `machine` | what they were measured on |
 
+mod bars;
 pub(crate) mod cps;
 pub(crate) mod diagnosis;
 mod engine;

@@ -27,6 +27,8 @@ use record::Record;
 const RECORD: &str = "benchmarks.json";
 /// The same for people, with reasons.
 const PAGE: &str = "BENCHMARKS.md";
+/// Where one picture of it is.
+const FIRST_PAGE: &str = "README.md";
 
 /// How to measure it.
 #[derive(Debug, clap::Args)]
@@ -38,7 +40,7 @@ pub(crate) struct Args {
     /// --quick cps,engine]
     #[arg(long, value_name = "PART", value_enum, value_delimiter = ',')]
     part: Vec<Part>,
-    /// Write BENCHMARKS.md anew from benchmarks.json, and measure nothing
+    /// Write BENCHMARKS.md and the picture in README.md anew from benchmarks.json, and measure nothing
     #[arg(long, conflicts_with_all = ["quick", "part"])]
     render: bool,
     #[command(flatten)]
@@ -99,10 +101,11 @@ fn parts(args: &Args) -> Vec<Part> {
 }
 
 fn write_page(checkout: &Checkout, record: &Record) -> Result<()> {
-    let path = checkout.root().join(PAGE);
-    let page = page::renewed(&checkout.text(PAGE)?, &page::text(record)?)?;
-    write(&path, &page)?;
-    println!("\nwritten: {RECORD}, {PAGE}");
+    for (name, text) in [(PAGE, page::text(record)?), (FIRST_PAGE, page::picture(record)?)] {
+        let page = page::renewed(&checkout.text(name)?, &text)?;
+        write(&checkout.root().join(name), &page)?;
+    }
+    println!("\nwritten: {RECORD}, {PAGE}, the picture in {FIRST_PAGE}");
     Ok(())
 }
 
@@ -115,11 +118,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_says_what_the_record_has() {
+    fn the_pages_say_what_the_record_has() {
         let checkout = Checkout::own();
         let record = Record::read(&checkout.root().join(RECORD)).unwrap();
-        let page = checkout.text(PAGE).unwrap();
-        let renewed = page::renewed(&page, &page::text(&record).unwrap()).unwrap();
-        assert!(page == renewed, "{PAGE} differs; run `cargo xtask bench --render`");
+        let texts = [(PAGE, page::text(&record)), (FIRST_PAGE, page::picture(&record))];
+        for (name, text) in texts {
+            let page = checkout.text(name).unwrap();
+            let renewed = page::renewed(&page, &text.unwrap()).unwrap();
+            assert!(page == renewed, "{name} differs; run `cargo xtask bench --render`");
+        }
     }
 }

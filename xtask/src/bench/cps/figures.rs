@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::{
+        bars,
         machine::Machine,
         roster,
         rounds::{Round, Verdict},
@@ -115,6 +116,26 @@ impl Figures {
         })
     }
 
+    /// Who keeps how much, as bars: where both ends run on one CPU, so that nothing but the tracer
+    /// makes a difference, or else of the first load.
+    pub(crate) fn picture(&self) -> Option<String> {
+        let steadiest = |measured: &&Measured| measured.scene.is_steadiest();
+        let Measured { scene, lines, .. } =
+            self.scenes.iter().find(steadiest).or_else(|| self.scenes.first())?;
+        // Whoever says what it counted is one of ours.
+        let row = |line: &Line| {
+            let verdict = line.verdict()?;
+            let ours = if verdict.events.is_some() { "tcp-trace: " } else { "" };
+            Some((format!("{ours}{}", line.name), verdict.kept.median))
+        };
+        let rows: Vec<_> = lines.iter().filter_map(row).collect();
+        Some(format!(
+            "```text\nconnections a second that are kept: {}\n\n{}```\n",
+            scene.phrase(),
+            bars::text(&rows)
+        ))
+    }
+
     /// As Markdown, under headings of this `level`.
     pub(crate) fn text(&self, level: &str) -> String {
         let Self { machine, count, rounds, .. } = self;
@@ -212,6 +233,22 @@ pub(in crate::bench) mod tests {
             rounds: 1,
             scenes: scenes.iter().map(measured).collect(),
         }
+    }
+
+    #[test]
+    fn the_picture_is_of_the_steadiest_load() {
+        let lines = [
+            ("nothing", Outcome::Measured(verdict(1.0, None))),
+            ("states", Outcome::Measured(verdict(0.5, Some(0)))),
+            ("tcplife", Outcome::NotMeasured("not installed".into())),
+        ];
+        let picture = |scenes: &[&str]| figures(scenes, &lines).picture();
+        let some = picture(&["rst-1-apart", "rst-2-together", "fin-1-together"]).unwrap();
+        assert!(some.contains("FIN, 1 thread, both on one CPU\n"), "{some}");
+        assert!(some.contains("\ntcp-trace: states  █") && some.contains("    50 %\n"), "{some}");
+        assert!(!some.contains("tcplife"), "{some}");
+        assert!(picture(&["rst-1-apart"]).unwrap().contains("RST"), "better than none");
+        assert_eq!(picture(&[]), None);
     }
 
     #[test]

@@ -28,6 +28,11 @@ impl Scene {
         Load { count, close, placement, threads, here: true }
     }
 
+    /// Whether the rate moves least of itself: one thread, and nothing wakes another CPU.
+    pub(super) fn is_steadiest(self) -> bool {
+        self.threads == 1 && self.placement == Placement::Together
+    }
+
     /// In words.
     pub(crate) fn phrase(self) -> String {
         let close = if self.close == Close::Rst { "RST" } else { "FIN" };

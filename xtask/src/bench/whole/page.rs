@@ -23,6 +23,12 @@ pub(super) fn renewed(page: &str, text: &str) -> Result<String> {
     Ok(format!("{before}{BEGINS}\n{}\n\n{ENDS}{after}", text.trim()))
 }
 
+/// The one picture of it, for those who read no further; nothing where nothing was measured.
+pub(super) fn picture(record: &Record) -> Result<String> {
+    let figures = record.part::<cps::Figures>(Part::Cps)?;
+    Ok(figures.and_then(|figures| figures.picture()).unwrap_or_default())
+}
+
 /// Everything that is known.
 pub(super) fn text(record: &Record) -> Result<String> {
     let mut text = format!("## Goals\n\n{}", goals::text(record)?);
