@@ -184,13 +184,10 @@ fn launch(
     let Prepared { attached, segments, stacks, .. } = prepared;
     let naming = Naming::new(config.stacks.on, &stacks);
     let governor = Governor::new(config.mode, config.fold_above);
-    let thread = std::thread::Builder::new()
-        .name("tracer".to_owned())
-        .spawn(move || {
-            Loop::new(tracer, (attached, segments, naming), governor, inbox, world).run(done);
-        })
-        .context("starting the tracer's thread failed")?;
-    Ok(Engine { handle, thread: Some(thread) })
+    let run = move || {
+        Loop::new(tracer, (attached, segments, naming), governor, inbox, world).run(done);
+    };
+    Engine::start(handle, run).context("starting the tracer's thread failed")
 }
 
 /// Which connections are told step by step whatever the mode, and why.
