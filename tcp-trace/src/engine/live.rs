@@ -36,6 +36,7 @@ mod known;
 mod prepare;
 mod reach;
 mod reconciler;
+mod rest;
 mod round;
 mod schedule;
 mod world;
