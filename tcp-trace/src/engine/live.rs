@@ -27,6 +27,7 @@ use crate::{
         plan::{Backend, BackendChoice},
         segments,
         stacks::{Naming, StackWishes},
+        sys,
     },
 };
 
@@ -181,6 +182,8 @@ fn launch(
     };
     let world = World::new(scope, hooked, std::sync::Arc::clone(&inbox.waker))
         .context("starting the thread that lists the host's sockets failed")?;
+    // Types of the kernel and of our own object: nobody needs them any more.
+    sys::give_memory_back();
     // The namespaces' handles are dropped here: held open, they would outlive their owners.
     let Prepared { attached, segments, stacks, .. } = prepared;
     let naming = Naming::new(config.stacks.on, &stacks);
