@@ -147,6 +147,8 @@ impl Handle {
 pub(crate) struct Engine {
     handle: Handle,
     thread: Option<JoinHandle<()>>,
+    /// Its other end falls with the thread, however that ends.
+    ended: oneshot::Receiver<()>,
 }
 
 /// The tracer's end of a [`Handle`].
@@ -178,9 +180,20 @@ impl Engine {
         self.handle.clone()
     }
 
-    /// Whether it still runs.
-    pub(crate) fn is_running(&self) -> bool {
-        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    /// Starts the tracer's thread.
+    fn start(handle: Handle, work: impl FnOnce() + Send + 'static) -> std::io::Result<Self> {
+        let (alive, ended) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("tracer".to_owned()).spawn(move || {
+            let _alive: oneshot::Sender<()> = alive;
+            work();
+        })?;
+        Ok(Self { handle, thread: Some(thread), ended })
+    }
+
+    /// Returns when the thread has ended by itself, for good or for bad. To be asked once.
+    pub(crate) async fn ended(&mut self) {
+        // Nothing is ever sent.
+        let _ = (&mut self.ended).await;
     }
 
     /// Detaches, writes out what is left, and waits for the end.
@@ -201,5 +214,29 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_engine_that_ends_or_dies_says_so() {
+        for panics in [false, true] {
+            let (handle, inbox) = Engine::channel().unwrap();
+            let (go, told) = mpsc::channel::<()>();
+            let work = move || {
+                let _inbox = inbox;
+                let _ = told.recv();
+                assert!(!panics, "the tracer dies, as this test wants it");
+            };
+            let mut engine = Engine::start(handle, work).unwrap();
+            let soon = std::time::Duration::from_millis(20);
+            assert!(tokio::time::timeout(soon, engine.ended()).await.is_err());
+            go.send(()).unwrap();
+            let late = std::time::Duration::from_secs(10);
+            assert!(tokio::time::timeout(late, engine.ended()).await.is_ok());
+        }
     }
 }

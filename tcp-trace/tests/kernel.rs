@@ -17,6 +17,7 @@
 //! | `counters`, `stopped` | exact figures, also where events are lost |
 //! | `folded` | short connections told in one record, and long ones as ever |
 //! | `snapshot`, `namespaces`, `reconcile` | sockets that were there before, in every namespace, and again |
+//! | `rest` | what a daemon does that has nothing to do, and how soon it is back |
 //! | `lifecycle`, `denied` | beginnings and ends, and what a host does not give |
 //! | `segments` | packet programs on interfaces: counts, choices, others' programs, comings and goings |
 //! | `owners` | whose a connection is, whoever made, took, passed on or inherited it |
@@ -101,6 +102,8 @@ mod refused;
 mod replayed;
 #[path = "kernel/reset.rs"]
 mod reset;
+#[path = "kernel/rest.rs"]
+mod rest;
 #[path = "kernel/segments.rs"]
 mod segments;
 #[path = "kernel/snapshot.rs"]

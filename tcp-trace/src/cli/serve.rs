@@ -1,6 +1,6 @@
 //! `tcp-trace serve`: the daemon.
 
-use std::{path::Path, process::ExitCode, time::Duration};
+use std::{path::Path, process::ExitCode};
 
 use anyhow::Context as _;
 use sd_notify::NotifyState;
@@ -30,7 +30,7 @@ pub(super) async fn run(context: &Context, args: &Serve) -> anyhow::Result<ExitC
     plan::rule_out(&HostFacts::gather(config.btf.as_deref()))?;
     let listeners = Listeners::bind(&addresses, Some(&socket)).await?;
     listeners.allow(&network)?;
-    let engine = tokio::task::spawn_blocking(move || live::start(&config))
+    let mut engine = tokio::task::spawn_blocking(move || live::start(&config))
         .await
         .context("the start-up died")??;
     announce(&engine, &listeners, network.scheme(), &socket).await?;
@@ -41,7 +41,7 @@ pub(super) async fn run(context: &Context, args: &Serve) -> anyhow::Result<ExitC
     let reason = tokio::select! {
         _ = terminate.recv() => Ok("SIGTERM"),
         _ = interrupt.recv() => Ok("SIGINT"),
-        () = died(&engine) => Err(anyhow::anyhow!("the tracer has died; see the log above")),
+        () = engine.ended() => Err(anyhow::anyhow!("the tracer has died; see the log above")),
     };
     notify(&[NotifyState::Stopping]);
     watchdog.abort();
@@ -73,13 +73,6 @@ async fn announce(
         socket.display()
     );
     Ok(())
-}
-
-/// Ends when the tracer's thread has ended by itself.
-async fn died(engine: &Engine) {
-    while engine.is_running() {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
 }
 
 /// Tells systemd's watchdog that the tracer still answers.

@@ -27,6 +27,7 @@ use crate::{
         plan::{Backend, BackendChoice},
         segments,
         stacks::{Naming, StackWishes},
+        sys,
     },
 };
 
@@ -36,6 +37,7 @@ mod known;
 mod prepare;
 mod reach;
 mod reconciler;
+mod rest;
 mod round;
 mod schedule;
 mod world;
@@ -180,17 +182,16 @@ fn launch(
     };
     let world = World::new(scope, hooked, std::sync::Arc::clone(&inbox.waker))
         .context("starting the thread that lists the host's sockets failed")?;
+    // Types of the kernel and of our own object: nobody needs them any more.
+    sys::give_memory_back();
     // The namespaces' handles are dropped here: held open, they would outlive their owners.
     let Prepared { attached, segments, stacks, .. } = prepared;
     let naming = Naming::new(config.stacks.on, &stacks);
     let governor = Governor::new(config.mode, config.fold_above);
-    let thread = std::thread::Builder::new()
-        .name("tracer".to_owned())
-        .spawn(move || {
-            Loop::new(tracer, (attached, segments, naming), governor, inbox, world).run(done);
-        })
-        .context("starting the tracer's thread failed")?;
-    Ok(Engine { handle, thread: Some(thread) })
+    let run = move || {
+        Loop::new(tracer, (attached, segments, naming), governor, inbox, world).run(done);
+    };
+    Engine::start(handle, run).context("starting the tracer's thread failed")
 }
 
 /// Which connections are told step by step whatever the mode, and why.

@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 use tcp_trace_common::{KIND_SEED, KIND_SNAPSHOT_BEGUN};
+use tokio::sync::oneshot;
 
 use super::{
     Engine, Inbox, Request,
@@ -119,8 +120,12 @@ impl Opened {
         pause();
         player.tracer.begun_at(player.first.unwrap_or_default());
         let passed_over = player.tracer.identity().passed_over.clone();
-        let thread = std::thread::spawn(move || player.answer(&inbox));
-        let engine = Engine { handle: engine, thread: Some(thread) };
+        let (alive, ended) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let _alive: oneshot::Sender<()> = alive;
+            player.answer(&inbox);
+        });
+        let engine = Engine { handle: engine, thread: Some(thread), ended };
         Replayed { engine, damage, passed_over }
     }
 }

@@ -227,6 +227,11 @@ impl Tracer {
         self.merge.held() > 0
     }
 
+    /// When time alone gives it something to do.
+    pub(crate) fn next_due(&self) -> Ts {
+        self.ticked.after(TICK).min(self.looks.next_due()).after(REORDER_WINDOW)
+    }
+
     /// Takes an event that is in its place already.
     pub(crate) fn take_event(&mut self, event: &Event) {
         self.pass(event.at, TICK);

@@ -9,6 +9,7 @@ use std::{
 };
 
 use rustc_hash::{FxHashMap, FxHashSet};
+use rustix::fs::{Dir, Mode, OFlags, readlinkat_raw};
 
 use super::holders::{read_comm, socket_inode};
 use crate::core::{
@@ -20,6 +21,8 @@ use crate::core::{
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Descriptors remembered for each socket.
 const HOLDERS: usize = 4;
+/// Bytes of a link that are read: of a path that is longer, the beginning is all that matters.
+const LINK: usize = 256;
 /// Descriptors of sockets in no list that are remembered for each process.
 const UNLISTED: usize = 8;
 
@@ -88,18 +91,14 @@ impl Found {
         let mut facts = ProcessFacts::default();
         let mut comm = None;
         let mut sockets = Vec::new();
-        let Ok(descriptors) = fs::read_dir(directory.join("fd")) else { return };
-        for descriptor in descriptors.filter_map(Result::ok) {
-            let fd = descriptor.file_name().to_str().and_then(|name| name.parse::<i32>().ok());
-            let Some(fd) = fd else { continue };
+        let is_there = each(directory, |fd, target| {
             facts.descriptors += 1;
-            let Ok(target) = fs::read_link(descriptor.path()) else { continue };
-            let Some(inode) = target.to_str().and_then(socket_inode) else { continue };
+            let Some(inode) = target.and_then(socket_inode) else { return };
             if wanted.closed.contains(&pid) {
                 sockets.push((fd, inode));
             }
             if !wanted.sockets.contains(&inode) {
-                continue;
+                return;
             }
             let comm = *comm.get_or_insert_with(|| Comm(read_comm(directory).unwrap_or_default()));
             let holders = self.holders.entry(inode).or_default();
@@ -107,6 +106,9 @@ impl Found {
             if holders.some.len() < HOLDERS {
                 holders.some.push(Descriptor { pid, comm, fd });
             }
+        });
+        if !is_there {
+            return;
         }
         if counted {
             facts.limit = limit(directory);
@@ -116,6 +118,25 @@ impl Found {
             self.processes.insert(pid, facts);
         }
     }
+}
+
+/// Hands over each descriptor of a process, with what its link reads as, if that could be read; false
+/// where the process has ended, or may not be looked into. By way of the directory's own descriptor:
+/// on a host with many, the walk to each from `/proc` on is what would cost.
+pub(super) fn each(directory: &Path, mut take: impl FnMut(i32, Option<&[u8]>)) -> bool {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(place) = rustix::fs::open(directory.join("fd"), flags, Mode::empty()) else {
+        return false;
+    };
+    let Ok(entries) = Dir::read_from(&place) else { return false };
+    let mut link = [0; LINK];
+    for entry in entries.filter_map(Result::ok) {
+        let name = entry.file_name();
+        let Some(fd) = name.to_str().ok().and_then(|name| name.parse().ok()) else { continue };
+        let length = readlinkat_raw(&place, name, &mut link[..]);
+        take(fd, length.ok().and_then(|length| link.get(..length)));
+    }
+    true
 }
 
 /// The soft limit of `RLIMIT_NOFILE`.

@@ -167,6 +167,11 @@ impl Folding {
         }
     }
 
+    /// Whether connections may lie in places that nobody has been told of.
+    pub(crate) fn is_at_work(&self) -> bool {
+        self.maps_at_work().is_some()
+    }
+
     /// How things stand.
     pub(crate) fn standing(&self, now: Ts) -> Standing {
         // Those that are older have been told.

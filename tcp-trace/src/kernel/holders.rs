@@ -12,7 +12,11 @@ use std::{
 
 use tcp_trace_common as wire;
 
-use super::{namespaces, sock_diag::Row};
+use super::{descriptors, namespaces, sock_diag::Row};
+
+mod memory;
+
+pub(crate) use memory::Memory;
 
 /// Longest that a pass may take. A descriptor costs about a microsecond.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -93,26 +97,25 @@ impl Seen {
     /// Adds one process. It may end at any moment, and then holds nothing.
     fn add_process(&mut self, pid: u32, directory: &Path, wanted: Wanted) {
         let mut comm = None;
-        let descriptors = fs::read_dir(directory.join("fd")).into_iter().flatten();
-        for descriptor in descriptors.filter_map(Result::ok) {
-            let Some(fd) = descriptor.file_name().to_str().and_then(|name| name.parse().ok())
-            else {
-                continue;
+        let is_other = pid != std::process::id();
+        descriptors::each(directory, |fd, target| {
+            let Some(inode) = target.and_then(socket_inode) else {
+                let path = || directory.join("fd").join(fd.to_string());
+                let found = target.filter(|_| is_other);
+                let netns = found.and_then(|target| namespaces::of_descriptor(path, target));
+                if let Some(netns) = netns {
+                    self.namespaces.entry(netns).or_insert_with(path);
+                }
+                return;
             };
-            let Ok(target) = fs::read_link(descriptor.path()) else { continue };
-            if pid != std::process::id()
-                && let Some(netns) = namespaces::of_descriptor(&descriptor.path(), &target)
-            {
-                self.namespaces.entry(netns).or_insert_with(|| descriptor.path());
-                continue;
+            if wanted == Wanted::Sockets {
+                // Read for the few processes that need it, and once.
+                let comm = *comm.get_or_insert_with(|| read_comm(directory));
+                if let Some(comm) = comm {
+                    add(&mut self.holders, inode, Holder { pid, comm, fd, others: 0 });
+                }
             }
-            let inode = target.to_str().and_then(socket_inode);
-            let Some(inode) = inode.filter(|_| wanted == Wanted::Sockets) else { continue };
-            // Read for the few processes that need it, and once.
-            comm = comm.or_else(|| read_comm(directory));
-            let Some(comm) = comm else { return };
-            add(&mut self.holders, inode, Holder { pid, comm, fd, others: 0 });
-        }
+        });
     }
 }
 
@@ -132,8 +135,9 @@ fn add(holders: &mut HashMap<u32, Holder>, inode: u32, found: Holder) {
 }
 
 /// The number in `socket:[123]`.
-pub(super) fn socket_inode(target: &str) -> Option<u32> {
-    target.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+pub(super) fn socket_inode(target: &[u8]) -> Option<u32> {
+    let number = target.strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
+    std::str::from_utf8(number).ok()?.parse().ok()
 }
 
 /// A process's name: 15 bytes and a newline from the kernel, more for its own threads.
@@ -241,10 +245,10 @@ mod tests {
 
     #[test]
     fn a_link_names_a_socket_or_something_else() {
-        assert_eq!(socket_inode("socket:[4294967295]"), Some(u32::MAX));
+        assert_eq!(socket_inode(b"socket:[4294967295]"), Some(u32::MAX));
         let others =
             ["socket:[]", "socket:[4294967296]", "socket:[1", "anon_inode:[1]", "/a:[1]", ""];
-        assert!(others.iter().all(|target| socket_inode(target).is_none()));
+        assert!(others.iter().all(|target| socket_inode(target.as_bytes()).is_none()));
     }
 
     #[test]

@@ -8,11 +8,15 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
     fs::{self, File},
     io,
     os::{
         fd::AsFd as _,
-        unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+        unix::{
+            ffi::OsStrExt as _,
+            fs::{MetadataExt as _, OpenOptionsExt as _},
+        },
     },
     path::{Path, PathBuf},
 };
@@ -145,18 +149,20 @@ pub(crate) fn open(path: &Path) -> io::Result<(u32, File)> {
 }
 
 /// The network namespace that a process's descriptor stands for, if it stands for one; `target` is
-/// what its link in `/proc/PID/fd` reads as.
+/// what its link in `/proc/PID/fd` reads as, `descriptor` that link.
 ///
 /// One opened through `/proc` reads as `net:[...]`, one opened through a bind mount as the path of
 /// that mount, or as `/` once it is unmounted.
-pub(crate) fn of_descriptor(descriptor: &Path, target: &Path) -> Option<u32> {
+pub(crate) fn of_descriptor(descriptor: impl FnOnce() -> PathBuf, target: &[u8]) -> Option<u32> {
+    let target = Path::new(OsStr::from_bytes(target));
     if target != Path::new("/") && !target.starts_with("/run") && !target.starts_with("/var/run") {
         return inode(target);
     }
     // Nothing but a namespace may be opened: that of a FIFO would be noticed by its writer.
     let device = fs::metadata("/proc/self/ns/net").ok()?.dev();
-    let is_namespace = fs::metadata(descriptor).is_ok_and(|found| found.dev() == device);
-    is_namespace.then(|| open(descriptor).ok()).flatten().map(|(inode, _)| inode)
+    let descriptor = descriptor();
+    let is_namespace = fs::metadata(&descriptor).is_ok_and(|found| found.dev() == device);
+    is_namespace.then(|| open(&descriptor).ok()).flatten().map(|(inode, _)| inode)
 }
 
 /// The number in `net:[4026531840]`, which links to network namespaces read as.

@@ -67,6 +67,8 @@ pub(crate) struct Naming {
     thread: Option<JoinHandle<()>>,
     /// Stacks of the self-check.
     own: u64,
+    /// Asked for, and neither told nor given up.
+    awaited: AtomicU64,
 }
 
 impl Naming {
@@ -91,7 +93,8 @@ impl Naming {
             None => None,
         };
         let questions = thread.as_ref().map(|_| questions);
-        let mut naming = Self { questions, answers, tally, thread, own: 0 };
+        let mut naming =
+            Self { questions, answers, tally, thread, own: 0, awaited: AtomicU64::new(0) };
         for record in first {
             if record.pid == std::process::id() {
                 naming.own += 1;
@@ -106,7 +109,9 @@ impl Naming {
     pub(crate) fn ask(&self, record: &StackRecord) {
         let asked = Box::new(*record);
         let sent = self.questions.as_ref().map(|questions| questions.try_send(asked));
-        if !matches!(sent, Some(Ok(()))) {
+        if matches!(sent, Some(Ok(()))) {
+            self.awaited.fetch_add(1, Ordering::Relaxed);
+        } else {
             if let Some(Err(TrySendError::Disconnected(_))) = sent {
                 tracing::debug!("the thread that names stacks is gone");
             }
@@ -116,7 +121,15 @@ impl Naming {
 
     /// What has been named since somebody asked last.
     pub(crate) fn told(&self) -> impl Iterator<Item = StackEvent> + '_ {
-        self.answers.try_iter()
+        self.answers.try_iter().inspect(|_| {
+            self.awaited.fetch_sub(1, Ordering::Relaxed);
+        })
+    }
+
+    /// Whether an answer is still to come.
+    pub(crate) fn is_at_work(&self) -> bool {
+        // Who panics does not answer.
+        self.awaited.load(Ordering::Relaxed) > self.tally.panicked.load(Ordering::Relaxed)
     }
 
     /// Waits for what is still to be named, a moment at the most.

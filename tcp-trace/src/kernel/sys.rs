@@ -9,47 +9,16 @@ use std::{
 
 use aya_obj::generated::{
     BPF_F_BEFORE, XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE, bpf_attach_type, bpf_attr, bpf_cmd,
-    bpf_link_info, bpf_prog_info, bpf_prog_type, perf_event_attr, perf_event_mmap_page,
-    perf_event_sample_format, perf_sw_ids, perf_type_id,
+    bpf_link_info, bpf_prog_info, bpf_prog_type, perf_event_mmap_page,
 };
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
-/// `PERF_FLAG_FD_CLOEXEC` of `perf_event_open(2)`.
-const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 1 << 3;
-/// `PERF_EVENT_IOC_ENABLE`: `_IO('$', 0)`.
-const PERF_EVENT_IOC_ENABLE: libc::Ioctl = 0x2400;
+mod perf_event;
+
+pub(crate) use perf_event::{Wake, perf_event_enable, perf_event_open, perf_event_write_to};
 
 /// `NS_GET_NSTYPE`: `_IO(0xb7, 3)`.
 const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
-
-/// Opens the software event that `bpf_perf_event_output` writes to, for one CPU.
-///
-/// Readers are woken once `watermark` bytes wait, not per event: waking per event halves the
-/// connection rate of the host.
-pub(crate) fn perf_event_open(cpu: u32, watermark: u32) -> io::Result<OwnedFd> {
-    // SAFETY: the structure is plain integers, for which all-zero is a value.
-    let mut attr: perf_event_attr = unsafe { std::mem::zeroed() };
-    attr.type_ = perf_type_id::PERF_TYPE_SOFTWARE as u32;
-    attr.size = size_of::<perf_event_attr>().try_into().map_err(io::Error::other)?;
-    attr.config = perf_sw_ids::PERF_COUNT_SW_BPF_OUTPUT as u64;
-    attr.sample_type = perf_event_sample_format::PERF_SAMPLE_RAW as u64;
-    attr.__bindgen_anon_1.sample_period = 1;
-    attr.set_watermark(1);
-    attr.__bindgen_anon_2.wakeup_watermark = watermark;
-    let cpu = i32::try_from(cpu).map_err(io::Error::other)?;
-    // SAFETY: the attribute is initialised, of the size it says, and only read.
-    let fd = unsafe {
-        libc::syscall(libc::SYS_perf_event_open, &raw const attr, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC)
-    };
-    owned(fd)
-}
-
-/// Lets the event take samples.
-pub(crate) fn perf_event_enable(event: BorrowedFd<'_>) -> io::Result<()> {
-    // SAFETY: this request takes no pointer.
-    let answer = unsafe { libc::ioctl(event.as_raw_fd(), PERF_EVENT_IOC_ENABLE, 0) };
-    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
 
 /// What kind of namespace the descriptor stands for: `CLONE_NEW*` (4.11).
 ///
@@ -236,6 +205,16 @@ pub(crate) fn run_as_batch() -> io::Result<()> {
     // SAFETY: the parameter outlives the call, which only reads it; 0 is the calling thread.
     let answer = unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const param) };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Gives memory back that is free by now: what the start took, ten times what is needed later.
+pub(crate) fn give_memory_back() {
+    // Other libraries keep less of what is free, and have no such call.
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes a number, and changes nothing that anybody holds.
+    unsafe {
+        libc::malloc_trim(0)
+    };
 }
 
 /// Opens the directory or file of kernfs (cgroup2fs among them) with inode number `id`, in the file

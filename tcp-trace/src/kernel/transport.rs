@@ -6,15 +6,19 @@
 use std::{
     io,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    sync::Arc,
     time::Duration,
 };
 
 use rustix::event::epoll;
 use thiserror::Error;
 
-use super::sys;
+use super::sys::{self, Wake};
 
+mod alarm;
 mod samples;
+
+use alarm::Alarm;
 
 pub(crate) use samples::Sample;
 
@@ -69,6 +73,7 @@ pub(crate) enum TransportError {
 #[derive(Debug)]
 pub(crate) struct Transport {
     rings: Vec<Ring>,
+    alarm: Option<Alarm>,
     epoll: OwnedFd,
     scratch: Vec<u8>,
 }
@@ -78,7 +83,7 @@ struct Ring {
     cpu: u32,
     bytes: usize,
     memory: sys::PerfMemory,
-    _event: OwnedFd,
+    event: Arc<OwnedFd>,
 }
 
 impl Transport {
@@ -95,7 +100,7 @@ impl Transport {
         let watermark = u32::try_from(bytes / WATERMARK_SHARE).unwrap_or(u32::MAX);
         let mut rings = Vec::with_capacity(cpus.len());
         for &cpu in cpus {
-            let event = sys::perf_event_open(cpu, watermark)
+            let event = sys::perf_event_open(cpu, Wake::Bytes(watermark))
                 .map_err(|source| TransportError::Open { cpu, hint: hint(&source), source })?;
             let memory = sys::PerfMemory::map(event.as_fd(), bytes)
                 .map_err(|source| TransportError::Map { cpu, bytes, source })?;
@@ -105,9 +110,26 @@ impl Transport {
             let data = epoll::EventData::new_u64(u64::from(cpu));
             epoll::add(&epoll, &event, data, epoll::EventFlags::IN)
                 .map_err(|error| other("watching a perf buffer")(error.into()))?;
-            rings.push(Ring { cpu, bytes, memory, _event: event });
+            rings.push(Ring { cpu, bytes, memory, event: Arc::new(event) });
         }
-        Ok(Self { rings, epoll, scratch: Vec::new() })
+        let alarm = Alarm::new(events, rings.iter().map(|ring| (ring.cpu, &ring.event)));
+        let alarm = alarm.inspect_err(|error| {
+            tracing::debug!(%error, "no record can call the reader: it looks 20 times a second");
+        });
+        Ok(Self { rings, alarm: alarm.ok(), epoll, scratch: Vec::new() })
+    }
+
+    /// Lets each record end a [`wait`](Self::wait), or takes that back; returns whether each does.
+    /// What a program was about to write at that moment may still wait for the next tick.
+    pub(crate) fn call_at_once(&mut self, wanted: bool) -> bool {
+        let Some(alarm) = &mut self.alarm else { return false };
+        match alarm.set(wanted) {
+            Ok(()) => wanted,
+            Err(error) => {
+                tracing::error!(%error, wanted, "the perf buffers were not changed: wakeups cost");
+                false
+            }
+        }
     }
 
     /// Lets `waker` end a [`wait`](Self::wait) early.

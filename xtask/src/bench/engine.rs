@@ -6,12 +6,14 @@
 //! | `parts` | what the program's hidden command `bench-engine` tells |
 //! | `rest` | a daemon that has nothing to do |
 //! | `delay` | how soon a state change is watched |
+//! | `threads` | what each of its threads takes |
 //! | `text` | what it comes to, beside the goals |
 
 mod delay;
 mod parts;
 mod rest;
 mod text;
+mod threads;
 
 use std::{path::Path, process::ExitCode};
 
@@ -34,8 +36,8 @@ pub(crate) struct Args {
     /// Events in each stream
     #[arg(long, value_name = "N", default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     events: u64,
-    /// Seconds that a daemon is left alone
-    #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    /// Seconds that a daemon is left alone; it takes a snapshot in every 30
+    #[arg(long, value_name = "SECONDS", default_value_t = 90, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
     /// Start no daemon, for which this needs no root
     #[arg(long)]

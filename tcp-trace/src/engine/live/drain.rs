@@ -4,7 +4,10 @@ use std::{sync::mpsc, time::Duration};
 
 use tcp_trace_common::FoldedRecord;
 
-use super::world::World;
+use super::{
+    rest::Rest,
+    world::{self, World},
+};
 use crate::{
     core::{
         clock::Ts,
@@ -29,11 +32,8 @@ use crate::{
     },
 };
 
-/// Longest wait before buffers below their watermark are drained, while anything is held back.
+/// Wait between two passes while the sockets that were there already are taken.
 const TICK: Duration = Duration::from_millis(20);
-/// Likewise, while nothing is: the first event after a rest is told no later than one that comes
-/// right after a drain, since its window has passed with the wait.
-const REST: Duration = Duration::from_millis(50);
 /// How often the programs are asked what did not get out while nothing did.
 const LOSSES: Duration = Duration::from_secs(1);
 /// Longest wait for the sockets that were there already.
@@ -55,11 +55,6 @@ fn counters(attached: &Attached) -> Counters {
     })
 }
 
-/// How long to wait for the next record.
-fn patience(held_back: bool) -> Duration {
-    if held_back { TICK } else { REST }
-}
-
 /// The tracer's thread.
 pub(super) struct Loop {
     tracer: Tracer,
@@ -77,6 +72,7 @@ pub(super) struct Loop {
     /// When the programs were last asked what did not get out.
     last_losses: Ts,
     last_chores: Ts,
+    rest: Rest,
 }
 
 impl Loop {
@@ -103,6 +99,7 @@ impl Loop {
             world,
             last_losses: now,
             last_chores: now,
+            rest: Rest::new(now, world::interval()),
         }
     }
 
@@ -112,7 +109,7 @@ impl Loop {
         }
         self.settle();
         loop {
-            match self.attached.transport.wait(patience(self.tracer.holds_back())) {
+            match self.attached.transport.wait(self.patience()) {
                 Ok(true) => self.inbox.waker.quiet(),
                 Ok(false) => {}
                 Err(error) => {
@@ -148,10 +145,18 @@ impl Loop {
         self.inbox.waker.wake();
     }
 
+    /// How long to wait for the next record.
+    fn patience(&self) -> Duration {
+        let chores = (self.last_losses.after(LOSSES)).min(self.last_chores.after(CHORES));
+        let due = chores.min(self.tracer.next_due()).since(wall::now());
+        self.rest.patience(self.tracer.holds_back(), due)
+    }
+
     /// Drains, releases, looks after what is due. Returns the moment before the drain.
     fn pass(&mut self) -> Ts {
         let now = wall::now();
         let any = self.drain();
+        self.rest(now, any);
         for news in self.naming.told() {
             self.tracer.take_stack(now, news);
         }
@@ -171,6 +176,17 @@ impl Loop {
         }
         self.tracer.release(now);
         now
+    }
+
+    /// Goes to rest, or ends it: what lies in folded places, what is being named and who has just
+    /// come under suspicion calls nobody.
+    fn rest(&mut self, now: Ts, any: bool) {
+        let awaits = self.folding.is_at_work()
+            || self.naming.is_at_work()
+            || self.tracer.looks.has_suspicion();
+        let wanted = self.rest.pass(now, any || awaits);
+        let calls = self.attached.transport.call_at_once(wanted);
+        self.rest.called(now, calls);
     }
 
     /// Returns whether there was anything.
@@ -275,16 +291,5 @@ impl Loop {
             let _ = done.send(recorder.finish(now, counters.0));
         }
         // The programs are detached as `attached` and `segments` are dropped here.
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_event_after_a_rest_is_told_as_soon_as_any() {
-        let longest = REORDER_WINDOW + patience(true);
-        assert!(patience(false) > patience(true) && patience(false) <= longest);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    io,
+    io, mem,
     num::NonZeroU64,
     thread,
     time::Duration,
@@ -19,7 +19,7 @@ use crate::{
     core::decode::Record,
     engine::wall,
     kernel::{
-        holders::{self, Seen, Wanted},
+        holders::{self, Memory, Seen, Wanted},
         host, mibs,
         namespaces::{Namespace, Scan},
         netns, settings,
@@ -41,6 +41,8 @@ pub(super) struct Rounds {
     /// The namespace that this process is in.
     own: Option<u32>,
     known: BTreeMap<u32, Known>,
+    /// Who held which socket; lent to each look.
+    memory: Memory,
     began: bool,
     denied: bool,
 }
@@ -49,6 +51,7 @@ pub(super) struct Rounds {
 struct Look {
     owners: Owners,
     seen: Option<Seen>,
+    memory: Memory,
     gathering: Gathering,
 }
 
@@ -56,7 +59,8 @@ impl Rounds {
     /// Of the namespaces with these inodes, or of all.
     pub(super) fn new(scope: Vec<u32>) -> Self {
         let own = host::own_netns();
-        Self { scope, own, known: BTreeMap::new(), began: false, denied: false }
+        let (known, memory) = (BTreeMap::new(), Memory::default());
+        Self { scope, own, known, memory, began: false, denied: false }
     }
 
     /// Carries out an order; false where nobody wants to know any more.
@@ -70,7 +74,8 @@ impl Rounds {
     }
 
     fn everything(&mut self, owners: Owners, gathering: Gathering, tell: &mut Tell<'_>) -> bool {
-        let mut look = Look { owners, seen: None, gathering };
+        let mut look = Look { owners, seen: None, memory: mem::take(&mut self.memory), gathering };
+        look.memory.age();
         let begun = wall::now();
         let gone = self.find(&mut look);
         let gone = gone.into_iter().all(|netns| {
@@ -95,6 +100,7 @@ impl Rounds {
             }
         }
         self.began = true;
+        self.memory = look.memory;
         let facts = look.gathering.finish(begun);
         if !tell(Finding::Host(Box::new(facts))) {
             return false;
@@ -226,10 +232,17 @@ impl Look {
                     Owners::Of(cookies) => is_among(cookies, row.record.cookie),
                 }
         };
-        if rows.iter().any(|row| wanted(&self.owners, row)) {
-            self.seen();
+        let all = rows.iter().filter(|row| wanted(&self.owners, row));
+        let inodes: Vec<_> = all.map(|row| row.inode).collect();
+        if self.seen.is_none()
+            && let Some(held) = self.memory.recall(&inodes)
+        {
+            let wanted = rows.iter_mut().filter(|row| wanted(&self.owners, row));
+            return holders::name_owners(wanted, held);
         }
+        self.seen();
         let (Some(seen), owners) = (&self.seen, &self.owners) else { return };
+        self.memory.learn(&inodes, seen);
         holders::name_owners(rows.iter_mut().filter(|row| wanted(owners, row)), &seen.holders);
     }
 }

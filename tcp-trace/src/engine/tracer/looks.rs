@@ -30,9 +30,19 @@ impl Default for Looks {
 impl Looks {
     /// Whether one is due; it is then taken for done.
     pub(super) fn is_due(&mut self, now: Ts) -> bool {
-        let due = now.since(self.looked) >= self.every.max(self.rest);
+        let due = now >= self.next_due();
         self.looked = if due { now } else { self.looked };
         due
+    }
+
+    /// When the next one is due.
+    pub(super) fn next_due(&self) -> Ts {
+        self.looked.after(self.every.max(self.rest))
+    }
+
+    /// Whether somebody new is suspected, which has not been said.
+    pub(crate) fn has_suspicion(&self) -> bool {
+        self.suspicion
     }
 
     /// Whether somebody new is suspected; it is said once.
@@ -51,5 +61,23 @@ impl Looks {
         let seen = look();
         self.rest = wall::now().since(begun) * LOOK_REST;
         seen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_dearer_a_look_the_longer_the_rest() {
+        let mut looks = Looks::default();
+        let start = Ts(5_000_000_000);
+        assert!(looks.is_due(start) && !looks.is_due(start));
+        assert_eq!(looks.next_due(), start.after(LOOK));
+        looks.rest = Duration::from_secs(3);
+        assert_eq!(looks.next_due(), start.after(Duration::from_secs(3)));
+        assert!(!looks.is_due(start.after(LOOK)) && looks.is_due(looks.next_due()));
+        looks.at_once();
+        assert!(looks.is_due(start.after(Duration::from_secs(4))));
     }
 }

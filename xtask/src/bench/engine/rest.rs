@@ -13,13 +13,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::{diagnosis::process::taken, statistics::Spread},
-    delay,
+    delay, threads,
 };
 use crate::{
     daemon::{Daemon, Serve},
     namespace::Network,
 };
 
+/// The thread that takes snapshots.
+const SNAPSHOTS: &str = "reconciler";
 /// How often it is started.
 const STARTS: usize = 5;
 
@@ -30,8 +32,14 @@ pub(in crate::bench) struct Rest {
     pub(in crate::bench) ready_ms: Spread,
     /// Milliseconds from a state change until it is watched.
     pub(in crate::bench) delay_ms: Spread,
-    /// Share of one processor.
+    /// Share of one processor, snapshots and all.
     pub(in crate::bench) cpu: f64,
+    /// The part of it that is the thread's which takes the snapshots, where it was told apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::bench) snapshots: Option<f64>,
+    /// Over how many seconds that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::bench) seconds: Option<u64>,
     /// Resident bytes.
     pub(in crate::bench) memory: u64,
     /// Bytes of its maps in the kernel.
@@ -40,6 +48,13 @@ pub(in crate::bench) struct Rest {
     pub(in crate::bench) buffers: u64,
     /// Bytes of the program without its debug information.
     pub(in crate::bench) program: u64,
+}
+
+impl Rest {
+    /// Share of one processor beside the snapshots' thread, where that was told apart.
+    pub(in crate::bench) fn without_snapshots(&self) -> Option<f64> {
+        self.snapshots.map(|snapshots| (self.cpu - snapshots).max(0.0))
+    }
 }
 
 /// Starts one in a network namespace of its own and leaves it alone for so many `seconds`.
@@ -55,16 +70,21 @@ pub(super) fn measure(program: &Path, seconds: u64) -> Result<Rest> {
     let (daemon, ms) = start(&serve)?;
     ready_ms.push(ms);
     thread::sleep(Duration::from_secs(3));
-    let before = taken(daemon.pid())?;
+    let (before, threads) = (taken(daemon.pid())?, threads::taken(daemon.pid())?);
+    let begun = Instant::now();
     thread::sleep(Duration::from_secs(seconds));
-    let after = taken(daemon.pid())?;
+    let (after, threads) = (taken(daemon.pid())?, threads::taken(daemon.pid())?.since(&threads));
+    let share = |taken: Duration| taken.as_secs_f64() / begun.elapsed().as_secs_f64();
     let (maps, buffers) = (maps(daemon.pid())?, buffers(daemon.pid())?);
     let delay_ms = delay::measure(program, &daemon, &network)?;
     daemon.stop()?;
     Ok(Rest {
         ready_ms: Spread::of(ready_ms).context("it was never started")?,
         delay_ms,
-        cpu: after.cpu_since(&before),
+        // Both are too little: one is in whole ticks, the other without threads that have ended.
+        cpu: after.cpu_since(&before).max(share(threads.all())),
+        snapshots: Some(share(threads.of(SNAPSHOTS))),
+        seconds: Some(seconds),
         memory: after.memory,
         maps,
         buffers,

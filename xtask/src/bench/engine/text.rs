@@ -70,13 +70,17 @@ fn crowd(crowd: &Crowd) -> String {
 
 #[expect(clippy::cast_precision_loss, reason = "sizes of programs and maps")]
 fn rest(rest: &Rest) -> String {
-    let Rest { ready_ms, delay_ms, cpu, memory, maps, buffers, program } = rest;
+    let Rest { ready_ms, delay_ms, cpu, memory, maps, buffers, program, .. } = rest;
+    let without = rest.without_snapshots().map_or_else(String::new, |share| {
+        format!("| without snapshots | {:.3} % | |\n", share * 100.0)
+    });
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     format!(
         "\n| at rest | | goal |\n|---|---|---|\n\
          | start to ready | {:.0} ms | ≤ {READY_MS} ms: {} |\n\
          | state change to `watch` | {:.1} ms ({:.1} - {:.1}) | |\n\
-         | processor | {:.2} % | ≤ {:.1} %: {} |\n\
+         | processor | {:.3} % | ≤ {:.1} %: {} |\n\
+         {without}\
          | resident memory | {:.1} MiB | |\n\
          | maps in the kernel | {:.1} MiB | |\n\
          | perf buffers | {:.1} MiB | |\n\

@@ -119,6 +119,17 @@ impl Crowd {
 }
 
 impl Rest {
+    /// What it takes, with and without snapshots where that is known.
+    fn processor(&self) -> String {
+        let all = format!("{:.2} %", self.cpu * 100.0);
+        match (self.without_snapshots(), self.seconds) {
+            (Some(without), Some(seconds)) => {
+                format!("{all}, without snapshots {:.2} %, over {seconds} s", without * 100.0)
+            }
+            _ => all,
+        }
+    }
+
     fn text(&self) -> String {
         #[expect(clippy::cast_precision_loss, reason = "sizes of programs and maps")]
         let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
@@ -129,7 +140,7 @@ impl Rest {
         let rows = [
             ("start to ready, of five starts", ms(self.ready_ms)),
             ("state change to line of `watch`", ms(self.delay_ms)),
-            ("processor at rest", format!("{:.2} %", self.cpu * 100.0)),
+            ("processor at rest", self.processor()),
             ("resident at rest", mib(self.memory)),
             ("maps in the kernel", mib(self.maps)),
             ("perf buffers, of all CPUs", mib(self.buffers)),

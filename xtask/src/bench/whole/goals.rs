@@ -306,7 +306,8 @@ mod tests {
                 "diagnose_ms":1},{"mix":"calls","live":1000000,"bytes":390,"scrape_ms":2,"list_ms":1,
                 "status_ms":1,"diagnose_ms":1}],
             "rest":{"ready_ms":{"median":270,"min":260,"max":400},"delay_ms":{"median":41,"min":31,
-                "max":52},"cpu":0.0005,"memory":1,"maps":1,"buffers":1,"program":1}}"#;
+                "max":52},"cpu":0.0005,"snapshots":0.0002,"seconds":90,"memory":1,"maps":1,"buffers":1,
+                "program":1}}"#;
         let figures: daemon::Figures = serde_json::from_str(json).unwrap();
         let mut goals = Vec::new();
         engine(&figures, &mut goals);
@@ -317,5 +318,7 @@ mod tests {
         // Twice as long as with few is not the same.
         assert_eq!(scrape, "MISSED by 33.3 %");
         assert!(figures.text().contains("41 ms (31 - 52)"));
+        let processor = "0.05 %, without snapshots 0.03 %, over 90 s";
+        assert!(figures.text().contains(processor), "{}", figures.text());
     }
 }

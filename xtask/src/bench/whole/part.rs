@@ -57,7 +57,7 @@ impl Part {
                 "bench packets --rounds 1 --seconds 1 --count 2000 --placement apart --repeat 100000"
             }
             (Self::Engine, false) => "bench engine",
-            (Self::Engine, true) => "bench engine --events 300000 --seconds 5",
+            (Self::Engine, true) => "bench engine --events 300000 --seconds 30",
             (Self::Vm, false) => KERNELS,
             (Self::Vm, true) => "vm --bench cps 6.12",
             (Self::Diagnosis, false) => "bench diagnosis",
