@@ -50,6 +50,8 @@ enum Hooks {
     Calls,
     /// And segments
     All,
+    /// Each life in one record
+    Folded,
 }
 
 /// What it comes to.
@@ -83,6 +85,7 @@ pub(super) fn run(args: &BenchEngine) -> anyhow::Result<ExitCode> {
         Hooks::States => Mix::States,
         Hooks::Calls => Mix::Calls,
         Hooks::All => Mix::All,
+        Hooks::Folded => Mix::Folded,
     };
     let live = usize::try_from(args.live)?;
     let mut bench = Bench::keeping(mix, live, args.rate, args.kept);

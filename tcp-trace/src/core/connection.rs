@@ -32,7 +32,7 @@ use detail::detail;
 use end::End;
 
 pub use end::Rooms;
-pub use ends::Ends;
+pub use ends::{Ends, Pair};
 
 /// Number of a connection: in the order in which the table met them, written in hex.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -184,6 +184,12 @@ impl Connection {
     #[must_use]
     pub fn ends(&self) -> Ends {
         self.ends
+    }
+
+    /// Its network namespace and both ends.
+    #[must_use]
+    pub fn pair(&self) -> Pair {
+        Pair::within(self.netns, self.ends)
     }
 
     /// The port of this host's end, 0 while it has none: without unpacking the rest.

@@ -187,14 +187,16 @@ fn state_change(record: &wire::StateRecord) -> Result<Event, DecodeError> {
     let protocol = protocol(record.protocol);
     // A parent of MPTCP is cloned off its listener with the listener's cookie, and keeps it.
     let has_cookie = has(wire::VALID_COOKIE) && protocol != Protocol::Mptcp;
+    // All that may fail comes first: the event is then written where it is to be.
+    let (old, new) = (state(record.old_state)?, state(record.new_state)?);
     let change = StateChange {
         socket: SocketId {
             cookie: NonZeroU64::new(record.cookie).filter(|_| has_cookie),
             sk: record.sk,
         },
         origin: if record.kind == wire::KIND_SEED { Origin::Snapshot } else { Origin::Live },
-        old: state(record.old_state)?,
-        new: state(record.new_state)?,
+        old,
+        new,
         flow: Flow {
             local: end(record.local_addr, record.local_port),
             remote: end(record.remote_addr, record.remote_port),

@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
-use super::{clock::Ts, event::Flow, listeners::LATE};
+use super::{clock::Ts, connection::Pair, event::Flow, listeners::LATE};
 
 /// Requests held at most.
 pub const HALF_OPEN_LIMIT: usize = 1 << 16;
@@ -32,10 +32,10 @@ pub struct HalfOpen {
 #[derive(Debug, Default)]
 pub struct HalfOpens {
     // Whoever sends SYNs chooses the keys: a hash that resists attack.
-    entries: HashMap<FlowKey, HalfOpen>,
+    entries: HashMap<Pair, HalfOpen>,
     /// Those whose listener is gone, and when it went. They are over, unless the child was born
     /// before and is told late.
-    orphans: HashMap<FlowKey, (HalfOpen, Ts)>,
+    orphans: HashMap<Pair, (HalfOpen, Ts)>,
     /// Whether SYN-ACKs sent again are told, which shortens the deadlines.
     retransmits_told: bool,
     counts: HalfOpenCounts,
@@ -58,12 +58,12 @@ pub struct HalfOpenCounts {
 
 impl HalfOpens {
     /// A SYN has come.
-    pub fn open(&mut self, key: FlowKey, at: Ts) {
+    pub fn open(&mut self, key: Pair, at: Ts) {
         self.insert(key, HalfOpen { since: Some(at), retransmits: 0, last: at, round: 0 });
     }
 
     /// A SYN-ACK was sent again, for the `count`-th time.
-    pub fn again(&mut self, key: FlowKey, at: Ts, count: u32) {
+    pub fn again(&mut self, key: Pair, at: Ts, count: u32) {
         self.retransmits_told = true;
         if let Some(entry) = self.entries.get_mut(&key) {
             entry.retransmits = entry.retransmits.max(count);
@@ -74,7 +74,7 @@ impl HalfOpens {
     }
 
     /// A snapshot shows it.
-    pub fn shown(&mut self, key: FlowKey, at: Ts, retransmits: u32, round: u64) {
+    pub fn shown(&mut self, key: Pair, at: Ts, retransmits: u32, round: u64) {
         if let Some(entry) = self.entries.get_mut(&key) {
             entry.retransmits = entry.retransmits.max(retransmits);
             entry.round = round;
@@ -83,7 +83,7 @@ impl HalfOpens {
         }
     }
 
-    fn insert(&mut self, key: FlowKey, entry: HalfOpen) {
+    fn insert(&mut self, key: Pair, entry: HalfOpen) {
         if self.entries.len() >= HALF_OPEN_LIMIT && !self.entries.contains_key(&key) {
             self.counts.refused += 1;
             return;
@@ -92,12 +92,12 @@ impl HalfOpens {
     }
 
     /// Each, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = (&FlowKey, &HalfOpen)> {
-        self.entries.iter()
+    pub fn iter(&self) -> impl Iterator<Item = (FlowKey, &HalfOpen)> {
+        self.entries.iter().map(|(key, entry)| (FlowKey::from(*key), entry))
     }
 
     /// Its handshake is complete: the child takes its story over.
-    pub fn take(&mut self, key: &FlowKey) -> Option<HalfOpen> {
+    pub fn take(&mut self, key: &Pair) -> Option<HalfOpen> {
         if self.entries.is_empty() && self.orphans.is_empty() {
             // Where requests are not told, no child pays for the hash.
             return None;
@@ -120,8 +120,9 @@ impl HalfOpens {
     /// Ends those of `netns` not touched since `since` that the whole snapshot `round` did not show.
     pub fn end_unshown(&mut self, netns: Option<u32>, since: Ts, round: u64) {
         let before = self.entries.len();
-        self.entries
-            .retain(|key, entry| key.0 != netns || entry.last >= since || entry.round == round);
+        self.entries.retain(|key, entry| {
+            key.netns() != netns || entry.last >= since || entry.round == round
+        });
         self.counts.expired += (before - self.entries.len()) as u64;
     }
 
@@ -129,15 +130,15 @@ impl HalfOpens {
     pub fn listener_gone(&mut self, netns: Option<u32>, local: SocketAddr, at: Ts) {
         let any = local.ip().is_unspecified();
         self.orphan(at, |key| {
-            let end = key.1.local;
-            key.0 == netns && end.port() == local.port() && (any || end.ip() == local.ip())
+            let (known, Flow { local: end, .. }) = FlowKey::from(*key);
+            known == netns && end.port() == local.port() && (any || end.ip() == local.ip())
         });
     }
 
     /// The namespace is gone, and its requests with it.
     pub fn netns_gone(&mut self, netns: Option<u32>) {
-        self.orphan(Ts(0), |key| key.0 == netns);
-        self.drop_orphans(|key, _| key.0 == netns);
+        self.orphan(Ts(0), |key| key.netns() == netns);
+        self.drop_orphans(|key, _| key.netns() == netns);
     }
 
     /// No more is to come.
@@ -145,7 +146,7 @@ impl HalfOpens {
         self.drop_orphans(|_, _| true);
     }
 
-    fn orphan(&mut self, at: Ts, gone: impl Fn(&FlowKey) -> bool) {
+    fn orphan(&mut self, at: Ts, gone: impl Fn(&Pair) -> bool) {
         let orphans = self.entries.extract_if(|key, _| gone(key));
         self.orphans.extend(orphans.map(|(key, entry)| (key, (entry, at))));
         if self.orphans.len() > HALF_OPEN_LIMIT {
@@ -153,7 +154,7 @@ impl HalfOpens {
         }
     }
 
-    fn drop_orphans(&mut self, over: impl Fn(&FlowKey, Ts) -> bool) {
+    fn drop_orphans(&mut self, over: impl Fn(&Pair, Ts) -> bool) {
         let before = self.orphans.len();
         self.orphans.retain(|key, (_, gone)| !over(key, *gone));
         self.counts.dropped += (before - self.orphans.len()) as u64;
@@ -176,10 +177,14 @@ fn patience(retransmits: u32, told: bool) -> Duration {
 mod tests {
     use super::*;
 
-    fn key(port: u16) -> FlowKey {
+    fn key(port: u16) -> Pair {
+        within(Some(1), port)
+    }
+
+    fn within(netns: Option<u32>, port: u16) -> Pair {
         let end = |text: &str| text.parse::<SocketAddr>().unwrap();
         let remote = SocketAddr::new(end("10.0.0.2:1").ip(), port);
-        (Some(1), Flow { local: end("10.0.0.1:80"), remote })
+        Pair::of(netns, Flow { local: end("10.0.0.1:80"), remote })
     }
 
     fn seconds(n: u64) -> Ts {
@@ -207,7 +212,7 @@ mod tests {
         let taken = requests.take(&key(1)).unwrap();
         assert_eq!((taken.since, taken.retransmits), (Some(Ts(5)), 2));
         for netns in 0..=u32::try_from(HALF_OPEN_LIMIT).unwrap() {
-            requests.open((Some(netns), key(1).1), Ts(0));
+            requests.open(within(Some(netns), 1), Ts(0));
         }
         let counts = requests.counts();
         assert_eq!((counts.open, counts.refused), (HALF_OPEN_LIMIT as u64, 1));

@@ -22,7 +22,9 @@ impl Default for Histogram {
 impl Histogram {
     /// Takes one duration.
     pub fn observe(&mut self, span: Duration) {
-        let micros = u64::try_from(span.as_nanos().div_ceil(1000)).unwrap_or(u64::MAX);
+        // Begun microseconds count whole. In 64 bits: this is done for every step.
+        let begun = u64::from(span.subsec_nanos().div_ceil(1000));
+        let micros = span.as_secs().saturating_mul(1_000_000).saturating_add(begun);
         let bucket = match micros {
             0 | 1 => 0,
             more => usize::try_from(64 - (more - 1).leading_zeros()).unwrap_or(BUCKETS),

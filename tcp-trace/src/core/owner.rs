@@ -7,6 +7,8 @@ use std::{
     sync::Arc,
 };
 
+use zerocopy::{IntoBytes as _, transmute};
+
 use super::event::{Caller, Comm, Task};
 
 /// The process a socket belongs to.
@@ -25,11 +27,12 @@ pub struct Owner {
 }
 
 impl Hash for Owner {
-    /// In three strokes: what tells owners apart, and what a program may choose.
+    /// In one stroke: what tells owners apart, and what a program may choose.
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write(&self.comm.0);
-        state.write_u64(u64::from(self.pid) << 8 | u64::from(self.source.rank()));
-        state.write_u64(self.started_ns.map_or(0, NonZeroU64::get));
+        let [name, and_name]: [u64; 2] = transmute!(self.comm.0);
+        let process = u64::from(self.pid) << 8 | u64::from(self.source.rank());
+        let started_ns = self.started_ns.map_or(0, NonZeroU64::get);
+        state.write([name, and_name, process, started_ns].as_bytes());
     }
 }
 
@@ -66,25 +69,50 @@ impl Owner {
 }
 
 /// Every owner once: the connections of a process share one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Owners {
     // Whoever runs a process chooses its name: a hash that resists attack.
     all: HashSet<Arc<Owner>>,
     /// How many there were when those that nobody had were last let go.
     swept: usize,
+    /// Those shared last, by pid and evidence: nearly always it is one of them.
+    latest: [Option<Arc<Owner>>; Self::LATEST],
+}
+
+impl Default for Owners {
+    fn default() -> Self {
+        Self { all: HashSet::new(), swept: 0, latest: [const { None }; Self::LATEST] }
+    }
 }
 
 impl Owners {
+    const LATEST: usize = 64;
     /// How many more than there were are let in before nobody's are looked for.
     const SLACK: usize = 64;
 
     /// The one of this kind. Those that no connection has any more go, so that there are never more
     /// than twice as many as are had.
     pub fn share(&mut self, owner: Owner) -> Arc<Owner> {
+        let place = usize::try_from(owner.pid).unwrap_or(0) * 4 + usize::from(owner.source.rank());
+        let place = place % Self::LATEST;
+        if let Some(Some(latest)) = self.latest.get(place)
+            && **latest == owner
+        {
+            return Arc::clone(latest);
+        }
+        let shared = self.find(owner);
+        if let Some(latest) = self.latest.get_mut(place) {
+            *latest = Some(Arc::clone(&shared));
+        }
+        shared
+    }
+
+    fn find(&mut self, owner: Owner) -> Arc<Owner> {
         if let Some(known) = self.all.get(&owner) {
             return Arc::clone(known);
         }
         if self.all.len() >= 2 * self.swept + Self::SLACK {
+            self.latest.fill(None);
             self.all.retain(|known| Arc::strong_count(known) > 1);
             self.swept = self.all.len();
         }

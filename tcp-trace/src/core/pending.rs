@@ -99,6 +99,12 @@ impl Pending {
         gone
     }
 
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// Whether segments of this flow wait.
     #[must_use]
     pub fn has(&self, key: &FlowKey) -> bool {

@@ -6,8 +6,12 @@ use std::{
 };
 
 use slab::Slab;
+use zerocopy::transmute;
 
 use super::{clock::Ts, connection::ConnectionId, event::Comm, tcp_state::TcpState};
+
+/// How many places of processes enrolled last are remembered.
+const LATEST: usize = 32;
 
 /// Figures of one process name.
 #[derive(Clone, Debug)]
@@ -38,21 +42,39 @@ pub struct Processes {
     // Names are chosen by whoever runs a process: a hash that resists attack, asked once a life.
     by_name: HashMap<Comm, usize>,
     slots: Slab<Process>,
+    /// Where those enrolled last are, by an easy hash of their names: whoever finds one looks.
+    latest: [usize; LATEST],
 }
 
 impl Processes {
     /// Makes room for a connection of `name`.
     pub fn enroll(&mut self, name: Comm) -> ProcessSlot {
-        let slot = *self.by_name.entry(name).or_insert_with(|| {
-            let (by_state, close_wait) = ([0; 13], BTreeSet::new());
-            self.slots.insert(Process { name, by_state, close_wait, enrolled: 0 })
-        });
+        let slot = self.place(name);
         if let Some(process) = self.slots.get_mut(slot) {
             process.enrolled += 1;
         }
         // There are no more names than connections, and never so many of those.
         let number = u32::try_from(slot + 1).ok().and_then(NonZeroU32::new);
         ProcessSlot(number.unwrap_or(NonZeroU32::MAX))
+    }
+
+    /// Where the figures of `name` are, or are from now on.
+    fn place(&mut self, name: Comm) -> usize {
+        let [first, second]: [u64; 2] = transmute!(name.0);
+        let mixed = (first ^ second.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let near = usize::from(mixed.to_be_bytes()[0]) % LATEST;
+        let latest = self.latest.get(near).copied().unwrap_or(usize::MAX);
+        if self.slots.get(latest).is_some_and(|process| process.name == name) {
+            return latest;
+        }
+        let slot = *self.by_name.entry(name).or_insert_with(|| {
+            let (by_state, close_wait) = ([0; 13], BTreeSet::new());
+            self.slots.insert(Process { name, by_state, close_wait, enrolled: 0 })
+        });
+        if let Some(latest) = self.latest.get_mut(near) {
+            *latest = slot;
+        }
+        slot
     }
 
     /// Takes back what [`enroll`](Self::enroll) made; a name without connections is forgotten.

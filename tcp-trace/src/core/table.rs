@@ -23,6 +23,7 @@ use super::{
 };
 use ending::{Fate, Held};
 use index::{Index, Key, Names};
+use ports::LastPorts;
 
 pub use limits::Limits;
 
@@ -84,6 +85,7 @@ pub struct Table {
     census: Census,
     stacks: Stacks,
     rooms: Rooms,
+    last_ports: LastPorts,
     statistics: Statistics,
     last_id: u64,
     loss_epoch: u64,
@@ -113,6 +115,7 @@ impl Table {
             census: Census::default(),
             stacks: Stacks::default(),
             rooms: Rooms::default(),
+            last_ports: LastPorts::default(),
             statistics: Statistics::default(),
             last_id: 0,
             loss_epoch: 0,
@@ -216,7 +219,11 @@ impl Table {
         if counted && transition != Transition::Birth && self.births_may_be_missing() {
             self.census.population.applied(TcpState::Close, change.old);
         }
-        let change = &self.without_stale_port(change);
+        let mut fresh = None;
+        if self.shows_stale_port(change) {
+            fresh.insert(change.clone()).flow.local.set_port(0);
+        }
+        let change = fresh.as_ref().unwrap_or(change);
         let mut connection = Connection::open(self.next_id(), at, change, self.loss_epoch);
         if transition != Transition::Birth {
             connection.found = true;
@@ -277,8 +284,7 @@ impl Table {
         let news = Names::of(connection);
         self.rename(slot, &names, &news);
         if fate.is_none() && (newborn || !news.has_ends_of(&names)) {
-            let (netns, flow) = news.flow();
-            self.reuse(slot, at, netns, flow);
+            self.reuse(slot, at, &news.pair());
         }
         let place = match fate {
             Some(fate) => self.end_full(slot, at, change, fate),
@@ -327,8 +333,7 @@ impl Table {
         if news == names {
             return;
         }
-        self.index.remove(names, slot);
-        self.index.insert(news, slot);
+        self.index.rename(names, news, slot);
         if !news.is_on_wire_of(names) {
             self.claim(slot, news);
         }
@@ -381,6 +386,7 @@ mod limits;
 mod lives;
 mod locate;
 mod mini;
+mod ports;
 mod read;
 mod row;
 #[cfg(test)]

@@ -193,8 +193,9 @@ impl Timeline {
 
     /// Adds a segment, folded into the step before where that is one of its kind.
     pub fn push_segment(&mut self, at: Ts, segment: Segment, count: u32) {
-        if let Some(StepKind::Segment { segment: before, count: sum, .. }) =
-            self.steps().last().map(|step| step.kind)
+        if self.steps.ends_with_segments()
+            && let Some(StepKind::Segment { segment: before, count: sum, .. }) =
+                self.steps().last().map(|step| step.kind)
             && before == segment
         {
             self.fold(sum.saturating_add(count), at);
@@ -235,6 +236,12 @@ impl Timeline {
         self.steps.iter()
     }
 
+    /// Whether the first step led to `state`, or found it there: looked up, and no step is unpacked.
+    #[must_use]
+    pub fn begins_in(&self, state: TcpState) -> bool {
+        self.steps.first_state() == Some(state)
+    }
+
     /// Adds a segment that packet hooks saw.
     pub fn segment_passed(&mut self, segment: Passed) {
         self.exchange.get_or_insert_default().push(segment);
@@ -256,6 +263,32 @@ impl Timeline {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_it_begins_is_told_by_its_first_step() {
+        use TcpState as S;
+        let of = |kinds: &[StepKind]| {
+            let mut timeline = Timeline::default();
+            for (at, kind) in (5..).zip(kinds) {
+                timeline.push(Ts(at), *kind);
+            }
+            S::ALL.into_iter().filter(|state| timeline.begins_in(*state)).collect::<Vec<_>>()
+        };
+        let to = |from, to| StepKind::State { from, to, detail: Detail::default() };
+        let found = StepKind::Mark(Mark::Found(S::Listen));
+        assert_eq!(of(&[]), []);
+        assert_eq!(of(&[to(S::Close, S::Listen), to(S::Listen, S::Close)]), [S::Listen]);
+        assert_eq!(of(&[found, to(S::Listen, S::Close)]), [S::Listen]);
+        assert_eq!(of(&[to(S::Close, S::SynSent), to(S::Listen, S::Listen)]), [S::SynSent]);
+        assert_eq!(of(&[StepKind::Mark(Mark::Reused), found]), []);
+        let accept = StepKind::Call { call: Call::Accept, by: None, state: S::Listen };
+        assert_eq!(of(&[accept, found]), []);
+        let mini = |inferred| {
+            let (from, detail) = (S::Established, Detail::default());
+            StepKind::MiniBorn { from, substate: S::TimeWait, inferred, detail }
+        };
+        assert_eq!((of(&[mini(true)]), of(&[mini(false)])), (vec![], vec![]));
+    }
 
     #[test]
     fn a_timeline_is_bounded_and_says_so() {

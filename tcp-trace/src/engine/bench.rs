@@ -25,6 +25,7 @@ use crate::{
 };
 
 mod crowd;
+mod fold;
 mod life;
 
 use crowd::{Crowd, TICK, Tick};
@@ -124,9 +125,14 @@ impl Bench {
         for tick in &self.ready {
             self.now = tick.now;
             for (cpu, bytes) in tick.samples() {
-                match decode::record(bytes) {
-                    Ok(record) => self.tracer.take_record(cpu, record),
-                    Err(error) => self.tracer.malformed(&error),
+                let taken = match decode::folded(bytes) {
+                    Some(folded) => folded.map(|record| self.tracer.take_folded(cpu, &record)),
+                    None => {
+                        decode::record(bytes).map(|record| self.tracer.take_record(cpu, record))
+                    }
+                };
+                if let Err(error) = taken {
+                    self.tracer.malformed(&error);
                 }
             }
             self.tracer.release(tick.now);
@@ -187,7 +193,7 @@ mod tests {
     /// does not make, and nobody left behind.
     #[test]
     fn the_made_up_lives_are_lives() {
-        for mix in [Mix::States, Mix::Calls, Mix::All] {
+        for mix in [Mix::States, Mix::Calls, Mix::All, Mix::Folded] {
             let mut bench = Bench::new(mix, 100, 10_000);
             bench.populate(100);
             let taken = bench.prepare(20_000);

@@ -206,7 +206,7 @@ impl Player {
                         decode::folded_steps(&record).first().map_or(at, |step| Ts(step.time_ns));
                     self.first = Some(self.first.map_or(begun, |first| first.min(begun)));
                     self.last = self.last.max(at);
-                    self.tracer.take_folded(u32::from(cpu), Box::new(record));
+                    self.tracer.take_folded(u32::from(cpu), &record);
                     self.tracer.release(self.last);
                 }
                 Some(Err(error)) => self.tracer.malformed(&error),

@@ -42,7 +42,7 @@ impl Residence {
             }
             Body::Segment(_) | Body::Stack(_) | Body::Lost { .. } => return,
         };
-        places.borrow_mut().of(pid, started_ns, cgroup);
+        places.borrow_mut().ask(pid, started_ns, cgroup);
     }
 
     /// Processes that were not looked up because too many waited.

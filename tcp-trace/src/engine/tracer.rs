@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use folds::Folds;
 use looks::Looks;
 use tcp_trace_common::FoldedRecord;
 use tokio::sync::broadcast;
@@ -64,7 +65,16 @@ enum Inbound {
     Record(u32, Record),
     Lost(u64),
     Stack(StackEvent),
-    Folded(u32, Box<FoldedRecord>),
+    /// By its number among the [`Folds`]: it is larger than any other.
+    Folded(u32, usize),
+}
+
+/// The line of the merge for what comes of no CPU.
+const ASIDE: u32 = 0;
+
+/// That of a CPU's records.
+fn line(cpu: u32) -> u32 {
+    cpu.wrapping_add(1)
 }
 
 /// What the kernel says at the moment of a question.
@@ -82,6 +92,7 @@ pub(crate) struct KernelFigures {
 pub(crate) struct Tracer {
     table: Table,
     merge: Merge<Inbound>,
+    folds: Folds,
     events: broadcast::Sender<Arc<api::Event>>,
     lagged: Arc<AtomicU64>,
     identity: Identity,
@@ -113,6 +124,7 @@ impl Tracer {
         Self {
             table: Table::new(limits),
             merge: Merge::new(REORDER_WINDOW, REORDER_LIMIT),
+            folds: Folds::default(),
             events,
             lagged,
             identity,
@@ -155,13 +167,15 @@ impl Tracer {
 
     /// Takes a decoded record from `cpu`.
     pub(crate) fn take_record(&mut self, cpu: u32, record: Record) {
-        self.merge.push(Ts(record.time_ns()), Inbound::Record(cpu, record));
+        self.merge.push(line(cpu), Ts(record.time_ns()), Inbound::Record(cpu, record));
     }
 
     /// Takes a connection that is told in one record, from `cpu`.
-    pub(crate) fn take_folded(&mut self, cpu: u32, record: Box<FoldedRecord>) {
+    pub(crate) fn take_folded(&mut self, cpu: u32, record: &FoldedRecord) {
         let at = Ts(record.state.time_ns);
-        self.merge.push(at, Inbound::Folded(cpu, record));
+        // What is read off a place is dated back.
+        let line = if record.unfinished == 0 { line(cpu) } else { ASIDE };
+        self.merge.push(line, at, Inbound::Folded(cpu, self.folds.keep(record)));
     }
 
     /// Whether all that an unfinished record says has been told.
@@ -177,14 +191,14 @@ impl Tracer {
     /// Takes the news that `count` records were lost between two moments.
     pub(crate) fn take_loss(&mut self, since: Ts, until: Ts, count: u64) {
         self.casebook.lost(until);
-        self.merge.push(since, Inbound::Lost(count));
-        self.merge.push(until, Inbound::Lost(0));
+        self.merge.push(ASIDE, since, Inbound::Lost(count));
+        self.merge.push(ASIDE, until, Inbound::Lost(0));
     }
 
     /// Takes a loss as it was recorded.
     pub(crate) fn take_recorded_loss(&mut self, at: Ts, count: u64) {
         self.perf_record_lost += count;
-        self.merge.push(at, Inbound::Lost(count));
+        self.merge.push(ASIDE, at, Inbound::Lost(count));
     }
 
     /// Counts lost records as a buffer itself reports them.
@@ -194,7 +208,7 @@ impl Tracer {
 
     /// Takes the news of a connection's stack, known at `at`.
     pub(crate) fn take_stack(&mut self, at: Ts, news: StackEvent) {
-        self.merge.push(at, Inbound::Stack(news));
+        self.merge.push(ASIDE, at, Inbound::Stack(news));
     }
 
     /// Says whether stacks are asked for.
@@ -288,7 +302,7 @@ impl Tracer {
             Inbound::Record(cpu, record) => self.apply_record(*cpu, record),
             Inbound::Lost(count) => self.apply_loss(at, *count),
             Inbound::Stack(news) => self.apply_stack(at, news),
-            Inbound::Folded(cpu, record) => self.apply_folded(*cpu, record),
+            Inbound::Folded(cpu, number) => self.apply_folded(*cpu, *number),
         }
     }
 
@@ -302,14 +316,22 @@ impl Tracer {
         }
     }
 
-    fn apply_folded(&mut self, cpu: u32, record: &FoldedRecord) {
+    fn apply_folded(&mut self, cpu: u32, number: usize) {
+        let folds = std::mem::take(&mut self.folds);
+        if let Some(record) = folds.get(number) {
+            self.unfold(cpu, record);
+        }
+        self.folds = folds;
+        self.folds.give_back(number);
+    }
+
+    fn unfold(&mut self, cpu: u32, record: &FoldedRecord) {
         if let Some(recorder) = &mut self.recorder {
             recorder.folded(cpu, record);
         }
         let told = self.told.take(record);
-        match decode::unfold(record, told) {
-            Ok(events) => events.iter().for_each(|event| self.apply(event)),
-            Err(error) => self.malformed(&error),
+        if let Err(error) = decode::unfold(record, told, |event| self.apply(event)) {
+            self.malformed(&error);
         }
     }
 
@@ -382,6 +404,7 @@ impl Tracer {
 }
 
 mod answers;
+mod folds;
 mod looks;
 mod suspects;
 

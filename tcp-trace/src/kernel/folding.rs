@@ -19,7 +19,8 @@ use crate::core::{
     tcp_state::TcpState,
 };
 
-/// How often connections are looked for that have turned out to be long.
+/// How often connections are looked for that have turned out to be long. A place is not looked at
+/// before its connection can have: one that is free, or young, not for nearly as long as one may be.
 const LOOK: Duration = Duration::from_millis(250);
 /// How often whether all have gone, once nothing is folded any more and those that stay are told: an
 /// idle connection keeps its place until its next step.
@@ -45,6 +46,7 @@ pub(crate) struct Folding {
     told: Order,
     told_at: Ts,
     looked: Ts,
+    due: Due,
 }
 
 struct Maps {
@@ -90,23 +92,70 @@ impl Maps {
         (0..FOLD_ROOM as usize).filter(is_child).count() as u64
     }
 
-    /// The records of places that are taken, as far as `wanted` says by their births.
-    fn taken(&self, wanted: impl Fn(Ts) -> bool) -> impl Iterator<Item = FoldedRecord> {
-        (0..FOLD_ROOM as usize).filter_map(move |place| {
-            let at = place * FOLDED_RECORD_LEN;
-            let holder = self.places.word(at + HOLDER).filter(|holder| *holder != 0)?;
-            self.places.word(at + BIRTH).filter(|birth| wanted(Ts(*birth)))?;
-            let birth = self.places.word(at + BIRTH);
-            let mut bytes = [0; FOLDED_RECORD_LEN];
-            for (offset, word) in bytes.chunks_exact_mut(8).enumerate() {
-                word.copy_from_slice(&self.places.word(at + 8 * offset)?.to_ne_bytes());
-            }
-            // Given back meanwhile, and perhaps taken by another, which may have the same address:
-            // then the next look finds it.
-            let stays = self.places.word(at + HOLDER) == Some(holder)
-                && self.places.word(at + BIRTH) == birth;
-            FoldedRecord::read_from_bytes(&bytes).ok().filter(|_| stays)
-        })
+    /// Whether a place is taken.
+    fn is_taken(&self, place: usize) -> bool {
+        self.places.word(place * FOLDED_RECORD_LEN + HOLDER).is_some_and(|holder| holder != 0)
+    }
+
+    /// When the connection was born that a place is taken by; of one that has just taken it, perhaps
+    /// when the one before was.
+    fn birth(&self, place: usize) -> Option<Ts> {
+        let birth = || self.places.word(place * FOLDED_RECORD_LEN + BIRTH).map(Ts);
+        self.is_taken(place).then(birth).flatten()
+    }
+
+    /// The records of all places that are taken.
+    fn taken(&self) -> impl Iterator<Item = FoldedRecord> {
+        (0..FOLD_ROOM as usize).filter_map(|place| self.record(place))
+    }
+
+    /// What a place holds, where it is taken.
+    fn record(&self, place: usize) -> Option<FoldedRecord> {
+        let at = place * FOLDED_RECORD_LEN;
+        let holder = self.places.word(at + HOLDER).filter(|holder| *holder != 0)?;
+        let birth = self.places.word(at + BIRTH);
+        let mut bytes = [0; FOLDED_RECORD_LEN];
+        for (offset, word) in bytes.chunks_exact_mut(8).enumerate() {
+            word.copy_from_slice(&self.places.word(at + 8 * offset)?.to_ne_bytes());
+        }
+        // Given back meanwhile, and perhaps taken by another, which may have the same address:
+        // then the next look finds it.
+        let stays =
+            self.places.word(at + HOLDER) == Some(holder) && self.places.word(at + BIRTH) == birth;
+        FoldedRecord::read_from_bytes(&bytes).ok().filter(|_| stays)
+    }
+}
+
+/// When each place is looked at next: to look means to wait for memory, place by place.
+#[derive(Debug, Default)]
+struct Due(Vec<Ts>);
+
+impl Due {
+    /// All of them are, at once.
+    fn at_once(&mut self) {
+        self.0.clear();
+        self.0.resize(FOLD_ROOM as usize, Ts(0));
+    }
+
+    /// Looks at those that are due. `look` says when the birth of the connection there was, `None`
+    /// where there is none; `tell` tells of one that is old, and whether anything of it was news.
+    fn look(
+        &mut self,
+        now: Ts,
+        is_old: impl Fn(Ts) -> bool,
+        look: impl Fn(usize) -> Option<Ts>,
+        mut tell: impl FnMut(usize) -> bool,
+    ) {
+        for (place, due) in self.0.iter_mut().enumerate().filter(|(_, due)| **due <= now) {
+            *due = match look(place) {
+                Some(birth) if !is_old(birth) => birth.min(now).after(LONGEST),
+                // A step may just be under way.
+                Some(_) if tell(place) => now.after(LOOK),
+                // Told before, and the programs themselves tell the next step. Or it is free: whoever
+                // takes it is born later than now.
+                _ => now.after(LONGEST),
+            };
+        }
     }
 }
 
@@ -133,21 +182,25 @@ impl Folding {
         if let Err(error) = &maps {
             tracing::warn!(%error, "connections cannot be folded");
         }
-        Self { governor, maps, told: Order::Off, told_at: Ts(0), looked: Ts(0) }
+        let due = Due::default();
+        Self { governor, maps, told: Order::Off, told_at: Ts(0), looked: Ts(0), due }
     }
 
     /// Decides, has the programs know, and hands over the records of connections that are folded and
-    /// older than any should be.
-    pub(crate) fn pass(&mut self, now: Ts, load: Load, each: impl FnMut(FoldedRecord)) {
+    /// older than any should be; `each` says whether anything of it is news.
+    pub(crate) fn pass(&mut self, now: Ts, load: Load, mut each: impl FnMut(FoldedRecord) -> bool) {
         let settled = self.told == Order::Drain && now.since(self.told_at) > 2 * LONGEST;
         let is_time = now.since(self.looked) >= if settled { IDLE } else { LOOK };
         let Ok(maps) = &mut self.maps else { return };
         if self.governor.is_due(now) {
-            let is_empty = || is_time && maps.taken(|_| true).next().is_none();
+            let is_empty = || is_time && !(0..FOLD_ROOM as usize).any(|place| maps.is_taken(place));
             let order = self.governor.look(now, load, is_empty);
             if order != self.told {
                 match maps.tell(order) {
-                    Ok(()) => (self.told, self.told_at) = (order, now),
+                    Ok(()) => {
+                        (self.told, self.told_at) = (order, now);
+                        self.due.at_once();
+                    }
                     Err(error) => tracing::error!(%error, "the programs cannot be told to fold"),
                 }
             }
@@ -156,14 +209,19 @@ impl Folding {
             return;
         }
         self.looked = now;
-        let old = |birth: Ts| now.since(birth) > LONGEST || self.told == Order::Drain;
-        maps.taken(old).filter_map(|record| unfinished(record, now)).for_each(each);
+        let drains = self.told == Order::Drain;
+        let is_old = |birth: Ts| now.since(birth) > LONGEST || drains;
+        let look = |place: usize| maps.birth(place);
+        self.due.look(now, is_old, look, |place| {
+            // One that could not be read, because it has just been given back, is looked at soon.
+            maps.record(place).and_then(|record| unfinished(record, now)).is_none_or(&mut each)
+        });
     }
 
     /// Hands over the records of all that are folded now, old or not: a snapshot shows them, too.
     pub(crate) fn tell_all(&self, now: Ts, each: impl FnMut(FoldedRecord)) {
         if let Some(maps) = self.maps_at_work() {
-            maps.taken(|_| true).filter_map(|record| unfinished(record, now)).for_each(each);
+            maps.taken().filter_map(|record| unfinished(record, now)).for_each(each);
         }
     }
 
@@ -202,6 +260,52 @@ mod tests {
     use zerocopy::FromZeros as _;
 
     use super::*;
+
+    /// Places that are taken and given back, looked at every so often.
+    fn looks(
+        places: &mut [Option<u64>],
+        mut act: impl FnMut(u64, &mut [Option<u64>]),
+    ) -> Vec<usize> {
+        const MS: u64 = 1_000_000;
+        let mut due = Due::default();
+        due.at_once();
+        let mut told = vec![None; places.len()];
+        let mut looked = vec![0; places.len()];
+        for now in (10_000..20_000).step_by(250) {
+            act(now, places);
+            let count = std::cell::RefCell::new(&mut looked);
+            let birth = |place: usize| places.get(place).copied().flatten();
+            due.look(
+                Ts(now * MS),
+                |birth| Ts(now * MS).since(birth) > LONGEST,
+                |place| {
+                    if let Some(count) = count.borrow_mut().get_mut(place) {
+                        *count += 1;
+                    }
+                    birth(place).map(|birth| Ts(birth * MS))
+                },
+                |place| std::mem::replace(&mut told[place], birth(place)) != birth(place),
+            );
+            for (place, birth) in places.iter().enumerate() {
+                let age = birth.map_or(0, |birth| now - birth);
+                assert!(age <= 1_250 || told[place] == *birth, "{place} at {now}, {age} ms old");
+            }
+        }
+        looked
+    }
+
+    #[test]
+    fn who_grows_old_is_told_in_time_and_the_rest_is_seldom_looked_at() {
+        // Free; one that stays; short lives; some of all lengths, one after the other.
+        let mut places = [None, Some(9_500), None, None, None];
+        let looked = looks(&mut places, |now, places| {
+            places[2] = Some(now - 100);
+            places[3] = Some(now - now % 1_500);
+            places[4] = (now % 3_000 > 400).then_some(now - now % 700);
+        });
+        assert!(looked[0] <= 11 && looked[2] <= 14, "{looked:?} of 40");
+        assert!(looked[1] <= 14, "{looked:?} of 40: once it is told, the next step tells itself");
+    }
 
     #[test]
     fn what_is_read_off_a_place_claims_no_figures_of_another() {

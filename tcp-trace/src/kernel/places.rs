@@ -99,6 +99,21 @@ impl Places {
         Self { young: FxHashMap::default(), old: FxHashMap::default(), questions, refused: 0 }
     }
 
+    /// Asks where a process lives, where that is not known yet, without waiting to be told; else as
+    /// [`of`](Self::of).
+    pub(crate) fn ask(
+        &mut self,
+        pid: u32,
+        started_ns: Option<NonZeroU64>,
+        cgroup: Option<NonZeroU64>,
+    ) {
+        let key = Key { pid, start: started_ns.map(|ns| Start::from_ns(ns.get())) };
+        // Nearly always: it is asked with each call.
+        if self.young.get(&key).is_none_or(|asked| !asked.stands(key)) {
+            self.of(pid, started_ns, cgroup);
+        }
+    }
+
     /// Where process `pid` lives, which began at `started_ns` of `CLOCK_BOOTTIME` and called from
     /// the cgroup with id `cgroup`. Never waits: the answer may still be empty, and be filled later.
     ///

@@ -100,7 +100,7 @@ impl Rebuilder {
         self.first = Some(self.first.map_or(at, |first| first.min(at)));
         self.last = self.last.max(at);
         match self.sighting(packet) {
-            Ok(Some(sighting)) => self.waiting.push(at, sighting),
+            Ok(Some(sighting)) => self.waiting.push(0, at, sighting),
             Ok(None) => self.passed_over.unknown_link += 1,
             Err(Skip::NotTcp) => self.passed_over.not_tcp += 1,
             Err(Skip::Fragment) => self.passed_over.fragments += 1,

@@ -26,7 +26,7 @@ pub struct Rooms {
 
 impl Rooms {
     /// Takes the room of a connection that is no longer needed.
-    pub fn take_back(&mut self, mut connection: Connection) {
+    pub fn take_back(&mut self, connection: &mut Connection) {
         if let Some(mut end) = connection.end.take()
             && self.spare.len() < SPARE
         {
@@ -57,8 +57,8 @@ impl Connection {
 
     /// The mini-socket that has taken over, or is about to.
     #[must_use]
-    pub fn mini(&self) -> Option<Mini> {
-        self.end.as_ref()?.mini
+    pub fn mini(&self) -> Option<&Mini> {
+        self.end.as_ref()?.mini.as_ref()
     }
 
     /// Makes room for its end, which is near, out of what others have left.
@@ -149,7 +149,7 @@ mod tests {
         first.fin(Ts(5), Some(ClosedBy::Local));
         first.fin(Ts(6), Some(ClosedBy::Remote));
         assert_eq!(first.first_fin(), Some((ClosedBy::Local, Ts(5))));
-        rooms.take_back(first);
+        rooms.take_back(&mut first);
         let mut second = connection();
         second.make_room(&mut rooms);
         assert!(rooms.spare.is_empty() && second.end.is_some());
@@ -162,10 +162,10 @@ mod tests {
         for _ in 0..2 * SPARE {
             let mut connection = connection();
             connection.set_mini(Mini::inferred(Ts(1), TcpState::TimeWait));
-            rooms.take_back(connection);
+            rooms.take_back(&mut connection);
         }
         assert_eq!(rooms.spare.len(), SPARE);
-        rooms.take_back(connection());
+        rooms.take_back(&mut connection());
         assert_eq!(rooms.spare.len(), SPARE);
     }
 }

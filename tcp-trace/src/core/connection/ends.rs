@@ -1,9 +1,11 @@
 //! Both ends in little room: a [`Flow`] takes 64 bytes, this 36.
 
 use std::{
-    hash::{BuildHasher as _, Hasher as _, RandomState},
+    hash::{BuildHasher as _, Hash, Hasher, RandomState},
     net::{IpAddr, Ipv6Addr, SocketAddr},
 };
+
+use zerocopy::{IntoBytes as _, transmute};
 
 use crate::core::event::Flow;
 
@@ -19,16 +21,61 @@ pub struct Ends {
 }
 
 impl Ends {
-    /// A hash that nobody can foresee who does not know the hasher's key: peers choose their ends. In
-    /// few strokes, as each costs: a [`Flow`] hashes itself in a dozen.
+    /// A hash that nobody can foresee who does not know the hasher's key: peers choose their ends.
     #[must_use]
     pub fn hash_within(&self, netns: Option<u32>, hasher: &RandomState) -> u64 {
-        let mut hasher = hasher.build_hasher();
-        hasher.write(&self.local);
-        hasher.write(&self.remote);
-        let ports = u64::from(self.local_port) << 16 | u64::from(self.remote_port);
-        hasher.write_u64(u64::from(netns.unwrap_or(0)) << 32 | ports);
-        hasher.finish()
+        hasher.hash_one(Pair::within(netns, *self))
+    }
+}
+
+/// Both ends and the network namespace that they are in, as a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pair {
+    netns: Option<u32>,
+    ends: Ends,
+}
+
+impl Pair {
+    /// The ends of `flow` in `netns`.
+    #[must_use]
+    pub fn of(netns: Option<u32>, flow: Flow) -> Self {
+        Self { netns, ends: flow.into() }
+    }
+
+    /// Likewise, of ends that are packed.
+    #[must_use]
+    pub fn within(netns: Option<u32>, ends: Ends) -> Self {
+        Self { netns, ends }
+    }
+
+    /// The network namespace.
+    #[must_use]
+    pub fn netns(&self) -> Option<u32> {
+        self.netns
+    }
+
+    /// Whether both have the same ends, wherever they are.
+    #[must_use]
+    pub fn has_ends_of(&self, other: &Self) -> bool {
+        self.ends == other.ends
+    }
+}
+
+impl Hash for Pair {
+    /// In one stroke, as each costs: a [`Flow`] hashes itself in a dozen.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { netns, ends: Ends { local, remote, local_port, remote_port } } = *self;
+        let [ours, rest_of_ours]: [u64; 2] = transmute!(local);
+        let [peer, rest_of_peer]: [u64; 2] = transmute!(remote);
+        let ports = u64::from(local_port) << 16 | u64::from(remote_port);
+        let rest = u64::from(netns.unwrap_or(0)) << 32 | ports;
+        state.write([ours, rest_of_ours, peer, rest_of_peer, rest].as_bytes());
+    }
+}
+
+impl From<Pair> for (Option<u32>, Flow) {
+    fn from(pair: Pair) -> Self {
+        (pair.netns, pair.ends.into())
     }
 }
 

@@ -58,13 +58,6 @@ impl Connection {
     /// Whether this is a listening socket and no connection.
     #[must_use]
     pub fn is_listener(&self) -> bool {
-        self.state == TcpState::Listen
-            || self.timeline.steps().next().is_some_and(|step| {
-                matches!(
-                    step.kind,
-                    StepKind::State { to: TcpState::Listen, .. }
-                        | StepKind::Mark(Mark::Found(TcpState::Listen))
-                )
-            })
+        self.state == TcpState::Listen || self.timeline.begins_in(TcpState::Listen)
     }
 }

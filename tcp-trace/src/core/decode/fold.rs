@@ -39,25 +39,39 @@ pub fn steps(record: &wire::FoldedRecord) -> &[wire::FoldStep] {
     record.steps.get(..count.min(wire::FOLD_STEPS)).unwrap_or_default()
 }
 
-/// The events that `record` stands for, in order, without the first `told` steps.
+/// Hands over the events that `record` stands for, in order, without the first `told` steps.
 ///
 /// # Errors
-/// Where a number in it is none of the kernel's; what stands before it is lost with it.
-pub fn unfold(record: &wire::FoldedRecord, told: usize) -> Result<Vec<Event>, DecodeError> {
+/// Where a number in it is none of the kernel's; then nothing of it is handed over.
+pub fn unfold(
+    record: &wire::FoldedRecord,
+    told: usize,
+    mut each: impl FnMut(&Event),
+) -> Result<(), DecodeError> {
     let steps = steps(record);
+    steps.iter().try_for_each(check)?;
     let mut unfolding = Unfolding::of(record);
-    let mut events = Vec::with_capacity(steps.len() + 1);
     let last_change = steps.iter().rposition(is_change);
     for (number, step) in steps.iter().enumerate() {
-        let event = unfolding.step(step, Some(number) == last_change)?;
         if number >= told {
-            events.push(event);
+            each(&unfolding.step(step, Some(number) == last_change)?);
         }
         if number == 0 && told == 0 {
-            events.push(unfolding.remark(step, steps.len()));
+            each(&unfolding.remark(step, steps.len()));
+        }
+        if is_change(step) {
+            unfolding.stands = state(step.code & 15)?;
         }
     }
-    Ok(events)
+    Ok(())
+}
+
+/// Whether a step is one.
+fn check(step: &wire::FoldStep) -> Result<(), DecodeError> {
+    match step.code {
+        wire::FOLD_CONNECT | wire::FOLD_ACCEPT | wire::FOLD_CLOSE => Ok(()),
+        code => state(code >> 4).and(state(code & 15)).map(drop),
+    }
 }
 
 /// Whether a step is a change of state; nothing changes from state 0.
@@ -95,7 +109,7 @@ impl<'a> Unfolding<'a> {
         }
     }
 
-    fn step(&mut self, step: &wire::FoldStep, is_last: bool) -> Result<Event, DecodeError> {
+    fn step(&self, step: &wire::FoldStep, is_last: bool) -> Result<Event, DecodeError> {
         let opener = self.caller(wire::FOLD_OPENER);
         let closer = self.caller(wire::FOLD_CLOSER);
         let what = match step.code {
@@ -119,9 +133,8 @@ impl<'a> Unfolding<'a> {
         Event { at: Ts(step.time_ns), body }
     }
 
-    fn change(&mut self, step: &wire::FoldStep, is_last: bool) -> Result<Event, DecodeError> {
+    fn change(&self, step: &wire::FoldStep, is_last: bool) -> Result<Event, DecodeError> {
         let (old, new) = (state(step.code >> 4)?, state(step.code & 15)?);
-        self.stands = new;
         let last = &self.record.state;
         let has = |bit| last.valid & bit != 0;
         // The figures are those of the last change; those before had their own, which are not kept.

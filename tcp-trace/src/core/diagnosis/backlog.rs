@@ -53,7 +53,7 @@ fn half_open(
     // By port alone: a listener on any address has requests of many.
     let mut by_port = HashMap::<(Option<u32>, u16), (u64, u64)>::new();
     for ((netns, flow), request) in table.requests() {
-        let (all, again) = by_port.entry((*netns, flow.local.port())).or_default();
+        let (all, again) = by_port.entry((netns, flow.local.port())).or_default();
         *all += 1;
         *again += u64::from(request.retransmits >= AGAIN);
     }

@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use rustc_hash::FxHashMap;
+
 use super::{
     Casebook, Thresholds, close_wait,
     finding::{Advice, Finding, Growth, Kind, Line, Report, Severity, Who},
@@ -53,7 +55,8 @@ fn name(socket: SocketId) -> Name {
 /// Sockets whose connection is over, and whose descriptor nobody has been seen to close.
 #[derive(Debug, Default)]
 pub(super) struct Lingering {
-    left: HashMap<Name, Left>,
+    // The kernel's own numbers, which nobody chooses.
+    left: FxHashMap<Name, Left>,
     /// How many there have been of each process.
     courses: HashMap<u32, History>,
     /// Those for which there was no room.

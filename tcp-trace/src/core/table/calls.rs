@@ -3,7 +3,7 @@
 use super::{Outcome, Table};
 use crate::core::{
     clock::Ts,
-    connection::Connection,
+    connection::{Connection, Pair},
     event::{Caller, LifeEvent, LifeStep},
     owner::{Owner, OwnerSource},
     tcp_state::TcpState,
@@ -12,7 +12,6 @@ use crate::core::{
 
 impl Table {
     pub(super) fn life(&mut self, at: Ts, life: &LifeEvent) -> Outcome {
-        let request = (life.netns, life.flow);
         match life.what {
             LifeStep::Connect(caller) => self.connect(at, life, caller),
             LifeStep::Accept(caller) => {
@@ -38,12 +37,13 @@ impl Table {
             LifeStep::TimeWaitEnded { substate, why } => self.mini_ended(at, life, substate, why),
             LifeStep::TimeWaitRefused => self.mini_refused(at, life),
             LifeStep::Request => {
-                self.reuse(usize::MAX, at, life.netns, life.flow);
+                let request = Pair::of(life.netns, life.flow);
+                self.reuse(usize::MAX, at, &request);
                 self.half_open.open(request, at);
             }
             LifeStep::SynAckRetransmit(count) => {
                 self.statistics.synack_retransmits += 1;
-                self.half_open.again(request, at, count);
+                self.half_open.again(Pair::of(life.netns, life.flow), at, count);
             }
             LifeStep::ResetSent { reason, unasked } => {
                 self.statistics.resets_sent += 1;
@@ -81,7 +81,7 @@ impl Table {
             return;
         }
         self.alter(slot, |connection| connection.set_flow(life.flow));
-        self.reuse(slot, at, life.netns, life.flow);
+        self.reuse(slot, at, &Pair::of(life.netns, life.flow));
     }
 
     /// A call into a known socket: its step, and what it tells of the owner.

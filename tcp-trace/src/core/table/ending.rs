@@ -64,7 +64,7 @@ pub(super) fn fate(
     let verdict = close::verdict(change, first_fin, inbound);
     connection.judge(at, verdict);
     if let Some(mini) = connection.mini() {
-        return Fate::Mini(mini);
+        return Fate::Mini(*mini);
     }
     let orderly = matches!(verdict.reason, CloseReason::FinActive | CloseReason::Simultaneous);
     // A parent of MPTCP has none, and no RST of its own: its subflows have.
@@ -85,12 +85,14 @@ pub(super) fn fate(
 /// first, then the RST. Data that does not acknowledge our FIN goes through `tcp_reset()`, which
 /// leaves the error of a RST received.
 fn may_have_reset(connection: &Connection, change: &StateChange) -> bool {
-    let refused =
-        connection.timeline.steps().any(|step| step.kind == StepKind::Mark(Mark::TimeWaitRefused));
+    // All steps are gone through for this, so it is asked last.
+    let refused = || {
+        connection.timeline.steps().any(|step| step.kind == StepKind::Mark(Mark::TimeWaitRefused))
+    };
     [0, errno::ECONNRESET].contains(&change.error)
-        && !refused
         && matches!(change.old, TcpState::FinWait1 | TcpState::FinWait2)
         && change.flags.is_some_and(|flags| !flags.attached && !flags.fin_received)
+        && !refused()
 }
 
 /// Gives a child, once both its ends are known, the story of the request it was.
@@ -105,7 +107,7 @@ pub(super) fn complete_handshake(
     if !child || !connection.has_both_ends() {
         return;
     }
-    let Some(request) = half_open.take(&(connection.netns, connection.flow())) else { return };
+    let Some(request) = half_open.take(&connection.pair()) else { return };
     recent.note(at, connection.netns, None, connection.ends());
     let begun = connection.opened_at;
     let again = Step {
@@ -210,26 +212,31 @@ impl Table {
         }
     }
 
-    fn keep(&mut self, connection: Connection) {
+    fn keep(&mut self, mut connection: Connection) {
+        self.last_ports.note(&connection);
         if self.closed.len() >= self.limits.closed
-            && let Some(oldest) = self.closed.pop_front()
+            && let Some(oldest) = self.closed.front_mut()
         {
-            if let (Some(ends), Some(key)) = (self.index.ends_mut(), Names::of(&oldest).on_wire()) {
+            if let Some(ends) = self.index.ends_mut()
+                && let Some(key) = Names::of(oldest).on_wire()
+            {
                 ends.forgotten(&key, self.forgotten);
             }
             self.forgotten += 1;
             self.rooms.take_back(oldest);
+            // Where it lies: it need not be moved to be dropped.
+            self.closed.drain(..1);
         }
         if self.limits.closed > 0 {
             let number = self.forgotten + self.closed.len() as u64;
-            if let (Some(ends), Some(key)) =
-                (self.index.ends_mut(), Names::of(&connection).on_wire())
+            if let Some(ends) = self.index.ends_mut()
+                && let Some(key) = Names::of(&connection).on_wire()
             {
                 ends.has_closed(&key, number);
             }
             self.closed.push_back(connection);
         } else {
-            self.rooms.take_back(connection);
+            self.rooms.take_back(&mut connection);
         }
     }
 
@@ -265,26 +272,12 @@ impl Table {
         }
     }
 
-    /// `change` without the port of the life before: a socket that connects again still shows it, and
-    /// has another only a moment later. So one that it was bound to is not shown at once, either.
-    pub(super) fn without_stale_port(&self, change: &StateChange) -> StateChange {
-        /// How many ended lives are looked at: nearly always there is no port yet, and no need to.
-        const LOOKED_AT: usize = 1024;
-        let mut change = change.clone();
+    /// Whether `change` shows the port of the life before: a socket that connects again still has it,
+    /// and has another only a moment later. So one that it was bound to is not shown at once, either.
+    pub(super) fn shows_stale_port(&self, change: &StateChange) -> bool {
         let connects = (change.old, change.new) == (TcpState::Close, TcpState::SynSent);
-        if connects && change.flow.local.port() != 0 {
-            let same = |known: &&Connection| {
-                known.local_port() == change.flow.local.port()
-                    && match (known.socket.cookie, change.socket.cookie) {
-                        (Some(known), Some(cookie)) => known == cookie,
-                        _ => change.socket.sk != 0 && known.socket.sk == change.socket.sk,
-                    }
-            };
-            if self.closed.iter().rev().take(LOOKED_AT).any(|known| same(&known)) {
-                change.flow.local.set_port(0);
-            }
-        }
-        change
+        let port = change.flow.local.port();
+        connects && port != 0 && self.last_ports.of(change.socket) == port
     }
 
     /// A RST has been sent for a socket that has ended just before: it explains an undecided end.
@@ -339,7 +332,7 @@ impl Table {
 
     fn look_at_deadline(&mut self, slot: usize, id: ConnectionId, now: Ts) {
         let Some(connection) = self.live.get(slot).filter(|known| known.id == id) else { return };
-        let Some(mini) = connection.mini().filter(|mini| !mini.pending) else { return };
+        let Some(mini) = connection.mini().filter(|mini| !mini.pending).copied() else { return };
         if mini.ends > now {
             self.deadlines.push(mini.ends, slot, id);
         } else if mini.inferred || !self.sources.time_wait {

@@ -6,7 +6,8 @@ use rustc_hash::FxHashMap;
 
 use super::ends::Ends;
 use crate::core::{
-    connection::{Connection, Ends as BothEnds},
+    connection::{Connection, Pair},
+    event::Flow,
     half_open::FlowKey,
 };
 
@@ -25,8 +26,7 @@ pub(super) enum Key {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Names {
     keys: [Option<Key>; 3],
-    netns: Option<u32>,
-    ends: BothEnds,
+    pair: Pair,
     /// Whether events may know no more of it than its ends.
     by_flow: bool,
     /// Whether segments find it: both ends are known, and what passes between them is its own.
@@ -53,37 +53,35 @@ impl Names {
         };
         // Those of an MPTCP connection are its subflows'.
         let on_wire = connection.has_both_ends() && connection.is_counted();
-        let (netns, ends) = (connection.netns, connection.ends());
-        Self { keys: [own, row, mini], netns, ends, by_flow, on_wire, yields: !full }
+        Self { keys: [own, row, mini], pair: connection.pair(), by_flow, on_wire, yields: !full }
     }
 
     /// The ends between which its segments pass.
     pub(super) fn on_wire(&self) -> Option<FlowKey> {
-        self.on_wire.then(|| self.flow())
+        self.on_wire.then(|| self.pair.into())
     }
 
     /// Its namespace and ends, whatever they are good for.
-    pub(super) fn flow(&self) -> FlowKey {
-        (self.netns, self.ends.into())
+    pub(super) fn pair(&self) -> Pair {
+        self.pair
     }
 
     /// Whether both have the same ends.
     pub(super) fn has_ends_of(&self, other: &Self) -> bool {
-        self.ends == other.ends
+        self.pair.has_ends_of(&other.pair)
     }
 
     /// Whether segments find it, and between the same ends.
     pub(super) fn is_on_wire_of(&self, other: &Self) -> bool {
-        let same = (self.netns, self.ends) == (other.netns, other.ends);
-        self.on_wire == other.on_wire && (same || !self.on_wire)
+        self.on_wire == other.on_wire && (!self.on_wire || self.pair == other.pair)
     }
 
     pub(super) fn yields(&self) -> bool {
         self.yields
     }
 
-    fn by_flow(&self) -> Option<FlowKey> {
-        self.by_flow.then(|| self.flow())
+    fn by_flow(&self) -> Option<&Pair> {
+        self.by_flow.then_some(&self.pair)
     }
 }
 
@@ -99,8 +97,8 @@ pub(super) struct Index {
     cookies: Slots,
     addresses: Slots,
     minis: Slots,
-    // Peers choose their ends.
-    flows: HashMap<FlowKey, usize>,
+    // Peers choose their ends: a hash that resists attack.
+    flows: HashMap<Pair, usize>,
     /// All that segments may be of; nothing before the first one.
     ends: Option<Ends>,
 }
@@ -124,8 +122,13 @@ impl Index {
     }
 
     /// By its ends, where nothing else may tell.
-    pub(super) fn by_flow(&self, key: &FlowKey) -> Option<usize> {
-        if self.flows.is_empty() { None } else { self.flows.get(key).copied() }
+    pub(super) fn by_pair(&self, pair: &Pair) -> Option<usize> {
+        if self.flows.is_empty() { None } else { self.flows.get(pair).copied() }
+    }
+
+    /// Likewise, of ends that are not packed yet.
+    pub(super) fn by_flow(&self, netns: Option<u32>, flow: Flow) -> Option<usize> {
+        if self.flows.is_empty() { None } else { self.by_pair(&Pair::of(netns, flow)) }
     }
 
     /// By their ends, for segments.
@@ -158,11 +161,23 @@ impl Index {
             }
         }
         if let Some(flow) = names.by_flow() {
-            self.flows.insert(flow, slot);
+            self.flows.insert(*flow, slot);
         }
         if let (Some(ends), Some(key)) = (&mut self.ends, names.on_wire()) {
             ends.lives(&key, slot, names.yields);
         }
+    }
+
+    /// The connection in `slot` goes by `news`, and no longer by `names`.
+    pub(super) fn rename(&mut self, names: &Names, news: &Names, slot: usize) {
+        let numbers = (names.keys, names.yields) == (news.keys, news.yields);
+        let by_flow = names.by_flow || news.by_flow;
+        if numbers && !by_flow && self.ends.is_none() {
+            // Its ends have changed, by which nobody looks for it.
+            return;
+        }
+        self.remove(names, slot);
+        self.insert(news, slot);
     }
 
     /// Takes the names out that still lead to `slot`.
@@ -174,9 +189,9 @@ impl Index {
             }
         }
         if let Some(flow) = names.by_flow()
-            && self.flows.get(&flow) == Some(&slot)
+            && self.flows.get(flow) == Some(&slot)
         {
-            self.flows.remove(&flow);
+            self.flows.remove(flow);
         }
         if let (Some(ends), Some(key)) = (&mut self.ends, names.on_wire()) {
             ends.left(&key, slot);
@@ -187,7 +202,7 @@ impl Index {
     pub(super) fn leads_to(&self, names: &Names, slot: usize) -> bool {
         let mut keys = names.keys.iter().flatten();
         keys.any(|key| self.get(*key) == Some(slot))
-            || names.by_flow().is_some_and(|flow| self.flows.get(&flow) == Some(&slot))
+            || names.by_flow().is_some_and(|flow| self.flows.get(flow) == Some(&slot))
     }
 
     #[cfg(test)]

@@ -18,7 +18,7 @@ impl Table {
         if found.is_some() || birth || change.socket.cookie.is_some() {
             return found;
         }
-        let slot = self.index.by_flow(&(change.netns, change.flow))?;
+        let slot = self.index.by_flow(change.netns, change.flow)?;
         self.holds(slot, |known| known.is_full() && known.socket.sk == 0).then_some(slot)
     }
 
@@ -32,7 +32,7 @@ impl Table {
         if let Some(slot) = by_cookie
             && socket.sk != 0
             && self
-                .holds(slot, |known| known.is_full() && lent(known) && known.socket.sk != socket.sk)
+                .holds(slot, |known| lent(known) && known.is_full() && known.socket.sk != socket.sk)
         {
             self.alter(slot, |connection| connection.row_cookie = None);
             by_cookie = None;
@@ -61,7 +61,7 @@ impl Table {
         at: Ts,
         change: &StateChange,
     ) -> bool {
-        let slot = located.or_else(|| self.index.by_flow(&(change.netns, change.flow)));
+        let slot = located.or_else(|| self.index.by_flow(change.netns, change.flow));
         slot.is_some_and(|slot| {
             self.holds(slot, |known| !known.is_full() && at < known.state_since)
         })

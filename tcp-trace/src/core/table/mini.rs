@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::{Key, Place, Table};
 use crate::core::{
     clock::Ts,
-    event::{Flow, LifeEvent, SocketId, TimeWaitEnd},
+    connection::Pair,
+    event::{LifeEvent, SocketId, TimeWaitEnd},
     tcp_state::TcpState,
     time_wait::{Mini, UNSEEN_END},
     timeline::{Detail, Mark, StepKind},
@@ -62,7 +63,7 @@ impl Table {
         moment: bool,
     ) -> bool {
         let Some(connection) = self.live.get(slot) else { return false };
-        let Some(mini) = connection.mini().filter(|mini| mini.substate != substate) else {
+        let Some(mini) = connection.mini().filter(|mini| mini.substate != substate).copied() else {
             return false;
         };
         let counted = connection.is_counted() && mini.over.is_none();
@@ -138,7 +139,7 @@ impl Table {
     /// Ends a connection with its mini-socket.
     pub(super) fn end_mini(&mut self, slot: usize, at: Ts, why: Option<TimeWaitEnd>) {
         let Some(connection) = self.live.get_mut(slot) else { return };
-        let Some(mini) = connection.mini() else { return };
+        let Some(mini) = connection.mini().copied() else { return };
         let substate = mini.substate;
         connection.timeline.push(at, StepKind::MiniEnded { substate, why });
         let stood = at.since(connection.state_since);
@@ -188,8 +189,8 @@ impl Table {
     }
 
     /// A new connection has these ends: an inferred mini-socket that had them is over.
-    pub(super) fn reuse(&mut self, slot: usize, at: Ts, netns: Option<u32>, flow: Flow) {
-        let Some(old) = self.index.by_flow(&(netns, flow)).filter(|old| *old != slot) else {
+    pub(super) fn reuse(&mut self, slot: usize, at: Ts, pair: &Pair) {
+        let Some(old) = self.index.by_pair(pair).filter(|old| *old != slot) else {
             return;
         };
         if self.holds(old, |known| known.mini().is_some_and(|mini| mini.inferred)) {
@@ -207,7 +208,7 @@ impl Table {
         })?;
         let connection = self.live.get(slot)?;
         let counted = connection.is_counted();
-        match connection.mini() {
+        match connection.mini().copied() {
             Some(mini) if mini.pending && at.since(mini.born_at) > PENDING => {
                 self.close_unseen(slot, at, mini);
             }

@@ -136,7 +136,7 @@ impl Table {
     }
 
     /// Requests that wait for the handshake's last ACK, in no order.
-    pub fn requests(&self) -> impl Iterator<Item = (&FlowKey, &HalfOpen)> {
+    pub fn requests(&self) -> impl Iterator<Item = (FlowKey, &HalfOpen)> {
         self.half_open.iter()
     }
 

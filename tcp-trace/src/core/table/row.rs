@@ -47,7 +47,7 @@ impl Table {
             return Some(Match { slot, sure: true });
         }
         if mini
-            && let Some(slot) = self.index.by_flow(&(netns, flow))
+            && let Some(slot) = self.index.by_flow(netns, flow)
             && self.holds(slot, |known| known.mini().is_some())
         {
             return Some(Match { slot, sure: true });

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{Outcome, Table, row::Match};
 use crate::core::{
     clock::Ts,
-    connection::Connection,
+    connection::{Connection, Pair},
     direction::Direction,
     event::{Flow, LifeEvent, SocketId, StateChange},
     owner::{Owner, OwnerSource},
@@ -107,7 +107,7 @@ impl Table {
         }
         let Some(connection) = self.live.get(slot) else { return Outcome::Nothing };
         let counted = connection.is_counted();
-        match connection.mini() {
+        match connection.mini().copied() {
             Some(mini) if mini.pending => {
                 self.close_unseen(slot, at, Mini { substate, ..mini });
                 self.statistics.reconciled.state += 1;
@@ -144,7 +144,7 @@ impl Table {
         let (since, number) =
             self.rounds.get(&life.netns).map_or((at, 0), |round| (round.since, round.number));
         if !self.recent.has(since, life.netns, None, life.flow) {
-            self.half_open.shown((life.netns, life.flow), at, retransmits, number);
+            self.half_open.shown(Pair::of(life.netns, life.flow), at, retransmits, number);
         }
     }
 

@@ -130,10 +130,10 @@ impl Table {
 
     /// The connection in `slot` has got its ends: what has passed between them before is its own.
     pub(super) fn claim(&mut self, slot: usize, news: &Names) {
-        let Some(key) = news.on_wire() else { return };
-        if news.yields() {
+        if self.pending.is_empty() || news.yields() {
             return;
         }
+        let Some(key) = news.on_wire() else { return };
         let Some(waiting) = self.pending.take(&key) else { return };
         for segment in waiting.segments {
             self.join(slot, segment);

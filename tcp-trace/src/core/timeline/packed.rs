@@ -33,6 +33,8 @@ pub(super) struct Packed {
     /// Where the latest task that is written out begins, and one more; 0: there is none.
     task: u16,
     len: u8,
+    /// Whether the last of them is of segments.
+    segments: bool,
 }
 
 // Kinds, in the lowest three bits of a step's first byte.
@@ -51,6 +53,9 @@ const HAS_CALLER: u8 = 1 << 3;
 /// Two bits each.
 const ATTACHED: u8 = 4;
 const FIN_RECEIVED: u8 = 6;
+
+/// [`Mark::Found`] among the marks.
+const FOUND: u8 = 0;
 
 /// How a task is written that is the one before.
 const SAME: u8 = 0xff;
@@ -75,6 +80,7 @@ impl Packed {
         self.put_since(self.last, step.at);
         self.last = step.at;
         self.len = self.len.saturating_add(1);
+        self.segments = kind == SEGMENT;
         match step.kind {
             StepKind::State { from, to, detail } => {
                 self.put_states(from, to);
@@ -110,6 +116,23 @@ impl Packed {
                 | Mark::Overdue
                 | Mark::TimeWaitRefused => {}
             },
+        }
+    }
+
+    /// Whether the last step is of segments.
+    pub(super) fn ends_with_segments(&self) -> bool {
+        self.segments
+    }
+
+    /// The state that the first step led to, or found.
+    pub(super) fn first_state(&self) -> Option<TcpState> {
+        let mut bytes = self.bytes.as_slice();
+        let first = byte(&mut bytes)?;
+        number(&mut bytes)?;
+        match (first & 7, first >> 3) {
+            (STATE, _) => states(&mut bytes).map(|(_, to)| to),
+            (MARK, FOUND) => state(byte(&mut bytes)?),
+            _ => None,
         }
     }
 
@@ -249,7 +272,7 @@ impl Steps<'_> {
 
     fn mark(&mut self, kind: u8) -> Option<Mark> {
         Some(match kind {
-            0 => Mark::Found(state(byte(&mut self.left)?)?),
+            FOUND => Mark::Found(state(byte(&mut self.left)?)?),
             1 => {
                 let (known, actual) = states(&mut self.left)?;
                 Mark::Missed { known, actual }
@@ -327,7 +350,7 @@ fn segment_kind(segment: Segment) -> u8 {
 
 fn mark_kind(mark: Mark) -> u8 {
     match mark {
-        Mark::Found(_) => 0,
+        Mark::Found(_) => FOUND,
         Mark::Missed { .. } => 1,
         Mark::Illegal { .. } => 2,
         Mark::Reused => 3,

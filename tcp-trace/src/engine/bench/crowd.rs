@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use zerocopy::IntoBytes as _;
+
 use super::life::{Life, Mix, Role};
 use crate::core::clock::Ts;
 
@@ -36,6 +38,15 @@ struct Buffer {
 }
 
 impl Tick {
+    fn write(&mut self, number: u64, step: usize, record: &[u8]) -> bool {
+        // One connection's records come from more than one CPU.
+        let cpu = usize::try_from(number / 2).unwrap_or(0) + step / 3;
+        let Some(buffer) = self.buffers.get_mut(cpu % CPUS) else { return false };
+        buffer.bytes.extend_from_slice(record);
+        buffer.ends.push(buffer.bytes.len());
+        true
+    }
+
     /// Each record's bytes and its CPU, buffer by buffer.
     pub(super) fn samples(&self) -> impl Iterator<Item = (u32, &[u8])> {
         (0..).zip(&self.buffers).flat_map(|(cpu, buffer)| {
@@ -142,17 +153,15 @@ impl Crowd {
         let place = usize::try_from(number - self.first).unwrap_or(usize::MAX);
         let Some(slot) = self.lives.get_mut(place) else { return false };
         let Some(life) = *slot else { return false };
+        if let Some(record) = life.folded(self.mix, at) {
+            *slot = None;
+            return tick.write(number, step, record.as_bytes());
+        }
         let Some((record, pause)) = life.record(self.mix, step, at) else {
             *slot = None;
             return false;
         };
         self.next.push(Reverse((at.after(pause), number, step + 1)));
-        // One connection's records come from more than one CPU.
-        let cpu = usize::try_from(number / 2).unwrap_or(0) + step / 3;
-        if let Some(buffer) = tick.buffers.get_mut(cpu % CPUS) {
-            buffer.bytes.extend_from_slice(record.as_bytes());
-            buffer.ends.push(buffer.bytes.len());
-        }
-        true
+        tick.write(number, step, record.as_bytes())
     }
 }

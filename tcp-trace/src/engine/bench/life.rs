@@ -16,6 +16,8 @@ pub enum Mix {
     Calls,
     /// And segments.
     All,
+    /// Each life in one record; none of them stays.
+    Folded,
 }
 
 /// What a life is.
@@ -104,7 +106,7 @@ impl Told {
     fn is_in(self, mix: Mix) -> bool {
         match self {
             State(..) | Stays => true,
-            Call(..) | Request | Born | Ended => mix != Mix::States,
+            Call(..) | Request | Born | Ended => matches!(mix, Mix::Calls | Mix::All),
             Sent(_) | Got(_) => mix == Mix::All,
         }
     }
@@ -165,7 +167,7 @@ impl Life {
         }
     }
 
-    fn process(self) -> (u32, [u64; 2]) {
+    pub(super) fn process(self) -> (u32, [u64; 2]) {
         let (word, number) = match self.role {
             Role::Listener(number) => (*b"server-\0", u64::from(number)),
             Role::Server { .. } => (*b"server-\0", self.number / 2 % u64::from(SERVICES)),
@@ -187,7 +189,7 @@ impl Life {
         self.number + 1
     }
 
-    fn state(self, at: Ts, old: S, new: S) -> wire::StateRecord {
+    pub(super) fn state(self, at: Ts, old: S, new: S) -> wire::StateRecord {
         let mut record = wire::StateRecord::new_zeroed();
         let [(local_addr, local_port), (remote_addr, remote_port)] = self.ends();
         let newborn = (old, new) == (S::Listen, S::SynRecv);

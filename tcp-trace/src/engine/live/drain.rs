@@ -41,11 +41,13 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// How often the two clocks are compared anew, and the programs' log lines handed over.
 const CHORES: Duration = Duration::from_secs(1);
 
-/// Tells what is new of a folded connection that goes on.
-fn tell_unfinished(tracer: &mut Tracer, record: &FoldedRecord) {
-    if !tracer.has_told(record) {
-        tracer.take_folded(0, Box::new(*record));
+/// Tells what is new of a folded connection that goes on; returns whether anything was.
+fn tell_unfinished(tracer: &mut Tracer, record: &FoldedRecord) -> bool {
+    let is_news = !tracer.has_told(record);
+    if is_news {
+        tracer.take_folded(0, record);
     }
+    is_news
 }
 
 fn counters(attached: &Attached) -> Counters {
@@ -166,7 +168,9 @@ impl Loop {
         self.fold(now);
         let (attached, folding) = (&self.attached, &self.folding);
         let tell = |tracer: &mut Tracer| {
-            folding.tell_all(wall::now(), |record| tell_unfinished(tracer, &record));
+            folding.tell_all(wall::now(), |record| {
+                tell_unfinished(tracer, &record);
+            });
         };
         self.world.pass(&mut self.tracer, || counters(attached), tell);
         if now.since(self.last_chores) >= CHORES {
@@ -201,7 +205,7 @@ impl Loop {
                 Some(Ok(record)) => naming.ask(&record),
                 Some(Err(error)) => tracer.malformed(&error),
                 None => match decode::folded(bytes) {
-                    Some(Ok(record)) => tracer.take_folded(cpu, Box::new(record)),
+                    Some(Ok(record)) => tracer.take_folded(cpu, &record),
                     Some(Err(error)) => tracer.malformed(&error),
                     None => match decode::record(bytes) {
                         Ok(record) => tracer.take_record(cpu, record),

@@ -1,0 +1,68 @@
+//! Folded records that wait for their turn: their places are used again, so that none allocates.
+
+use tcp_trace_common::FoldedRecord;
+
+/// Places that stay for later, where all are free: 1.6 MB.
+const KEPT: usize = 1 << 12;
+
+/// Records, by number.
+#[derive(Debug, Default)]
+pub(super) struct Folds {
+    places: Vec<FoldedRecord>,
+    free: Vec<usize>,
+}
+
+impl Folds {
+    /// Keeps a record; returns its number.
+    pub(super) fn keep(&mut self, record: &FoldedRecord) -> usize {
+        if let Some(number) = self.free.pop()
+            && let Some(place) = self.places.get_mut(number)
+        {
+            *place = *record;
+            return number;
+        }
+        self.places.push(*record);
+        self.places.len() - 1
+    }
+
+    /// The record with this number.
+    pub(super) fn get(&self, number: usize) -> Option<&FoldedRecord> {
+        self.places.get(number)
+    }
+
+    /// The record with this number is needed no more.
+    pub(super) fn give_back(&mut self, number: usize) {
+        self.free.push(number);
+        if self.free.len() == self.places.len() && self.places.len() > KEPT {
+            *self = Self::default();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zerocopy::FromZeros as _;
+
+    use super::*;
+
+    #[test]
+    fn places_are_used_again_and_a_rush_leaves_few() {
+        let mut folds = Folds::default();
+        let mut record = FoldedRecord::new_zeroed();
+        for round in 0..10 {
+            record.count = round;
+            let numbers = [folds.keep(&record), folds.keep(&record)];
+            for number in numbers {
+                assert_eq!(folds.get(number).map(|kept| kept.count), Some(round));
+                folds.give_back(number);
+            }
+            assert_eq!((folds.places.len(), folds.free.len()), (2, 2));
+        }
+        let many: Vec<_> = (0..2 * KEPT).map(|_| folds.keep(&record)).collect();
+        assert_eq!(folds.places.len(), 2 * KEPT);
+        for number in many {
+            folds.give_back(number);
+        }
+        assert!(folds.places.is_empty() && folds.free.is_empty());
+    }
+}
