@@ -7,7 +7,6 @@ use std::{
 
 use folds::Folds;
 use looks::Looks;
-use tcp_trace_common::FoldedRecord;
 use tokio::sync::broadcast;
 
 use super::{recorder::Recorder, residence::Residence, taken::Taken};
@@ -170,19 +169,6 @@ impl Tracer {
         self.merge.push(line(cpu), Ts(record.time_ns()), Inbound::Record(cpu, record));
     }
 
-    /// Takes a connection that is told in one record, from `cpu`.
-    pub(crate) fn take_folded(&mut self, cpu: u32, record: &FoldedRecord) {
-        let at = Ts(record.state.time_ns);
-        // What is read off a place is dated back.
-        let line = if record.unfinished == 0 { line(cpu) } else { ASIDE };
-        self.merge.push(line, at, Inbound::Folded(cpu, self.folds.keep(record)));
-    }
-
-    /// Whether all that an unfinished record says has been told.
-    pub(crate) fn has_told(&mut self, record: &FoldedRecord) -> bool {
-        self.told.knows(record)
-    }
-
     /// Events of connections taken so far, each step of a folded one among them.
     pub(crate) fn connection_events(&self) -> u64 {
         self.taken.of_connections()
@@ -313,25 +299,6 @@ impl Tracer {
         match decode::event(record) {
             Ok(event) => self.apply(&event),
             Err(error) => self.malformed(&error),
-        }
-    }
-
-    fn apply_folded(&mut self, cpu: u32, number: usize) {
-        let folds = std::mem::take(&mut self.folds);
-        if let Some(record) = folds.get(number) {
-            self.unfold(cpu, record);
-        }
-        self.folds = folds;
-        self.folds.give_back(number);
-    }
-
-    fn unfold(&mut self, cpu: u32, record: &FoldedRecord) {
-        if let Some(recorder) = &mut self.recorder {
-            recorder.folded(cpu, record);
-        }
-        let told = self.told.take(record);
-        if let Err(error) = decode::unfold(record, told, |event| self.apply(event)) {
-            self.malformed(&error);
         }
     }
 

@@ -3,13 +3,9 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    hash::{Hash, Hasher},
-    net::{IpAddr, Ipv4Addr},
     num::NonZeroU64,
     time::Duration,
 };
-
-use zerocopy::{IntoBytes as _, transmute};
 
 use super::{
     Casebook, Thresholds,
@@ -33,71 +29,17 @@ use crate::core::{
 const LIMIT: usize = 2048;
 /// What a process that gives a connection up has waited for at least; less is a change of mind.
 const PATIENCE: Duration = Duration::from_millis(500);
-
 /// How long those that are past are not looked for again, where there is no room.
 const REST: Duration = Duration::from_secs(1);
 
 mod count;
 mod full;
+mod key;
 
 use count::{Count, SPAN};
 use full::Full;
-
-/// What failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum What {
-    /// `connect()`: a RST came.
-    Refused,
-    /// `connect()`: nothing came, or the process did not wait any longer.
-    Unanswered,
-    /// `connect()`: there is no way.
-    Unreachable,
-    /// `connect()`: no local port.
-    NoPort,
-    /// An open connection ended by a RST, for this reason.
-    Reset(CloseReason),
-    /// Our SYN was sent again.
-    Syn,
-    /// Our FIN was sent again.
-    Fin,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
-    what: What,
-    pid: u32,
-    netns: Option<u32>,
-    service: Service,
-}
-
-impl Hash for Key {
-    /// In one stroke: it is done for each connection that is reset. Peers choose much of it, and the
-    /// hasher has a key.
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        let Self { what, pid, netns, service } = *self;
-        let what = match what {
-            What::Reset(reason) => 16 + reason as u64,
-            What::Refused => 0,
-            What::Unanswered => 1,
-            What::Unreachable => 2,
-            What::NoPort => 3,
-            What::Syn => 4,
-            What::Fin => 5,
-        };
-        let (address, port) = match service {
-            Service::Of(remote) => (remote.ip(), 1 << 16 | u64::from(remote.port())),
-            Service::Ours(port) => (Ipv4Addr::UNSPECIFIED.into(), 2 << 16 | u64::from(port)),
-            Service::Other => (Ipv4Addr::UNSPECIFIED.into(), 0),
-        };
-        let octets = match address {
-            IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-            IpAddr::V6(address) => address.octets(),
-        };
-        let [first, second]: [u64; 2] = transmute!(octets);
-        let process = u64::from(pid) << 32 | u64::from(netns.unwrap_or(0));
-        state.write([first, second, what << 32 | port, process].as_bytes());
-    }
-}
+use key::Key;
+pub(super) use key::What;
 
 /// All that failed of late.
 #[derive(Debug, Default)]

@@ -11,13 +11,17 @@
 
 use smallvec::SmallVec;
 
+mod bytes;
+
+use bytes::{byte, number, since, small_number, state, states, written_out};
+
 use super::{
     Call, Detail, Mark, Segment, Step, StepKind,
     zigzag::{unzigzag, zigzag},
 };
 use crate::core::{
     clock::Ts,
-    event::{Comm, Task, TimeWaitEnd},
+    event::{Task, TimeWaitEnd},
     tcp_state::TcpState,
 };
 
@@ -371,58 +375,12 @@ fn answered(bits: u8) -> Option<bool> {
     (bits > 0).then_some(bits > 1)
 }
 
-fn byte(bytes: &mut &[u8]) -> Option<u8> {
-    let (first, rest) = bytes.split_first()?;
-    *bytes = rest;
-    Some(*first)
-}
-
-fn number(bytes: &mut &[u8]) -> Option<u64> {
-    let (mut sum, mut shift) = (0u64, 0);
-    loop {
-        let next = byte(bytes)?;
-        sum |= u64::from(next & 0x7f).checked_shl(shift)?;
-        shift += 7;
-        if next & 0x80 == 0 {
-            return Some(sum);
-        }
-    }
-}
-
-fn small_number(bytes: &mut &[u8]) -> Option<u32> {
-    u32::try_from(number(bytes)?).ok()
-}
-
-fn since(bytes: &mut &[u8], before: Ts) -> Option<Ts> {
-    let span = unzigzag(number(bytes)?);
-    Some(Ts(before.0.wrapping_add(span.cast_unsigned())))
-}
-
-fn state(number: u8) -> Option<TcpState> {
-    TcpState::from_number(number)
-}
-
-fn states(bytes: &mut &[u8]) -> Option<(TcpState, TcpState)> {
-    let both = byte(bytes)?;
-    Some((state(both & 0xf)?, state(both >> 4)?))
-}
-
-fn written_out(bytes: &mut &[u8]) -> Option<Task> {
-    let len = usize::from(byte(bytes)?);
-    let (name, rest) = bytes.split_at_checked(len)?;
-    *bytes = rest;
-    let mut comm = Comm::default();
-    comm.0.get_mut(..len)?.copy_from_slice(name);
-    let pid = small_number(bytes)?;
-    let tid = u32::try_from(i64::from(pid) + unzigzag(number(bytes)?)).ok()?;
-    Some(Task { pid, tid, comm })
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::{option, prelude::*, sample::select};
 
     use super::*;
+    use crate::core::event::Comm;
 
     fn any_state() -> impl Strategy<Value = TcpState> {
         select(TcpState::ALL.to_vec())

@@ -1,6 +1,10 @@
-//! Folded records that wait for their turn: their places are used again, so that none allocates.
+//! Connections that are told in one record, on their way through the merge: the places of those that
+//! wait are used again, so that none allocates.
 
 use tcp_trace_common::FoldedRecord;
+
+use super::{ASIDE, Inbound, Tracer, line};
+use crate::core::{clock::Ts, decode};
 
 /// Places that stay for later, where all are free: 1.6 MB.
 const KEPT: usize = 1 << 12;
@@ -35,6 +39,40 @@ impl Folds {
         self.free.push(number);
         if self.free.len() == self.places.len() && self.places.len() > KEPT {
             *self = Self::default();
+        }
+    }
+}
+
+impl Tracer {
+    /// Takes a connection that is told in one record, from `cpu`.
+    pub(crate) fn take_folded(&mut self, cpu: u32, record: &FoldedRecord) {
+        let at = Ts(record.state.time_ns);
+        // What is read off a place is dated back.
+        let line = if record.unfinished == 0 { line(cpu) } else { ASIDE };
+        self.merge.push(line, at, Inbound::Folded(cpu, self.folds.keep(record)));
+    }
+
+    /// Whether all that an unfinished record says has been told.
+    pub(crate) fn has_told(&mut self, record: &FoldedRecord) -> bool {
+        self.told.knows(record)
+    }
+
+    pub(super) fn apply_folded(&mut self, cpu: u32, number: usize) {
+        let folds = std::mem::take(&mut self.folds);
+        if let Some(record) = folds.get(number) {
+            self.unfold(cpu, record);
+        }
+        self.folds = folds;
+        self.folds.give_back(number);
+    }
+
+    fn unfold(&mut self, cpu: u32, record: &FoldedRecord) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.folded(cpu, record);
+        }
+        let told = self.told.take(record);
+        if let Err(error) = decode::unfold(record, told, |event| self.apply(event)) {
+            self.malformed(&error);
         }
     }
 }
