@@ -276,6 +276,9 @@ impl Table {
         self.census.enter(connection);
         let news = Names::of(connection);
         self.rename(slot, &names, &news);
+        if !self.rounds.is_empty() {
+            self.note_nameless(slot);
+        }
         if fate.is_none() && (newborn || !news.has_ends_of(&names)) {
             let (netns, flow) = news.flow();
             self.reuse(slot, at, netns, flow);

@@ -13,6 +13,7 @@ use crate::{
     },
     engine::{
         Inbox, Request,
+        figures::Figures,
         tracer::{KernelFigures, REORDER_WINDOW, Tracer},
         wall,
     },
@@ -77,6 +78,10 @@ pub(super) struct Loop {
     /// When the programs were last asked what did not get out.
     last_losses: Ts,
     last_chores: Ts,
+    /// When the buffers were last empty, or nearly so.
+    drained: Ts,
+    /// The longest from there to the next wait.
+    longest_pass: Duration,
 }
 
 impl Loop {
@@ -103,6 +108,8 @@ impl Loop {
             world,
             last_losses: now,
             last_chores: now,
+            drained: now,
+            longest_pass: Duration::ZERO,
         }
     }
 
@@ -124,6 +131,7 @@ impl Loop {
             if self.answer_all(now) {
                 break;
             }
+            self.note_pass();
         }
         self.finish(done);
     }
@@ -140,6 +148,7 @@ impl Loop {
             let _ = self.attached.transport.wait(TICK);
             self.inbox.waker.quiet();
             self.pass();
+            self.note_pass();
         }
         std::thread::sleep(REORDER_WINDOW);
         self.tracer.looks.at_once();
@@ -195,7 +204,13 @@ impl Loop {
             },
         });
         self.behind += u64::from(drained.behind);
+        self.drained = wall::now();
         drained.any
+    }
+
+    /// Whatever comes from here on ends the wait, where it is much.
+    fn note_pass(&mut self) {
+        self.longest_pass = self.longest_pass.max(wall::now().since(self.drained));
     }
 
     /// Asks the programs themselves what did not get out: a buffer tells of a loss only with its
@@ -249,6 +264,7 @@ impl Loop {
                 Ok(Request::Figures(reply)) => {
                     let kernel = kernel.get_or_insert_with(|| self.kernel_figures());
                     let figures = self.tracer.figures_of(self.world.figures(now), now, kernel);
+                    let figures = Figures { longest_pass: self.longest_pass, ..figures };
                     // A questioner who has gone away is no concern.
                     let _ = reply.send(Box::new(figures));
                 }
