@@ -90,6 +90,8 @@ mod netns;
 mod orderly;
 #[path = "kernel/owners.rs"]
 mod owners;
+#[path = "kernel/pieces.rs"]
+mod pieces;
 #[path = "kernel/programs.rs"]
 mod programs;
 #[path = "kernel/reasons.rs"]

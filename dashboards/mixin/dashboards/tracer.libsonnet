@@ -53,6 +53,10 @@ function(config) p.dashboard(
                          p.target('sum(increase(tcp_trace_namespaces_gone_total{%s}[$__rate_interval]))' % here, 'namespaces gone'),
                        ])],
     ]),
+    p.row(null, 8, [
+      [8, p.timeseries('Longest pass', 'The longest that the perf buffers have waited, since the start, because the tracer was busy.', 's',
+                       [p.target('max by (instance) (tcp_trace_longest_pass_seconds{%s})' % here, '{{instance}}')])],
+    ]),
     p.row('What it costs', 8, [
       [8, p.timeseries('CPU of the daemon', 'Of one CPU.', 'percentunit',
                        [p.target(rate('instance', 'process_cpu_seconds_total'), '{{instance}}')])],

@@ -56,6 +56,10 @@ pub const SEED_CONNECTED: u8 = 1 << 6;
 /// Likewise: no SYN of ours is, so that this end accepted.
 pub const SEED_ACCEPTED: u8 = 1 << 7;
 
+/// `value` of a [`wire::KIND_SNAPSHOT_ENDED`] that ends no more than a piece: rows follow that were
+/// read after the moment `other`. Whoever does not know of it takes the snapshot for cut there.
+pub const SNAPSHOT_GOES_ON: i32 = 2;
+
 /// What `reserved_too` of a [`wire::KIND_SEED`] holds, which no program makes: for how many
 /// milliseconds nothing has come from the peer, and one more. Recordings of before have 0 there.
 #[must_use]

@@ -152,6 +152,11 @@ pub enum LifeStep {
         /// When it was asked for.
         since: Ts,
     },
+    /// More of them follow, which were all read after `since`.
+    SnapshotGoesOn {
+        /// When no row that follows had been read yet.
+        since: Ts,
+    },
     /// That was the last of them.
     SnapshotEnded {
         /// Whether it was whole, so that what it does not show is gone.

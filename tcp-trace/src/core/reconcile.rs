@@ -38,10 +38,14 @@ pub struct Reconciled {
 pub struct Round {
     /// What has happened since needs no correction.
     pub since: Ts,
+    /// No row that follows was read before: whose end is older cannot be among them.
+    pub read: Ts,
     /// Its number.
     pub number: u64,
     /// Whether it is the first of its namespace: what it finds was there before tracing began.
     pub first: bool,
+    /// One was shown twice: another that looks like it, and goes by no cookie, may have been meant.
+    pub crossed: bool,
     /// Connections without a cookie, which rows find by their ends.
     pub by_flow: HashMap<Flow, Vec<usize>>,
     /// Those of them whose ends are not complete yet.
@@ -108,11 +112,11 @@ impl RecentEnds {
         }
     }
 
-    /// Whether such a socket may have ended at or after `since`.
+    /// Whether such a socket may have ended at or after `since`, where it was still there at `read`.
     #[must_use]
     pub fn has(
         &mut self,
-        since: Ts,
+        (since, read): (Ts, Ts),
         netns: Option<u32>,
         cookie: Option<NonZeroU64>,
         flow: Flow,
@@ -123,13 +127,23 @@ impl RecentEnds {
         // are the kernel's own numbers, counted from 1: no flow's hash is one by chance.
         let told = cookie.is_some_and(|cookie| ended(cookie.get()));
         told || ended(Ends::from(flow).hash_within(netns, &self.hasher))
-            || (self.forgotten >= since && !self.order.is_empty())
+            || (self.forgotten >= since.max(read) && !self.order.is_empty())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn has(
+        ends: &mut RecentEnds,
+        since: Ts,
+        netns: Option<u32>,
+        cookie: Option<NonZeroU64>,
+        flow: Flow,
+    ) -> bool {
+        ends.has((since, since), netns, cookie, flow)
+    }
 
     fn flow(port: u16) -> Flow {
         let end = |port| (std::net::Ipv4Addr::LOCALHOST, port).into();
@@ -141,10 +155,10 @@ mod tests {
         let mut ends = RecentEnds::default();
         let cookie = NonZeroU64::new(7);
         ends.note(Ts(10), Some(1), cookie, flow(1).into());
-        assert!(ends.has(Ts(10), None, cookie, flow(2)));
-        assert!(ends.has(Ts(10), Some(1), None, flow(1)));
-        assert!(!ends.has(Ts(11), Some(1), cookie, flow(1)));
-        assert!(!ends.has(Ts(10), Some(2), None, flow(1)));
+        assert!(has(&mut ends, Ts(10), None, cookie, flow(2)));
+        assert!(has(&mut ends, Ts(10), Some(1), None, flow(1)));
+        assert!(!has(&mut ends, Ts(11), Some(1), cookie, flow(1)));
+        assert!(!has(&mut ends, Ts(10), Some(2), None, flow(1)));
         ends.expire(Ts(10).after(ENDS_KEPT).after(GRACE));
         assert!(ends.by_key.is_empty() && ends.order.is_empty());
     }
@@ -156,8 +170,11 @@ mod tests {
             ends.note(Ts(u64::from(port) + 1), None, NonZeroU64::new(1), flow(port).into());
         }
         assert!(ends.order.len() <= ENDS_LIMIT && ends.by_key.is_empty());
-        assert!(ends.has(Ts(1), None, None, flow(0)));
-        assert!(!ends.has(Ts(65_000), None, None, flow(0)));
+        assert!(has(&mut ends, Ts(1), None, None, flow(0)));
+        assert!(!has(&mut ends, Ts(65_000), None, None, flow(0)));
+        // But not one that was still there later; what is remembered stays known.
+        assert!(!ends.has((Ts(1), Ts(65_000)), None, None, flow(0)));
+        assert!(ends.has((Ts(1), Ts(65_000)), None, None, flow(u16::MAX - 1)));
     }
 
     #[test]
@@ -168,8 +185,8 @@ mod tests {
                 let at = Ts(round * 100_000 + u64::from(port) + 1);
                 ends.note(at, None, NonZeroU64::new(at.0), flow(port).into());
                 if port % 512 == 0 {
-                    assert!(ends.has(at, None, NonZeroU64::new(at.0), flow(port)));
-                    assert!(!ends.has(Ts(at.0 + 1), None, NonZeroU64::new(at.0), flow(port)));
+                    assert!(has(&mut ends, at, None, NonZeroU64::new(at.0), flow(port)));
+                    assert!(!has(&mut ends, Ts(at.0 + 1), None, NonZeroU64::new(at.0), flow(port)));
                 }
                 assert!(ends.by_key.len() <= 2 * ENDS_LIMIT);
             }

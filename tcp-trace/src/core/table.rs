@@ -283,6 +283,9 @@ impl Table {
         self.census.enter(connection);
         let news = Names::of(connection);
         self.rename(slot, &names, &news);
+        if !self.rounds.is_empty() {
+            self.note_nameless(slot);
+        }
         if fate.is_none() && (newborn || !news.has_ends_of(&names)) {
             self.reuse(slot, at, &news.pair());
         }

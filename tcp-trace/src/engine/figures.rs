@@ -67,6 +67,8 @@ pub struct Figures {
     pub world: World,
     /// What the diagnosis says, in figures.
     pub leaks: Leaks,
+    /// The longest that the perf buffers waited for the tracer because of what else it did.
+    pub longest_pass: Duration,
     /// What the kernel keeps about each attached program.
     pub programs: Vec<ProgramRuns>,
 }

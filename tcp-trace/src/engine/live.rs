@@ -31,6 +31,7 @@ use crate::{
     },
 };
 
+mod bracket;
 mod drain;
 mod evidence;
 mod known;
@@ -44,6 +45,7 @@ mod world;
 
 use drain::Loop;
 use prepare::{Prepared, prepare};
+use round::Rounds;
 use world::World;
 
 /// What the user decides about tracing.
@@ -176,11 +178,12 @@ fn launch(
     }
     prepare::hand_over(&mut tracer, &prepared);
     let scope = prepared.netns.iter().map(|netns| netns.inode).collect();
+    let rounds = Rounds::new(scope, prepared.attached.cookies);
     let hooked = Hooked {
         time_wait_at_end: prepared.attached.time_wait_counted_at_end,
         ..hooked(&hooks(&prepared.attached))
     };
-    let world = World::new(scope, hooked, std::sync::Arc::clone(&inbox.waker))
+    let world = World::new(rounds, hooked, std::sync::Arc::clone(&inbox.waker))
         .context("starting the thread that lists the host's sockets failed")?;
     // Types of the kernel and of our own object: nobody needs them any more.
     sys::give_memory_back();

@@ -2,7 +2,7 @@
 
 use std::{collections::hash_map::RandomState, hash::BuildHasher as _, io::Write};
 
-use tcp_trace_common::{FoldedRecord, KIND_SNAPSHOT_BEGUN};
+use tcp_trace_common::{FoldedRecord, KIND_SNAPSHOT_BEGUN, KIND_SNAPSHOT_ENDED};
 use zerocopy::IntoBytes as _;
 
 use crate::core::{
@@ -36,8 +36,8 @@ impl Recorder {
             Record::Segment(_) => {}
             Record::Life(record) => {
                 self.hide(&mut record.sk);
-                // Of a snapshot this is a moment, of all other kinds an address.
-                if record.kind != KIND_SNAPSHOT_BEGUN {
+                // Of a snapshot's marks this is a moment, of all other kinds an address.
+                if !matches!(record.kind, KIND_SNAPSHOT_BEGUN | KIND_SNAPSHOT_ENDED) {
                     self.hide(&mut record.other);
                 }
             }

@@ -64,7 +64,9 @@ fn kind(body: &Body) -> Option<usize> {
     Some(match life.what {
         LifeStep::FoundTimeWait { .. } | LifeStep::FoundRequest { .. } => 1,
         // The frame around a snapshot's rows is no event of its own.
-        LifeStep::SnapshotBegun { .. } | LifeStep::SnapshotEnded { .. } => return None,
+        LifeStep::SnapshotBegun { .. }
+        | LifeStep::SnapshotGoesOn { .. }
+        | LifeStep::SnapshotEnded { .. } => return None,
         LifeStep::Connect(_) => 2,
         LifeStep::Accept(_) => 3,
         LifeStep::Close(..) => 4,

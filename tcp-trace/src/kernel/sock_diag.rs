@@ -4,7 +4,7 @@
 //! kernel walks its hash tables bucket by bucket, so a socket that comes or goes during the walk
 //! may be missing or told twice (with the same cookie, by which the table knows it).
 
-use std::{collections::HashSet, io, time::Duration};
+use std::{collections::HashSet, io, mem, time::Duration};
 
 use tcp_trace_common as wire;
 use thiserror::Error;
@@ -15,7 +15,7 @@ mod row;
 mod tests;
 
 use super::netlink::Malformed;
-use dump::Channel;
+pub(crate) use dump::{Channel, steady};
 pub(crate) use row::Stamp;
 
 use crate::core::diagnosis::evidence::Idle;
@@ -33,14 +33,16 @@ pub(crate) struct Row {
     pub(crate) idle: Option<Idle>,
 }
 
-/// The TCP sockets of one network namespace.
+/// The TCP sockets of one network namespace, or some of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Snapshot {
-    /// The full sockets, IPv4 before IPv6.
+    /// Full sockets, IPv4 before IPv6.
     pub(crate) rows: Vec<Row>,
     /// Mini-sockets ([`wire::KIND_SEED_TIME_WAIT`]) and half-open connections of listeners
     /// ([`wire::KIND_SEED_REQUEST`]), IPv4 before IPv6.
     pub(crate) minis: Vec<wire::LifeRecord>,
+    /// How many have been read, those that were handed over before among them.
+    pub(crate) told: usize,
     /// Sockets that changed to a state nobody asked for while the kernel looked at them.
     pub(crate) passed_over: u64,
     /// Sockets beyond the most that a snapshot may hold.
@@ -55,19 +57,22 @@ impl Snapshot {
         !self.interrupted && self.beyond_limit == 0
     }
 
-    /// Adds what another dump found.
-    fn append(&mut self, mut other: Self) {
-        self.rows.append(&mut other.rows);
-        self.minis.append(&mut other.minis);
-        self.passed_over += other.passed_over;
-        self.beyond_limit += other.beyond_limit;
-        self.interrupted |= other.interrupted;
+    /// Rows that wait to be handed over.
+    fn held(&self) -> usize {
+        self.rows.len() + self.minis.len()
+    }
+
+    /// Takes them out. What has been counted stays.
+    fn piece(&mut self) -> Self {
+        let (rows, minis) = (mem::take(&mut self.rows), mem::take(&mut self.minis));
+        Self { rows, minis, ..Self::default() }
     }
 }
 
-/// Sockets that one dump keeps at most: what a host has that runs out of everything else first.
-/// 240 bytes each.
+/// Sockets that a snapshot has at most: what a host has that runs out of everything else first.
 const LIMIT: usize = 1 << 20;
+/// Takes a piece of a snapshot; false where nobody wants to know any more.
+pub(crate) type Take<'a> = dyn FnMut(Snapshot) -> bool + 'a;
 
 /// Why there is no snapshot.
 #[derive(Debug, Error)]
@@ -101,6 +106,9 @@ pub(crate) enum SockDiagError {
         /// How long it was waited for.
         after: Duration,
     },
+    /// Whoever was told had enough.
+    #[error("nobody wants to know which TCP sockets there are any more")]
+    Unwanted,
     /// An answer does not hold what it says it holds.
     #[error("sock_diag answer not understood: {0}")]
     Malformed(#[from] Malformed),
@@ -119,30 +127,41 @@ impl SockDiagError {
     }
 }
 
-/// Lists the TCP sockets in the calling thread's network namespace. A dump that fails or is
-/// interrupted is tried once more.
+/// Lists the TCP sockets of the namespace that `channel` is about: hands them to `take` in pieces of
+/// this `size` as they are read, and returns the last piece, with the counts of all.
 ///
-/// `time_ns` and `netns` go into every record as they are.
+/// The stamp goes into every record as it is.
 ///
 /// # Errors
-/// Where the kernel does not list them. About 1.5 microseconds for each socket.
-pub(crate) fn snapshot(time_ns: u64, netns: Option<u32>) -> Result<Snapshot, SockDiagError> {
-    let stamp = Stamp { time_ns, netns };
-    let dump = |family| dump::steady(|| Channel::open()?.dump(family, stamp));
-    let mut whole = dump(row::AF_INET)?;
-    whole.append(dump(row::AF_INET6)?);
-    drop_inherited_inodes(&mut whole.rows);
-    Ok(whole)
+/// Where the kernel does not list them, or `take` has had enough. About 1.5 microseconds for each
+/// socket.
+pub(crate) fn list(
+    mut channel: Channel,
+    stamp: Stamp,
+    size: usize,
+    take: &mut Take<'_>,
+) -> Result<Snapshot, SockDiagError> {
+    let mut listeners = HashSet::new();
+    let mut found = Snapshot::default();
+    let mut take = |mut piece: Snapshot| {
+        drop_inherited_inodes(&mut piece.rows, &mut listeners);
+        take(piece)
+    };
+    for family in [row::AF_INET, row::AF_INET6] {
+        channel.dump(family, stamp, &mut found, (size, &mut take))?;
+    }
+    drop_inherited_inodes(&mut found.rows, &mut listeners);
+    Ok(found)
 }
 
-/// Clears the inode of sockets that have it from their listener.
+/// Clears the inode of sockets that have it from their listener, of these and those before: the kernel
+/// lists the listeners of a family first.
 ///
 /// An inode has one socket. Kernels with "net: lockless `sock_i_ino()`" but without the fix that
 /// followed it (September 2025) tell the listener's inode for children nobody has accepted.
-fn drop_inherited_inodes(rows: &mut [Row]) {
+fn drop_inherited_inodes(rows: &mut [Row], listeners: &mut HashSet<u32>) {
     let is_listener = |row: &Row| row.record.new_state == row::TCP_LISTEN;
-    let listeners: HashSet<u32> =
-        rows.iter().filter(|row| is_listener(row)).map(|row| row.inode).collect();
+    listeners.extend(rows.iter().filter(|row| is_listener(row)).map(|row| row.inode));
     for row in rows.iter_mut().filter(|row| !is_listener(row) && listeners.contains(&row.inode)) {
         row.inode = 0;
         row.record.sock_flags &= !wire::SOCK_ATTACHED;

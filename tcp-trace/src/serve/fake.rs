@@ -235,6 +235,7 @@ pub(crate) fn figures() -> Figures {
         lost: vec![("output_enospc", 0), ("table_full", 0)],
         perf_record_lost: 0,
         late_records: 0,
+        longest_pass: std::time::Duration::from_millis(12),
         segments: Standing {
             on: true,
             interfaces: vec![InterfaceStanding {

@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 
 use tcp_trace_common as wire;
 
-use super::{DecodeError, end, protocol, state};
+use super::{DecodeError, SNAPSHOT_GOES_ON, end, protocol, state};
 use crate::core::{
     clock::Ts,
     event::{Body, Caller, Comm, Event, Flow, LifeEvent, LifeStep, SocketId, Task, TimeWaitEnd},
@@ -54,6 +54,9 @@ fn step(record: &wire::LifeRecord) -> Result<LifeStep, DecodeError> {
         wire::KIND_RETRANSMIT => LifeStep::Retransmit(state(record.old_state)?),
         wire::KIND_DESTROYED => LifeStep::Destroyed,
         wire::KIND_SNAPSHOT_BEGUN => LifeStep::SnapshotBegun { since: Ts(record.other) },
+        wire::KIND_SNAPSHOT_ENDED if record.value == SNAPSHOT_GOES_ON => {
+            LifeStep::SnapshotGoesOn { since: Ts(record.other) }
+        }
         wire::KIND_SNAPSHOT_ENDED => LifeStep::SnapshotEnded { whole: record.value == 1 },
         wire::KIND_SEED_TIME_WAIT => {
             LifeStep::FoundTimeWait { substate: state(record.old_state)?, left_ms: count }

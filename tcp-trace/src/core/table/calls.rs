@@ -57,6 +57,7 @@ impl Table {
             }
             LifeStep::Destroyed => self.destroyed(at, life),
             LifeStep::SnapshotBegun { since } => self.begin_round(at, life.netns, since),
+            LifeStep::SnapshotGoesOn { since } => self.go_on(at, life.netns, since),
             LifeStep::SnapshotEnded { whole } => self.end_round(at, life.netns, whole),
             LifeStep::FoundTimeWait { substate, left_ms } => {
                 return self.shown_mini(at, life, substate, left_ms);

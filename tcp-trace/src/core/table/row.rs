@@ -52,8 +52,9 @@ impl Table {
         {
             return Some(Match { slot, sure: true });
         }
-        let since = self.rounds.get(&netns)?.since;
-        let ended = self.recent.has(since, netns, socket.cookie, flow);
+        let round = self.rounds.get(&netns)?;
+        let times = (round.since, round.read);
+        let ended = self.recent.has(times, netns, socket.cookie, flow);
         let round = self.rounds.get(&netns)?;
         let nameless = |slot: &usize, same: &dyn Fn(&Connection) -> bool| {
             self.holds(*slot, |known| {
@@ -100,6 +101,11 @@ impl Table {
         };
         // Whoever goes by it already keeps it.
         let cookie = cookie.filter(|cookie| self.index.get(Key::Cookie(cookie.get())).is_none());
+        if self.holds(slot, |known| known.round == number)
+            && let Some(round) = self.rounds.get_mut(&netns)
+        {
+            round.crossed = true;
+        }
         self.alter(slot, |connection| {
             connection.round = number;
             if connection.socket.cookie.is_none() && connection.row_cookie.is_none() {

@@ -15,6 +15,14 @@ use crate::core::{
     timeline::{Mark, StepKind},
 };
 
+/// Of those alike that a snapshot in progress knows, how many of the last are compared with one more.
+const NOTED: usize = 16;
+
+/// Whether only its ends tell which row is about it.
+fn has_no_name(known: &Connection) -> bool {
+    known.socket.cookie.is_none() && known.row_cookie.is_none()
+}
+
 impl Table {
     /// The rows of a namespace follow.
     pub(super) fn begin_round(&mut self, at: Ts, netns: Option<u32>, since: Ts) {
@@ -22,25 +30,48 @@ impl Table {
             return;
         }
         self.last_round += 1;
-        let mut round = Round {
-            since: since.min(at).back(GRACE),
+        let since = since.min(at).back(GRACE);
+        let round = Round {
+            since,
+            read: since,
             number: self.last_round,
             first: !self.seeded.contains(&netns),
+            crossed: false,
             by_flow: HashMap::new(),
             incomplete: Vec::new(),
         };
-        for (slot, known) in &self.live {
-            let nameless = known.socket.cookie.is_none() && known.row_cookie.is_none();
-            if known.netns != netns || !nameless {
-                continue;
-            }
-            if known.has_both_ends() || known.state == TcpState::Listen {
-                round.by_flow.entry(known.flow()).or_default().push(slot);
-            } else {
-                round.incomplete.push(slot);
-            }
-        }
         self.rounds.insert(netns, round);
+        for slot in self.slots_where(|known| known.netns == netns && has_no_name(known)) {
+            self.note_nameless(slot);
+        }
+    }
+
+    /// The rows that follow were read later than those before: what had ended by then, and is forgotten, is
+    /// none of them.
+    pub(super) fn go_on(&mut self, at: Ts, netns: Option<u32>, since: Ts) {
+        if let Some(round) = self.rounds.get_mut(&netns) {
+            round.read = round.read.max(since.min(at).back(GRACE));
+        }
+    }
+
+    /// A snapshot in progress has rows find this connection by its ends, where it goes by no cookie.
+    pub(super) fn note_nameless(&mut self, slot: usize) {
+        let Some(known) = self.live.get(slot) else { return };
+        let Some(round) = self.rounds.get_mut(&known.netns).filter(|_| has_no_name(known)) else {
+            return;
+        };
+        if round.by_flow.len() + round.incomplete.len() >= self.limits.live.saturating_mul(2) {
+            return;
+        }
+        let alike = if known.has_both_ends() || known.state == TcpState::Listen {
+            round.by_flow.entry(known.flow()).or_default()
+        } else {
+            &mut round.incomplete
+        };
+        // Those that have just come stand at the end: the others came once, when it began.
+        if !alike.iter().rev().take(NOTED).any(|noted| *noted == slot) {
+            alike.push(slot);
+        }
     }
 
     /// A row: a full socket.
@@ -141,9 +172,10 @@ impl Table {
 
     /// A row: a request.
     pub(super) fn shown_request(&mut self, at: Ts, life: &LifeEvent, retransmits: u32) {
-        let (since, number) =
-            self.rounds.get(&life.netns).map_or((at, 0), |round| (round.since, round.number));
-        if !self.recent.has(since, life.netns, None, life.flow) {
+        let round = self.rounds.get(&life.netns);
+        let (times, number) =
+            round.map_or(((at, at), 0), |round| ((round.since, round.read), round.number));
+        if !self.recent.has(times, life.netns, None, life.flow) {
             self.half_open.shown(Pair::of(life.netns, life.flow), at, retransmits, number);
         }
     }
@@ -151,21 +183,34 @@ impl Table {
     /// The last row has come: of a whole snapshot, what it did not show is gone.
     pub(super) fn end_round(&mut self, at: Ts, netns: Option<u32>, whole: bool) {
         let Some(round) = self.rounds.remove(&netns) else { return };
-        self.name_unaccepted(netns);
+        let nobodys =
+            |known: &Connection| known.owner().is_none() && known.is_full() && known.found;
+        let is_unshown = |known: &Connection| {
+            known.round != round.number
+                && known.last_event < round.since
+                // The next snapshot tells it better.
+                && !(round.crossed && has_no_name(known))
+                // Those of MPTCP are in another list of the kernel's.
+                && known.is_counted()
+        };
+        // One walk for both: there may be a million.
+        let (mut unnamed, mut unshown) = (Vec::new(), Vec::new());
+        for (slot, known) in self.live.iter().filter(|(_, known)| known.netns == netns) {
+            if nobodys(known) {
+                unnamed.push(slot);
+            }
+            if whole && is_unshown(known) {
+                unshown.push(slot);
+            }
+        }
+        self.name_unaccepted(netns, unnamed);
         if !whole {
             return;
         }
         if self.seeded.len() < ROUND_LIMIT {
             self.seeded.insert(netns);
         }
-        let unshown = |known: &Connection| {
-            known.netns == netns
-                && known.round != round.number
-                && known.last_event < round.since
-                // Those of MPTCP are in another list of the kernel's.
-                && known.is_counted()
-        };
-        for slot in self.slots_where(unshown) {
+        for slot in unshown {
             if self.holds(slot, |known| known.mini().is_some_and(|mini| mini.inferred)) {
                 self.end_mini(slot, at, None);
             } else {
@@ -178,11 +223,8 @@ impl Table {
 
     /// What was found without a descriptor waits for its `accept()`: it is its listener's, whose own row
     /// may have come after it.
-    fn name_unaccepted(&mut self, netns: Option<u32>) {
-        let nobodys = |known: &Connection| {
-            known.owner().is_none() && known.netns == netns && known.is_full() && known.found
-        };
-        for slot in self.slots_where(nobodys) {
+    fn name_unaccepted(&mut self, netns: Option<u32>, found: Vec<usize>) {
+        for slot in found {
             let Some(known) = self.live.get(slot) else { continue };
             let inbound = known.direction != Direction::Outbound && known.has_both_ends();
             let owner = self.listeners().owner_now(netns, known.flow().local);
@@ -216,9 +258,10 @@ impl Table {
         netns: Option<u32>,
         flow: Flow,
     ) -> Option<bool> {
-        let (since, first) =
-            self.rounds.get(&netns).map_or((at, true), |round| (round.since, round.first));
-        if self.recent.has(since, netns, socket.cookie, flow) {
+        let round = self.rounds.get(&netns);
+        let (times, first) =
+            round.map_or(((at, at), true), |round| ((round.since, round.read), round.first));
+        if self.recent.has(times, netns, socket.cookie, flow) {
             return None;
         }
         if self.live.len() >= self.limits.live {

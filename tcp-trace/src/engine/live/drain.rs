@@ -16,6 +16,7 @@ use crate::{
     },
     engine::{
         Inbox, Request,
+        figures::Figures,
         tracer::{KernelFigures, REORDER_WINDOW, Tracer},
         wall,
     },
@@ -75,6 +76,10 @@ pub(super) struct Loop {
     last_losses: Ts,
     last_chores: Ts,
     rest: Rest,
+    /// When the buffers were last empty, or nearly so.
+    drained: Ts,
+    /// The longest from there to the next wait.
+    longest_pass: Duration,
 }
 
 impl Loop {
@@ -102,6 +107,8 @@ impl Loop {
             last_losses: now,
             last_chores: now,
             rest: Rest::new(now, world::interval()),
+            drained: now,
+            longest_pass: Duration::ZERO,
         }
     }
 
@@ -123,6 +130,7 @@ impl Loop {
             if self.answer_all(now) {
                 break;
             }
+            self.note_pass();
         }
         self.finish(done);
     }
@@ -139,6 +147,7 @@ impl Loop {
             let _ = self.attached.transport.wait(TICK);
             self.inbox.waker.quiet();
             self.pass();
+            self.note_pass();
         }
         std::thread::sleep(REORDER_WINDOW);
         self.tracer.looks.at_once();
@@ -215,7 +224,13 @@ impl Loop {
             },
         });
         self.behind += u64::from(drained.behind);
+        self.drained = wall::now();
         drained.any
+    }
+
+    /// Whatever comes from here on ends the wait, where it is much.
+    fn note_pass(&mut self) {
+        self.longest_pass = self.longest_pass.max(wall::now().since(self.drained));
     }
 
     /// Asks the programs themselves what did not get out: a buffer tells of a loss only with its
@@ -269,6 +284,7 @@ impl Loop {
                 Ok(Request::Figures(reply)) => {
                     let kernel = kernel.get_or_insert_with(|| self.kernel_figures());
                     let figures = self.tracer.figures_of(self.world.figures(now), now, kernel);
+                    let figures = Figures { longest_pass: self.longest_pass, ..figures };
                     // A questioner who has gone away is no concern.
                     let _ = reply.send(Box::new(figures));
                 }

@@ -18,7 +18,8 @@ use crate::{
     kernel::sys,
 };
 
-/// Findings that may wait to be taken: each may be as large as a namespace's sockets.
+/// Findings that may wait to be taken, each of them a piece of a snapshot at most: the thread reads on
+/// only as the tracer takes them.
 const WAITING: usize = 1;
 
 /// What to look at.
@@ -47,15 +48,14 @@ pub(super) enum Owners {
 /// What was found.
 #[derive(Debug)]
 pub(super) enum Finding {
-    /// A namespace's sockets, between the marks of their beginning and end.
+    /// Some of a namespace's sockets, with the mark of the snapshot's beginning, of its going on, or of
+    /// its end. Those of another namespace come after the end.
     Sockets {
         /// The records, to be stamped with the moment at which they are taken.
         records: Vec<Record>,
-        /// Whether nothing is missing.
-        whole: bool,
+        /// Of the last ones, what came of it.
+        end: Option<End>,
     },
-    /// A namespace's sockets could not be listed.
-    Failed,
     /// What the kernel counts in each namespace.
     Figures {
         /// By the namespace's inode.
@@ -77,6 +77,17 @@ pub(super) enum Finding {
         /// Namespaces that are traced and can be looked into.
         namespaces: u64,
     },
+}
+
+/// What came of a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// All is there.
+    Whole,
+    /// Sockets may be missing.
+    Cut,
+    /// They could not be listed, or not to the end.
+    Failed,
 }
 
 /// The thread is no longer there.

@@ -11,24 +11,30 @@ use std::{
 use tcp_trace_common as wire;
 
 use super::{
+    bracket::Bracket,
     evidence::Gathering,
-    known::Known,
+    known::{Known, Sample},
     reconciler::{Finding, Order, Owners},
 };
 use crate::{
-    core::decode::Record,
     engine::wall,
     kernel::{
         holders::{self, Memory, Seen, Wanted},
         host, mibs,
         namespaces::{Namespace, Scan},
         netns, settings,
-        sock_diag::{self, Row, Snapshot, Stamp},
+        sock_diag::{self, Channel, Row, Snapshot, SockDiagError, Stamp},
     },
 };
 
 /// Between two namespaces, so that many small ones do not keep a CPU busy.
 const PAUSE: Duration = Duration::from_millis(2);
+
+/// Sockets in a piece of a snapshot: 400 bytes each, as rows and as records.
+const PIECE: usize = 1 << 12;
+/// After each piece of a snapshot: so that one of a million sockets takes a quarter of a CPU for seven
+/// seconds rather than all of it for two. Not of the first, for which everybody waits.
+const REST: Duration = Duration::from_millis(20);
 
 /// Takes a finding; false where nobody wants any more.
 pub(super) type Tell<'a> = dyn FnMut(Finding) -> bool + 'a;
@@ -40,11 +46,24 @@ pub(super) struct Rounds {
     scope: Vec<u32>,
     /// The namespace that this process is in.
     own: Option<u32>,
+    /// Sockets in a piece of a snapshot.
+    piece: usize,
     known: BTreeMap<u32, Known>,
     /// Who held which socket; lent to each look.
     memory: Memory,
     began: bool,
     denied: bool,
+}
+
+/// How far a namespace's sockets were told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    /// To their end, which may be a failure.
+    All,
+    /// It cannot be entered (any more).
+    Nothing,
+    /// Nobody wants to know any more.
+    Nobody,
 }
 
 /// What is looked up once a round, where it is needed at all.
@@ -56,11 +75,13 @@ struct Look {
 }
 
 impl Rounds {
-    /// Of the namespaces with these inodes, or of all.
-    pub(super) fn new(scope: Vec<u32>) -> Self {
+    /// Of the namespaces with these inodes, or of all. Where events carry no cookies, a row is found by
+    /// what it looks like: then a snapshot is one piece, and nothing happens in the midst of it.
+    pub(super) fn new(scope: Vec<u32>, cookies: bool) -> Self {
         let own = host::own_netns();
         let (known, memory) = (BTreeMap::new(), Memory::default());
-        Self { scope, own, known, memory, began: false, denied: false }
+        let piece = if cookies { PIECE } else { usize::MAX };
+        Self { scope, own, piece, known, memory, began: false, denied: false }
     }
 
     /// Carries out an order; false where nobody wants to know any more.
@@ -92,11 +113,10 @@ impl Rounds {
             if index > 0 && self.began {
                 thread::sleep(PAUSE);
             }
-            if let Some(finding) = self.sockets(netns, &mut look) {
-                namespaces += 1;
-                if !tell(finding) {
-                    return false;
-                }
+            match self.sockets(netns, &mut look, tell) {
+                Told::All => namespaces += 1,
+                Told::Nothing => {}
+                Told::Nobody => return false,
             }
         }
         self.began = true;
@@ -127,8 +147,9 @@ impl Rounds {
             let seen = look.seen();
             // What could not be looked at in time may hold a socket in it. A process that may not
             // be looked into may, too, and is passed over: else one of them would keep all.
-            let is_held =
-                |netns: &u32| self.known.get(netns).is_some_and(|known| known.is_held(seen));
+            let is_held = |netns: &u32| {
+                self.known.get(netns).is_some_and(|known| known.sockets.is_held(seen))
+            };
             gone.retain(|netns| !seen.cut && !is_held(netns));
         }
         for netns in &gone {
@@ -164,36 +185,65 @@ impl Rounds {
         Finding::Figures { readings, partial }
     }
 
-    /// A namespace's sockets; `None` where it cannot be entered (any more).
-    fn sockets(&mut self, netns: u32, look: &mut Look) -> Option<Finding> {
-        let known = self.known.get_mut(&netns)?;
-        let since = wall::now();
-        let listed = inside(self.own, netns, known.namespace.as_ref(), || {
-            (sock_diag::snapshot(since.0, Some(netns)), settings::read())
-        });
-        match listed {
-            Ok((Ok(mut snapshot), settings)) => {
-                look.name_owners(&mut snapshot.rows);
-                look.gathering.take_rows(&snapshot.rows);
-                look.gathering.take_settings(netns, settings);
-                known.remember(&snapshot.rows);
-                if snapshot.beyond_limit > 0 {
-                    let left = snapshot.beyond_limit;
-                    tracing::warn!(netns, left, "too many sockets: some are not compared");
-                }
-                let stamp = Stamp { time_ns: since.0, netns: Some(netns) };
-                let whole = snapshot.is_whole();
-                Some(Finding::Sockets { records: records(stamp, &snapshot), whole })
-            }
-            Ok((Err(error), _)) => {
-                tracing::warn!(netns, %error, "the sockets that are there are not known");
-                Some(Finding::Failed)
-            }
+    /// Tells of a namespace's sockets.
+    fn sockets(&mut self, netns: u32, look: &mut Look, tell: &mut Tell<'_>) -> Told {
+        let (own, size) = (self.own, self.piece);
+        let rest = if self.began { REST } else { Duration::ZERO };
+        let Some(Known { namespace, is_large, sockets }) = self.known.get_mut(&netns) else {
+            return Told::Nothing;
+        };
+        if std::mem::take(is_large) {
+            look.before_reading();
+        }
+        let stamp = || Stamp { time_ns: wall::now().0, netns: Some(netns) };
+        let mut bracket = Bracket::new(stamp());
+        let entered =
+            inside(own, netns, namespace.as_ref(), || (Channel::open(), settings::read()));
+        let (mut first, settings) = match entered {
+            Ok((channel, settings)) => (Some(channel), settings),
             Err(error) => {
                 self.not_entered(netns, &error);
-                None
+                return Told::Nothing;
             }
-        }
+        };
+        look.gathering.take_settings(netns, settings);
+        let listed = sock_diag::steady(|| {
+            sockets.forget();
+            let channel = match first.take() {
+                Some(channel) => channel?,
+                None => open_again(own, netns, namespace.as_ref())?,
+            };
+            let stamp = stamp();
+            if let Some(cut) = bracket.begin_again(stamp)
+                && !tell(cut)
+            {
+                return Err(SockDiagError::Unwanted);
+            }
+            sock_diag::list(channel, stamp, size, &mut |mut piece| {
+                *is_large = true;
+                look.piece(&mut piece, sockets);
+                let told = tell(bracket.go_on(&piece));
+                thread::sleep(rest);
+                bracket.read_on(wall::now());
+                told
+            })
+        });
+        let end = match listed {
+            Ok(mut last) => {
+                look.piece(&mut last, sockets);
+                if last.beyond_limit > 0 {
+                    let left = last.beyond_limit;
+                    tracing::warn!(netns, left, "too many sockets: some are not compared");
+                }
+                bracket.end(&last)
+            }
+            Err(SockDiagError::Unwanted) => return Told::Nobody,
+            Err(error) => {
+                tracing::warn!(netns, %error, "the sockets that are there are not known");
+                bracket.give_up()
+            }
+        };
+        if tell(end) { Told::All } else { Told::Nobody }
     }
 
     /// Says so once where it is for want of privileges; else the namespace is just going away.
@@ -212,6 +262,25 @@ impl Rounds {
 }
 
 impl Look {
+    /// Looks for the holders before a long list is read: in the midst of it, sockets that leave would move
+    /// others past the place where the kernel reads on.
+    fn before_reading(&mut self) {
+        let needed = match &self.owners {
+            Owners::Every => true,
+            Owners::Of(cookies) => !cookies.is_empty(),
+        };
+        if needed {
+            self.seen();
+        }
+    }
+
+    /// Names the owners of the sockets in it, and takes what the diagnosis wants to know of them.
+    fn piece(&mut self, piece: &mut Snapshot, sample: &mut Sample) {
+        self.name_owners(&mut piece.rows);
+        self.gathering.take_rows(&piece.rows);
+        sample.remember(&piece.rows);
+    }
+
     /// The holders of all sockets, looked up when they are first needed.
     fn seen(&mut self) -> &Seen {
         self.seen.get_or_insert_with(|| {
@@ -251,6 +320,15 @@ fn is_among(cookies: &HashSet<NonZeroU64>, cookie: u64) -> bool {
     NonZeroU64::new(cookie).is_some_and(|cookie| cookies.contains(&cookie))
 }
 
+fn open_again(
+    own: Option<u32>,
+    netns: u32,
+    namespace: Option<&Namespace>,
+) -> Result<Channel, SockDiagError> {
+    inside(own, netns, namespace, Channel::open)
+        .unwrap_or_else(|source| Err(SockDiagError::Call { what: "setns", source }))
+}
+
 /// Runs `work` in a namespace: entering takes `CAP_SYS_ADMIN`, being in it already takes nothing.
 fn inside<T: Send>(
     own: Option<u32>,
@@ -263,17 +341,4 @@ fn inside<T: Send>(
     }
     let namespace = namespace.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
     netns::inside(&namespace.open()?, work)
-}
-
-/// The records of a snapshot, between its marks.
-fn records(stamp: Stamp, snapshot: &Snapshot) -> Vec<Record> {
-    let mark = |kind, value, other| {
-        Record::Life(wire::LifeRecord { kind, value, other, ..stamp.record() })
-    };
-    let mut records = Vec::with_capacity(snapshot.rows.len() + snapshot.minis.len() + 2);
-    records.push(mark(wire::KIND_SNAPSHOT_BEGUN, 0, stamp.time_ns));
-    records.extend(snapshot.rows.iter().map(|row| Record::State(row.record)));
-    records.extend(snapshot.minis.iter().map(|mini| Record::Life(*mini)));
-    records.push(mark(wire::KIND_SNAPSHOT_ENDED, snapshot.is_whole().into(), 0));
-    records
 }

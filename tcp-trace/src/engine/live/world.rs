@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    reconciler::{Died, Finding, Order, Owners, Reconciler},
+    reconciler::{Died, End, Finding, Order, Owners, Reconciler},
     round::Rounds,
     schedule::Schedule,
 };
@@ -28,8 +28,8 @@ const INTERVAL: Duration = Duration::from_secs(30);
 const INTERVAL_VARIABLE: &str = "TCP_TRACE_RECONCILE_MS";
 /// How old the kernel's own figures may be at a scrape.
 const FIGURES_AGE: Duration = Duration::from_secs(5);
-/// Records taken in one pass, so that a large snapshot does not hold up the buffers.
-const PASS: usize = 16 << 10;
+/// Records taken in one pass, so that a large snapshot does not hold up the buffers: two pieces of one.
+const PASS: usize = 8 << 10;
 
 /// The host's sockets and figures, as they come in.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub(super) struct World {
     reconciler: Reconciler,
     schedule: Schedule,
     hooked: Hooked,
-    /// What is left of the snapshot being taken.
+    /// What is left of the finding being taken.
     pending: std::vec::IntoIter<Record>,
     figures: Figures,
     /// When the kernel's figures were last asked for.
@@ -51,10 +51,10 @@ pub(super) struct World {
 }
 
 impl World {
-    /// Of the namespaces with these inodes, or of all. Nothing is asked for yet.
-    pub(super) fn new(scope: Vec<u32>, hooked: Hooked, waker: Arc<Waker>) -> std::io::Result<Self> {
+    /// What `rounds` find. Nothing is asked for yet.
+    pub(super) fn new(rounds: Rounds, hooked: Hooked, waker: Arc<Waker>) -> std::io::Result<Self> {
         Ok(Self {
-            reconciler: Reconciler::start(Rounds::new(scope), waker)?,
+            reconciler: Reconciler::start(rounds, waker)?,
             schedule: Schedule::new(interval()),
             hooked,
             pending: Vec::new().into_iter(),
@@ -132,11 +132,15 @@ impl World {
             }
         };
         match finding {
-            Finding::Sockets { records, whole } => {
-                *(if whole { &mut self.figures.whole } else { &mut self.figures.cut }) += 1;
+            Finding::Sockets { records, end } => {
+                match end {
+                    Some(End::Whole) => self.figures.whole += 1,
+                    Some(End::Cut) => self.figures.cut += 1,
+                    Some(End::Failed) => self.figures.failed += 1,
+                    None => {}
+                }
                 self.pending = records.into_iter();
             }
-            Finding::Failed => self.figures.failed += 1,
             Finding::Figures { readings, partial } => {
                 let counters = tracer.without_own(counters());
                 let ours = Ours::new(&counters.0, &counters.matrix(), self.hooked);

@@ -279,6 +279,7 @@ impl Tracer {
             segments: kernel.segments.clone(),
             segment_counters: kernel.segment_counters.clone(),
             world: World::default(),
+            longest_pass: Duration::ZERO,
             leaks: self.casebook.leaks().clone(),
             programs: kernel.programs.clone(),
         }

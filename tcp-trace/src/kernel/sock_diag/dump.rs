@@ -12,7 +12,7 @@ use rustix::{
 use zerocopy::{Immutable, IntoBytes};
 
 use super::{
-    LIMIT, Snapshot, SockDiagError,
+    LIMIT, Snapshot, SockDiagError, Take,
     row::{self, Found, Stamp},
 };
 use crate::kernel::netlink::{self, Header, Malformed};
@@ -44,15 +44,18 @@ const _: () = assert!(size_of::<Request>() == REQUEST_LEN as usize);
 
 /// A `NETLINK_SOCK_DIAG` socket in one network namespace.
 #[derive(Debug)]
-pub(super) struct Channel {
+pub(crate) struct Channel {
     socket: OwnedFd,
     buffer: Vec<u8>,
     sequence: u32,
 }
 
 impl Channel {
-    /// Opens it in the namespace of the calling thread.
-    pub(super) fn open() -> Result<Self, SockDiagError> {
+    /// Opens it in the namespace of the calling thread, which it is about from wherever it is used.
+    ///
+    /// # Errors
+    /// Where the kernel lacks the interface.
+    pub(crate) fn open() -> Result<Self, SockDiagError> {
         let protocol = Some(nl::SOCK_DIAG);
         let flags = SocketFlags::CLOEXEC;
         let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol)
@@ -67,17 +70,28 @@ impl Channel {
         Ok(Self { socket, buffer: vec![0; BUFFER], sequence: 0 })
     }
 
-    /// Lists the sockets of one address family. After an error the channel is of no more use.
-    pub(super) fn dump(&mut self, family: u8, stamp: Stamp) -> Result<Snapshot, SockDiagError> {
+    /// Lists the sockets of one address family: adds them to `found`, and hands that to `take` whenever it
+    /// has so many. After an error the channel is of no more use.
+    ///
+    /// The kernel reads on only as datagrams are taken, so that `take` may take its time.
+    pub(super) fn dump(
+        &mut self,
+        family: u8,
+        stamp: Stamp,
+        found: &mut Snapshot,
+        (size, take): (usize, &mut Take<'_>),
+    ) -> Result<(), SockDiagError> {
         self.sequence += 1;
         let request = Request::new(family, self.sequence);
         retry_on_intr(|| send(&self.socket, request.as_bytes(), SendFlags::empty()))
             .map_err(failed("send"))?;
-        let mut found = Snapshot::default();
         loop {
             let datagram = self.receive()?;
-            if take(datagram, request.header.sequence, stamp, &mut found)? == Progress::Done {
-                return Ok(found);
+            if read(datagram, request.header.sequence, stamp, found)? == Progress::Done {
+                return Ok(());
+            }
+            if found.held() >= size && !take(found.piece()) {
+                return Err(SockDiagError::Unwanted);
             }
         }
     }
@@ -133,7 +147,7 @@ pub(super) enum Progress {
 }
 
 /// Takes the rows of one datagram that answers the request with this number.
-pub(super) fn take(
+pub(super) fn read(
     datagram: &[u8],
     sequence: u32,
     stamp: Stamp,
@@ -167,10 +181,11 @@ pub(super) fn take(
 impl Snapshot {
     /// Keeps what stands for a socket and counts the rest.
     fn count(&mut self, found: Found) {
-        if self.rows.len() + self.minis.len() >= LIMIT {
+        if self.told >= LIMIT {
             self.beyond_limit += 1;
             return;
         }
+        self.told += usize::from(found != Found::Other);
         match found {
             Found::Socket(row) => self.rows.push(row),
             Found::Mini(record) => self.minis.push(record),
@@ -179,14 +194,18 @@ impl Snapshot {
     }
 }
 
-/// Dumps, and once more where the first try failed or was interrupted. Where the kernel lacks the
-/// interface there is nothing to try again.
-pub(super) fn steady(
+/// Dumps, and once more where the first try failed or was interrupted: what it has told is not to be
+/// trusted. Where the kernel lacks the interface, or nobody wants to know any more, there is nothing to
+/// try again.
+///
+/// # Errors
+/// That of the last try.
+pub(crate) fn steady(
     mut dump: impl FnMut() -> Result<Snapshot, SockDiagError>,
 ) -> Result<Snapshot, SockDiagError> {
     match dump() {
         Ok(found) if !found.interrupted => Ok(found),
-        Err(unavailable @ SockDiagError::Unavailable { .. }) => Err(unavailable),
+        Err(last @ (SockDiagError::Unavailable { .. } | SockDiagError::Unwanted)) => Err(last),
         Ok(_) | Err(_) => dump(),
     }
 }

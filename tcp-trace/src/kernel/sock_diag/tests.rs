@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use zerocopy::IntoBytes as _;
 
 use super::{
-    dump::{Progress, SOCK_DIAG_BY_FAMILY, steady, take},
+    dump::{Progress, SOCK_DIAG_BY_FAMILY, read, steady},
     row::{AF_INET, AF_INET6, Found, INET_DIAG_INFO, INET_DIAG_SHUTDOWN, STATES, Stamp, parse},
     *,
 };
@@ -112,7 +112,7 @@ fn done() -> Vec<u8> {
 /// What a datagram brings.
 fn taken(datagram: &[u8]) -> (Result<Progress, SockDiagError>, Snapshot) {
     let mut found = Snapshot::default();
-    (take(datagram, SEQUENCE, STAMP, &mut found), found)
+    (read(datagram, SEQUENCE, STAMP, &mut found), found)
 }
 
 #[test]
@@ -255,6 +255,19 @@ fn a_dump_is_all_its_datagrams_until_done() {
 }
 
 #[test]
+fn what_was_handed_over_is_counted_on() {
+    let mut found = Snapshot::default();
+    let two = [socket_message(), socket_message()].concat();
+    read(&two, SEQUENCE, STAMP, &mut found).unwrap();
+    let piece = found.piece();
+    assert_eq!((piece.rows.len(), found.rows.len(), found.held()), (2, 0, 0));
+    found.told = LIMIT - 1;
+    read(&two, SEQUENCE, STAMP, &mut found).unwrap();
+    assert_eq!((found.rows.len(), found.beyond_limit), (1, 1));
+    assert!(!found.is_whole());
+}
+
+#[test]
 fn a_change_during_the_dump_is_noted_wherever_the_kernel_says_it() {
     let flagged = |kind| message(kind, 2 | NLM_F_DUMP_INTR, SEQUENCE, &SAMPLE.full(0));
     assert!(taken(&flagged(SOCK_DIAG_BY_FAMILY)).1.interrupted);
@@ -350,7 +363,7 @@ fn a_listeners_inode_is_not_its_childs() {
     let child = Diag { state: 8, inode: 5, ..SAMPLE }.row(1);
     let other = Diag { inode: 6, ..SAMPLE }.row(0);
     let mut rows = [child, listener, other];
-    drop_inherited_inodes(&mut rows);
+    drop_inherited_inodes(&mut rows, &mut HashSet::new());
     assert_eq!(rows[0].inode, 0);
     assert_eq!(rows[0].record.sock_flags, wire::SOCK_FLAG_FIN_RECEIVED);
     assert_eq!(rows[1..], [listener, other]);

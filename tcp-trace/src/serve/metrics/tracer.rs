@@ -122,6 +122,15 @@ pub(super) const METRICS: &[Metric] = &[
         fill: |scrape, samples| samples.count(&[], scrape.figures.late_records),
     },
     Metric {
+        name: "tcp_trace_longest_pass_seconds",
+        kind: MetricType::GAUGE,
+        labels: &[],
+        help: "The longest that the perf buffers have waited, since the start, because the tracer was \
+               busy with what it had: the time from one drain to the wait before the next. What the \
+               buffers cannot hold for so long is lost.",
+        fill: |scrape, samples| samples.value(&[], scrape.figures.longest_pass.as_secs_f64()),
+    },
+    Metric {
         name: "tcp_trace_illegal_transitions_total",
         kind: MetricType::COUNTER,
         labels: &[],

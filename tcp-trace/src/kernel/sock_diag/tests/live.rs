@@ -30,10 +30,25 @@ fn find(rows: &[Row], local: SocketAddr, remote_port: u16) -> Option<Row> {
     rows.iter().copied().find(|row| (row.record.local_port, row.record.remote_port) == ports)
 }
 
+/// All that there is, however it comes.
+fn whole() -> Snapshot {
+    let stamp = Stamp { time_ns: 7, netns: Some(9) };
+    let (mut rows, mut minis) = (Vec::new(), Vec::new());
+    let mut take = |mut piece: Snapshot| {
+        rows.append(&mut piece.rows);
+        minis.append(&mut piece.minis);
+        true
+    };
+    let last = list(Channel::open().unwrap(), stamp, 2, &mut take).unwrap();
+    rows.extend(last.rows.iter().copied());
+    minis.extend(last.minis.iter().copied());
+    Snapshot { rows, minis, ..last }
+}
+
 /// Snapshots until one suits: what a peer does arrives in its own time.
 fn await_snapshot<T>(suits: impl Fn(&Snapshot) -> Option<T>) -> (Snapshot, T) {
     for _ in 0..200 {
-        let snapshot = snapshot(7, Some(9)).unwrap();
+        let snapshot = whole();
         if let Some(found) = suits(&snapshot) {
             return (snapshot, found);
         }
