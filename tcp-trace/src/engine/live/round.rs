@@ -27,6 +27,9 @@ use crate::{
     },
 };
 
+#[cfg(test)]
+mod tests;
+
 /// Between two namespaces, so that many small ones do not keep a CPU busy.
 const PAUSE: Duration = Duration::from_millis(2);
 
