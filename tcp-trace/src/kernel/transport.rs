@@ -1,7 +1,8 @@
 //! The way of records from the kernel: per-CPU perf buffers, opened by us and drained together.
 //!
 //! aya opens perf buffers with a wakeup for every event, which costs half the host's connection
-//! rate, so they are opened here with a byte watermark; a tick drains what stays below it.
+//! rate, so they are opened here with a byte watermark; a tick drains what stays below it, and what
+//! still waits in [`batches`].
 
 use std::{
     io,
@@ -14,8 +15,11 @@ use thiserror::Error;
 
 use super::sys;
 
+mod batches;
 mod samples;
 
+pub(crate) use batches::{Batches, room as batch_room};
+use batches::{Source, Taken};
 pub(crate) use samples::Sample;
 
 /// Room for one CPU's records while the reader is away: what 64 MiB gives each CPU, within bounds.
@@ -65,10 +69,11 @@ pub(crate) enum TransportError {
     },
 }
 
-/// The perf buffers of all CPUs.
+/// The perf buffers of all CPUs, and the batches that are on their way there.
 #[derive(Debug)]
 pub(crate) struct Transport {
     rings: Vec<Ring>,
+    batches: Option<Batches>,
     epoll: OwnedFd,
     scratch: Vec<u8>,
 }
@@ -78,6 +83,7 @@ struct Ring {
     cpu: u32,
     bytes: usize,
     memory: sys::PerfMemory,
+    taken: Taken,
     _event: OwnedFd,
 }
 
@@ -105,9 +111,15 @@ impl Transport {
             let data = epoll::EventData::new_u64(u64::from(cpu));
             epoll::add(&epoll, &event, data, epoll::EventFlags::IN)
                 .map_err(|error| other("watching a perf buffer")(error.into()))?;
-            rings.push(Ring { cpu, bytes, memory, _event: event });
+            let taken = Taken::default();
+            rings.push(Ring { cpu, bytes, memory, taken, _event: event });
         }
-        Ok(Self { rings, epoll, scratch: Vec::new() })
+        Ok(Self { rings, batches: None, epoll, scratch: Vec::new() })
+    }
+
+    /// Has records taken from `batches`, too.
+    pub(crate) fn add(&mut self, batches: Batches) {
+        self.batches = Some(batches);
     }
 
     /// Lets `waker` end a [`wait`](Self::wait) early.
@@ -134,16 +146,42 @@ impl Transport {
     /// Takes everything that waits, CPU by CPU, and says how much that was.
     pub(crate) fn drain(&mut self, mut each: impl FnMut(u32, Sample<'_>)) -> Drained {
         let mut drained = Drained::default();
-        for ring in &mut self.rings {
-            self.scratch.clear();
-            let waited = ring.memory.take(&mut self.scratch);
-            drained.any |= !self.scratch.is_empty();
-            drained.behind |= is_nearly_full(waited, ring.bytes);
-            for sample in samples::samples(&self.scratch) {
-                each(ring.cpu, sample);
-            }
+        let (batches, scratch) = (self.batches.as_ref(), &mut self.scratch);
+        for Ring { cpu, bytes, memory, taken, .. } in &mut self.rings {
+            let mut source = Ends { cpu: *cpu, memory, batches };
+            let (any, waited) =
+                batches::drain(&mut source, taken, scratch, |sample| each(*cpu, sample));
+            drained.any |= any;
+            drained.behind |= is_nearly_full(waited, *bytes);
         }
         drained
+    }
+}
+
+/// One CPU's buffer and batch.
+struct Ends<'a> {
+    cpu: u32,
+    memory: &'a mut sys::PerfMemory,
+    batches: Option<&'a Batches>,
+}
+
+impl Source for Ends<'_> {
+    fn take(&mut self, out: &mut Vec<u8>) -> usize {
+        self.memory.take(out)
+    }
+
+    fn at(&self) -> Option<u64> {
+        self.batches?.at(self.cpu)
+    }
+
+    fn word(&self, offset: usize) -> u64 {
+        self.batches.map_or(0, |batches| batches.word(self.cpu, offset))
+    }
+
+    fn tell_taken(&self, taken: u64) {
+        if let Some(batches) = self.batches {
+            batches.tell_taken(self.cpu, taken);
+        }
     }
 }
 
