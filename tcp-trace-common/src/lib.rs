@@ -7,6 +7,7 @@
 #[cfg(test)]
 extern crate std;
 
+mod batch;
 mod counters;
 mod fold;
 pub mod frame;
@@ -17,6 +18,7 @@ mod segment;
 mod settings;
 mod stack;
 
+pub use batch::*;
 pub use counters::*;
 pub use fold::*;
 pub use life::*;
@@ -27,6 +29,6 @@ pub use settings::*;
 pub use stack::*;
 
 /// Version of every layout in this crate; written into each recording.
-pub const ABI_VERSION: u16 = 6;
+pub const ABI_VERSION: u16 = 7;
 /// Oldest version whose records are laid out as they are now: those since added kinds alone.
 pub const OLDEST_ABI_VERSION: u16 = 4;

@@ -58,6 +58,11 @@ pub struct Settings {
     pub regs_ip: u32,
     /// Offset of the stack pointer in `struct pt_regs`.
     pub regs_sp: u32,
+    /// Bytes of records that leave together, at most [`BATCH_ROOM`](crate::BATCH_ROOM); 0: each leaves
+    /// for itself. The daemon reads them where they wait, so stores must be seen in their order.
+    pub batches: u32,
+    /// Padding.
+    pub reserved: u32,
     /// Names of threads whose stacks are wanted, NUL padded, two words each.
     pub stack_names: [u64; 2 * STACK_NAMES],
 }
@@ -83,6 +88,8 @@ impl Settings {
         regs_at: 0,
         regs_ip: 0,
         regs_sp: 0,
+        batches: 0,
+        reserved: 0,
         stack_names: [0; 2 * STACK_NAMES],
     };
 }

@@ -61,13 +61,13 @@ impl SegmentCounters {
     }
 }
 
-/// Counts a failed output.
+/// Counts the `records` of a failed output.
 #[inline(always)]
-pub(crate) fn output_failed(slot: usize) {
+pub(crate) fn output_failed(slot: usize, records: u64) {
     let Some(block) = FAILURES.get_ptr_mut(0) else { return };
     if slot < OUTPUT_ERROR_SLOTS {
         // SAFETY: the slot lies within the block (just checked) and the block is aligned.
-        unsafe { raise(block.cast::<u64>().add(slot)) };
+        unsafe { add(block.cast::<u64>().add(slot), records) };
     }
 }
 
@@ -81,12 +81,20 @@ pub(crate) fn stack(slot: usize) {
     }
 }
 
-/// Atomic, because softirq may interrupt a program on its own CPU.
-///
 /// # Safety
 /// `counter` is aligned and valid.
 #[inline(always)]
 unsafe fn raise(counter: *mut u64) {
     // SAFETY: the caller's promise.
-    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, 1) };
+    unsafe { add(counter, 1) };
+}
+
+/// Atomic, because softirq may interrupt a program on its own CPU. Wraps: the highest number is -1.
+///
+/// # Safety
+/// `counter` is aligned and valid.
+#[inline(always)]
+pub(crate) unsafe fn add(counter: *mut u64, by: u64) {
+    // SAFETY: the caller's promise.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, by) };
 }

@@ -3,7 +3,7 @@
 //! One file per hook family under [`probes`]; everything they share stands beside it:
 //! `maps` (every map and load-time global), `field` (the only reads of kernel memory), `counter`
 //! (the exact tier), `pair` (who of two reports), `netns` (the filter), `ends` (addresses and ports), `record` and `life` (what is
-//! reported), `emit` (the only output), `stack` (user stacks, on request) and `note` (rare log lines). Of frames: `packet` (the only reads
+//! reported), `emit` (the only output), `batch` (where records wait for each other), `stack` (user stacks, on request) and `note` (rare log lines). Of frames: `packet` (the only reads
 //! of them), `segment` (what becomes of one), `awaited` (which plain ACKs matter) and `budget` (how
 //! many may be reported).
 #![no_std]
@@ -24,6 +24,7 @@
 )]
 
 mod awaited;
+mod batch;
 mod budget;
 mod counter;
 mod emit;

@@ -6,8 +6,8 @@ use aya_ebpf::{
     maps::{Array, PerCpuArray, PerfEventArray},
 };
 use tcp_trace_common::{
-    AWAITED_SLOTS, COUNTER_SLOTS, FOLD_ROOM, FoldOrder, FoldedRecord, OUTPUT_ERROR_SLOTS, Offsets,
-    SEGMENT_SLOTS, STACK_SLOTS, Settings, StackRecord, StateRecord,
+    AWAITED_SLOTS, Batch, COUNTER_SLOTS, FOLD_ROOM, FoldOrder, FoldedRecord, OUTPUT_ERROR_SLOTS,
+    Offsets, SEGMENT_SLOTS, STACK_SLOTS, Settings, StackRecord, StateRecord,
 };
 
 use crate::packet::ROOM;
@@ -15,6 +15,11 @@ use crate::packet::ROOM;
 /// Per-CPU buffers towards the daemon, opened by it with a byte watermark.
 #[map]
 pub(crate) static EVENTS: PerfEventArray<StateRecord> = PerfEventArray::new(0);
+
+/// Records that wait until they leave together, by CPU; as long as there are CPUs. See
+/// [`crate::batch`]. The daemon looks at it through its own memory.
+#[map]
+pub(crate) static BATCHES: Array<Batch> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// The exact counters: one block of [`COUNTER_SLOTS`] for each CPU.
 #[map]

@@ -258,7 +258,8 @@ pub struct Status {
     pub events: u64,
     /// Events lost, by the place where they died.
     pub lost: Vec<Loss>,
-    /// Lost records as the perf buffers themselves report them (the same losses as `output_enospc`).
+    /// Lost outputs as the perf buffers themselves report them, each of one record or of a batch (the
+    /// same losses as `output_enospc`, which counts records).
     pub perf_record_lost: u64,
     /// Connections and listeners held.
     pub connections: u64,

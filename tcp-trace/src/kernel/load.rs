@@ -18,7 +18,7 @@ use super::{
     plan::{Backend, Plan},
     programs::KprobeLinks,
     stacks::StackMap,
-    transport::{Transport, TransportError},
+    transport::{self, Batches, Transport, TransportError},
 };
 
 /// The kernel programs, as built by `cargo xtask bpf build`.
@@ -136,17 +136,26 @@ fn attempt(
     let mut settings = plan.settings;
     settings.cookie_helper = u32::from(cookies);
     settings.paired = plan.pairing(backend);
+    settings.batches = transport::batch_room(buffer);
+    let cpu_count = cpus.iter().max().map_or(1, |last| last.saturating_add(1));
     let mut ebpf = EbpfLoader::new()
         .override_global("OFFSETS", plan.offsets.as_bytes(), true)
         .override_global("SETTINGS", settings.as_bytes(), true)
-        .map_max_entries("MARKS", cpus.iter().max().map_or(1, |last| last.saturating_add(1)))
+        .map_max_entries("MARKS", cpu_count)
+        .map_max_entries("BATCHES", cpu_count)
         .override_global(aya_log::LEVEL, &log_level, false)
         .load(&packets::object(settings.xdp_frags != 0))
         .map_err(|error| Failure::Refused(chain(&error)))?;
     load(&mut ebpf, backend, types).map_err(Failure::Refused)?;
     let events = ebpf.map("EVENTS").and_then(map_fd).ok_or_else(|| missing("EVENTS"))?;
-    let transport = Transport::open(events, cpus, buffer)?;
+    let mut transport = Transport::open(events, cpus, buffer)?;
     let mut map = |name| ebpf.take_map(name).ok_or_else(|| missing(name));
+    if settings.batches != 0 {
+        let what = "mapping the programs' batches";
+        let batches = Batches::map(map("BATCHES")?, cpu_count, cpus)
+            .map_err(|source| TransportError::Other { what, source })?;
+        transport.add(batches);
+    }
     let counters = CounterMaps::new(map("COUNTERS")?, map("FAILURES")?)
         .map_err(|error| Failure::Refused(chain(&error)))?;
     let segments =

@@ -4,17 +4,18 @@ use std::{
     io,
     os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
     ptr,
-    sync::atomic::{AtomicU64, Ordering},
 };
 
 use aya_obj::generated::{
     BPF_F_BEFORE, XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE, bpf_attach_type, bpf_attr, bpf_cmd,
-    bpf_link_info, bpf_prog_info, bpf_prog_type, perf_event_mmap_page,
+    bpf_link_info, bpf_prog_info, bpf_prog_type,
 };
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
+mod memory;
 mod perf_event;
 
+pub(crate) use memory::{ArrayMemory, PerfMemory};
 pub(crate) use perf_event::{Wake, perf_event_enable, perf_event_open, perf_event_write_to};
 
 /// `NS_GET_NSTYPE`: `_IO(0xb7, 3)`.
@@ -253,126 +254,4 @@ fn owned(fd: libc::c_long) -> io::Result<OwnedFd> {
     }
     // SAFETY: the kernel has just given this descriptor to us alone.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// The shared memory of one perf buffer: a control page, then a ring of a power-of-two size.
-#[derive(Debug)]
-pub(crate) struct PerfMemory {
-    base: ptr::NonNull<perf_event_mmap_page>,
-    page: usize,
-    ring: usize,
-}
-
-// SAFETY: the mapping belongs to this value alone and is valid from any thread.
-unsafe impl Send for PerfMemory {}
-
-impl PerfMemory {
-    /// Maps `ring` bytes (a power of two of pages) of `event`.
-    pub(crate) fn map(event: BorrowedFd<'_>, ring: usize) -> io::Result<Self> {
-        let page = rustix::param::page_size();
-        // SAFETY: a new mapping, at an address the kernel chooses.
-        let base = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                page + ring,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                event.as_raw_fd(),
-                0,
-            )
-        };
-        if base == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let base = ptr::NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mapped at 0"))?;
-        Ok(Self { base, page, ring })
-    }
-
-    /// Moves all bytes that wait onto the end of `out`, and gives their room back to the kernel.
-    pub(crate) fn take(&mut self, out: &mut Vec<u8>) -> usize {
-        let control = self.base.as_ptr();
-        // SAFETY: both positions lie in the mapped control page, aligned; the kernel writes the
-        // head and reads the tail, so they are used as atomics.
-        let (head, tail) = unsafe {
-            (
-                AtomicU64::from_ptr(&raw mut (*control).data_head),
-                AtomicU64::from_ptr(&raw mut (*control).data_tail),
-            )
-        };
-        let start = tail.load(Ordering::Relaxed);
-        let end = head.load(Ordering::Acquire);
-        let waiting = usize::try_from(end.wrapping_sub(start)).unwrap_or(0).min(self.ring);
-        let from = usize::try_from(start).unwrap_or(0) & (self.ring - 1);
-        let first = waiting.min(self.ring - from);
-        out.reserve(waiting);
-        // SAFETY: the kernel leaves the bytes between tail and head alone until the tail moves;
-        // both parts lie within the ring, and the room was reserved just now.
-        unsafe {
-            let ring = control.cast::<u8>().add(self.page);
-            let into = out.as_mut_ptr().add(out.len());
-            ptr::copy_nonoverlapping(ring.add(from), into, first);
-            ptr::copy_nonoverlapping(ring, into.add(first), waiting - first);
-            out.set_len(out.len() + waiting);
-        }
-        tail.store(start.wrapping_add(waiting as u64), Ordering::Release);
-        waiting
-    }
-}
-
-/// The values of a BPF array, as they lie in the kernel; to read only.
-#[derive(Debug)]
-pub(crate) struct ArrayMemory {
-    base: ptr::NonNull<u64>,
-    length: usize,
-}
-
-// SAFETY: the mapping belongs to this value alone and is valid from any thread.
-unsafe impl Send for ArrayMemory {}
-
-impl ArrayMemory {
-    /// Maps the first `length` bytes of the values of `array`, which was made for it
-    /// (`BPF_F_MMAPABLE`, 5.5).
-    pub(crate) fn map(array: BorrowedFd<'_>, length: usize) -> io::Result<Self> {
-        // SAFETY: a new mapping, at an address the kernel chooses.
-        let base = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                length,
-                libc::PROT_READ,
-                libc::MAP_SHARED,
-                array.as_raw_fd(),
-                0,
-            )
-        };
-        if base == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let base = ptr::NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mapped at 0"))?;
-        Ok(Self { base, length })
-    }
-
-    /// The eight bytes at `at`, which must be aligned; nothing outside of the memory.
-    pub(crate) fn word(&self, at: usize) -> Option<u64> {
-        let end = at.checked_add(8)?;
-        if !at.is_multiple_of(8) || end > self.length {
-            return None;
-        }
-        // SAFETY: it lies within the mapping (just checked) and is aligned. Volatile, because the
-        // kernel's programs write to it.
-        Some(unsafe { self.base.as_ptr().add(at / 8).read_volatile() })
-    }
-}
-
-impl Drop for ArrayMemory {
-    fn drop(&mut self) {
-        // SAFETY: exactly what was mapped, and nothing refers to it any more.
-        unsafe { libc::munmap(self.base.as_ptr().cast(), self.length) };
-    }
-}
-
-impl Drop for PerfMemory {
-    fn drop(&mut self) {
-        // SAFETY: exactly what was mapped, and nothing refers to it any more.
-        unsafe { libc::munmap(self.base.as_ptr().cast(), self.page + self.ring) };
-    }
 }

@@ -1,7 +1,8 @@
 //! The way of records from the kernel: per-CPU perf buffers, opened by us and drained together.
 //!
 //! aya opens perf buffers with a wakeup for every event, which costs half the host's connection
-//! rate, so they are opened here with a byte watermark; a tick drains what stays below it.
+//! rate, so they are opened here with a byte watermark; a tick drains what stays below it, and what
+//! still waits in [`batches`].
 
 use std::{
     io,
@@ -16,10 +17,12 @@ use thiserror::Error;
 use super::sys::{self, Wake};
 
 mod alarm;
+mod batches;
 mod samples;
 
 use alarm::Alarm;
-
+pub(crate) use batches::{Batches, room as batch_room};
+use batches::{Source, Taken};
 pub(crate) use samples::Sample;
 
 /// Room for one CPU's records while the reader is away: what 64 MiB gives each CPU, within bounds.
@@ -69,11 +72,12 @@ pub(crate) enum TransportError {
     },
 }
 
-/// The perf buffers of all CPUs.
+/// The perf buffers of all CPUs, and the batches that are on their way there.
 #[derive(Debug)]
 pub(crate) struct Transport {
     rings: Vec<Ring>,
     alarm: Option<Alarm>,
+    batches: Option<Batches>,
     epoll: OwnedFd,
     scratch: Vec<u8>,
 }
@@ -83,6 +87,7 @@ struct Ring {
     cpu: u32,
     bytes: usize,
     memory: sys::PerfMemory,
+    taken: Taken,
     event: Arc<OwnedFd>,
 }
 
@@ -110,26 +115,37 @@ impl Transport {
             let data = epoll::EventData::new_u64(u64::from(cpu));
             epoll::add(&epoll, &event, data, epoll::EventFlags::IN)
                 .map_err(|error| other("watching a perf buffer")(error.into()))?;
-            rings.push(Ring { cpu, bytes, memory, event: Arc::new(event) });
+            let (taken, event) = (Taken::default(), Arc::new(event));
+            rings.push(Ring { cpu, bytes, memory, taken, event });
         }
         let alarm = Alarm::new(events, rings.iter().map(|ring| (ring.cpu, &ring.event)));
         let alarm = alarm.inspect_err(|error| {
             tracing::debug!(%error, "no record can call the reader: it looks 20 times a second");
         });
-        Ok(Self { rings, alarm: alarm.ok(), epoll, scratch: Vec::new() })
+        Ok(Self { rings, alarm: alarm.ok(), batches: None, epoll, scratch: Vec::new() })
+    }
+
+    /// Has records taken from `batches`, too.
+    pub(crate) fn add(&mut self, batches: Batches) {
+        self.batches = Some(batches);
     }
 
     /// Lets each record end a [`wait`](Self::wait), or takes that back; returns whether each does.
     /// What a program was about to write at that moment may still wait for the next tick.
     pub(crate) fn call_at_once(&mut self, wanted: bool) -> bool {
         let Some(alarm) = &mut self.alarm else { return false };
-        match alarm.set(wanted) {
+        let calls = match alarm.set(wanted) {
             Ok(()) => wanted,
             Err(error) => {
                 tracing::error!(%error, wanted, "the perf buffers were not changed: wakeups cost");
                 false
             }
+        };
+        // One that waits in a batch would call nobody.
+        if let Some(batches) = &mut self.batches {
+            batches.hold(calls);
         }
+        calls
     }
 
     /// Lets `waker` end a [`wait`](Self::wait) early.
@@ -156,16 +172,42 @@ impl Transport {
     /// Takes everything that waits, CPU by CPU, and says how much that was.
     pub(crate) fn drain(&mut self, mut each: impl FnMut(u32, Sample<'_>)) -> Drained {
         let mut drained = Drained::default();
-        for ring in &mut self.rings {
-            self.scratch.clear();
-            let waited = ring.memory.take(&mut self.scratch);
-            drained.any |= !self.scratch.is_empty();
-            drained.behind |= is_nearly_full(waited, ring.bytes);
-            for sample in samples::samples(&self.scratch) {
-                each(ring.cpu, sample);
-            }
+        let (batches, scratch) = (self.batches.as_ref(), &mut self.scratch);
+        for Ring { cpu, bytes, memory, taken, .. } in &mut self.rings {
+            let mut source = Ends { cpu: *cpu, memory, batches };
+            let (any, waited) =
+                batches::drain(&mut source, taken, scratch, |sample| each(*cpu, sample));
+            drained.any |= any;
+            drained.behind |= is_nearly_full(waited, *bytes);
         }
         drained
+    }
+}
+
+/// One CPU's buffer and batch.
+struct Ends<'a> {
+    cpu: u32,
+    memory: &'a mut sys::PerfMemory,
+    batches: Option<&'a Batches>,
+}
+
+impl Source for Ends<'_> {
+    fn take(&mut self, out: &mut Vec<u8>) -> usize {
+        self.memory.take(out)
+    }
+
+    fn at(&self) -> Option<u64> {
+        self.batches?.at(self.cpu)
+    }
+
+    fn word(&self, offset: usize) -> u64 {
+        self.batches.map_or(0, |batches| batches.word(self.cpu, offset))
+    }
+
+    fn tell_taken(&self, taken: u64) {
+        if let Some(batches) = self.batches {
+            batches.tell_taken(self.cpu, taken);
+        }
     }
 }
 

@@ -14,6 +14,8 @@ use tcp_trace::api::{Reconciled, Status};
 
 use crate::{daemon::Daemon, owners::Attached, programs::held_by};
 
+#[path = "storm/batches.rs"]
+mod batches;
 #[path = "storm/figures.rs"]
 mod figures;
 #[path = "storm/owned.rs"]
@@ -70,6 +72,24 @@ fn a_storm_is_told_to_the_last_connection() {
     let excuses = table::excuses(&daemon);
     let corrected = state + found + gone;
     assert!(!hooked || corrected <= missed, "{:?} corrected; {excuses}", status.reconciled);
+}
+
+/// Between the two namespaces and within each: a softirq interrupts programs of every kind, and what
+/// it reports finds somebody at the batch.
+#[test]
+#[ignore = "needs root"]
+fn each_record_of_a_storm_comes_once_whoever_interrupts_whom() {
+    for mode in ["--mode=full", "--mode=folded"] {
+        let (left, right) = Storm::ground();
+        let daemon = Daemon::start(&[&left, &right], &[ROOM[0], ROOM[1], mode]);
+        let mut storm = Storm::new(left, right);
+        // Drains fall into every part of it.
+        for _ in 0..4 {
+            storm.blow(heavy() / 2);
+        }
+        println!("{mode}: {} connections", storm.connects());
+        batches::judge(&daemon);
+    }
 }
 
 #[test]

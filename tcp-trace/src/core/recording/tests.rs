@@ -1,5 +1,5 @@
 use proptest::prelude::*;
-use tcp_trace_common::OLDEST_ABI_VERSION;
+use tcp_trace_common::{ABI_VERSION, OLDEST_ABI_VERSION};
 
 use super::*;
 
@@ -80,7 +80,8 @@ fn every_flipped_bit_is_noticed() {
     for at in 0..whole.len() * 8 {
         let mut bytes = whole.clone();
         bytes[at / 8] ^= 1 << (at % 8);
-        if bytes[10..12] == OLDEST_ABI_VERSION.to_le_bytes() {
+        let abi = u16::from_le_bytes([bytes[10], bytes[11]]);
+        if (OLDEST_ABI_VERSION..ABI_VERSION).contains(&abi) {
             // That version's recordings are read as well, and its number has no checksum.
             continue;
         }

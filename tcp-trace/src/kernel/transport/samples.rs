@@ -50,7 +50,7 @@ fn sample(record: &[u8]) -> Sample<'_> {
     found.unwrap_or(Sample::Malformed(record))
 }
 
-fn word16(bytes: &[u8], at: usize) -> Option<u16> {
+pub(super) fn word16(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..at + 2)?.try_into().ok().map(u16::from_ne_bytes)
 }
 
@@ -58,7 +58,7 @@ fn word32(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes)
 }
 
-fn word64(bytes: &[u8], at: usize) -> Option<u64> {
+pub(super) fn word64(bytes: &[u8], at: usize) -> Option<u64> {
     bytes.get(at..at + 8)?.try_into().ok().map(u64::from_ne_bytes)
 }
 

@@ -108,9 +108,9 @@ pub(super) const METRICS: &[Metric] = &[
         name: "tcp_trace_perf_record_lost_total",
         kind: MetricType::COUNTER,
         labels: &[],
-        help: "Lost records as the perf buffers report them: the same losses as stage \
-               output_enospc of tcp_trace_events_lost_total, told a second time and later, so \
-               never add the two.",
+        help: "Lost outputs as the perf buffers report them, each of one record or of a batch: \
+               the same losses as stage output_enospc of tcp_trace_events_lost_total, which \
+               counts records, told a second time and later, so never add the two.",
         fill: |scrape, samples| samples.count(&[], scrape.figures.perf_record_lost),
     },
     Metric {
