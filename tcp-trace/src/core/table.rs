@@ -12,7 +12,6 @@ use super::{
     deadlines::Deadlines,
     event::{Body, Event, Origin, StateChange},
     half_open::HalfOpens,
-    owner::{Owner, OwnerSource},
     pending::Pending,
     reconcile::{RecentEnds, Round},
     sources::Sources,
@@ -300,18 +299,6 @@ impl Table {
             stood_ns: age_known.then(|| u64::try_from(stood.as_nanos()).unwrap_or(u64::MAX)),
             judged: ended && place != Place::Held,
         })
-    }
-
-    fn owner_at_birth(&self, at: Ts, change: &StateChange) -> Option<Owner> {
-        let current = |source| change.current.map(|task| Owner::of_task(task, source));
-        match (change.old, change.new) {
-            (TcpState::Close, TcpState::SynSent) => current(OwnerSource::Connect),
-            (TcpState::Close, TcpState::Listen) => current(OwnerSource::Listen),
-            (TcpState::Listen, TcpState::SynRecv | TcpState::Established) => {
-                self.census.listeners.owner_of(change.netns, change.flow.local, at)
-            }
-            _ => None,
-        }
     }
 
     /// Puts a connection in, counts it, and ends what stood under the same name.

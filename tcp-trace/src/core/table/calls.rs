@@ -4,13 +4,26 @@ use super::{Outcome, Table};
 use crate::core::{
     clock::Ts,
     connection::{Connection, Pair},
-    event::{Caller, LifeEvent, LifeStep},
+    event::{Caller, LifeEvent, LifeStep, StateChange},
     owner::{Owner, OwnerSource},
     tcp_state::TcpState,
     timeline::{Call, Mark, Segment, StepKind},
 };
 
 impl Table {
+    /// Who makes this change, where it is a call, or has the listener that it comes from.
+    pub(super) fn owner_at_birth(&self, at: Ts, change: &StateChange) -> Option<Owner> {
+        let current = |source| change.current.map(|task| Owner::of_task(task, source));
+        match (change.old, change.new) {
+            (TcpState::Close, TcpState::SynSent) => current(OwnerSource::Connect),
+            (TcpState::Close, TcpState::Listen) => current(OwnerSource::Listen),
+            (TcpState::Listen, TcpState::SynRecv | TcpState::Established) => {
+                self.census.listeners.owner_of(change.netns, change.flow.local, at)
+            }
+            _ => None,
+        }
+    }
+
     pub(super) fn life(&mut self, at: Ts, life: &LifeEvent) -> Outcome {
         match life.what {
             LifeStep::Connect(caller) => self.connect(at, life, caller),

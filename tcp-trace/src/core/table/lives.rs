@@ -10,6 +10,7 @@ use crate::core::{
     close::{CloseReason, ClosedBy},
     direction::Direction,
     event::{Caller, Comm, LifeEvent, LifeStep, Protocol, SockFlags, SocketId, Task, TimeWaitEnd},
+    owner::OwnerSource,
     timeline::{Call, Segment},
 };
 use TcpState as S;

@@ -7,6 +7,7 @@ use crate::core::{
     close,
     direction::Direction,
     event::{Comm, Flow, Protocol, SockFlags, SocketId, Task},
+    owner::OwnerSource,
     population::Matrix,
 };
 use TcpState as S;
