@@ -105,6 +105,17 @@ fn climbs_in_the_end(stories: Stories<'_>, ends: Ends, wanted: &[&str]) -> Conne
     )
 }
 
+/// Waits until the latest connection between `ends` has ended for this reason: what decides it may come
+/// after the last segment.
+#[track_caller]
+fn ends_by(stories: Stories<'_>, ends: Ends, reason: &str) {
+    let latest = || stories(ends).pop();
+    until(
+        || format!("{ends:?} should have ended by {reason}: {:#?}", latest()),
+        || latest().filter(|known| known.close_reason.as_deref() == Some(reason)),
+    );
+}
+
 /// Absolute sequence numbers of the segments that went this way, each once.
 fn numbers(known: &Connection, way: &str) -> Vec<u32> {
     let wires = known.timeline.as_deref().unwrap().iter().filter_map(|step| step.wire.as_ref());
@@ -234,6 +245,11 @@ impl Far {
     #[track_caller]
     fn climbs_in_the_end(&self, ends: Ends, wanted: &[&str]) -> Connection {
         climbs_in_the_end(&|ends| self.stories(ends), ends, wanted)
+    }
+
+    #[track_caller]
+    fn ends_by(&self, ends: Ends, reason: &str) {
+        ends_by(&|ends| self.stories(ends), ends, reason);
     }
 
     /// Waits until the kernel of an end (the left one is 0) has sent something again.

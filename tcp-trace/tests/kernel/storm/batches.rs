@@ -3,8 +3,9 @@
 
 use crate::{daemon::Daemon, deadline::until_good};
 
-/// What would say that a record came out of its turn or not at all.
-const WRONG: [&str; 2] = ["tcp_trace_late_records_total", "tcp_trace_perf_record_lost_total"];
+/// Of so many changes one may come out of its turn: that of a program which stood still for longer than
+/// records wait for each other, because its task was preempted (from 7.0) or its CPU is a guest's.
+const LATE: u64 = 1000;
 
 /// State changes that were counted, and those that were told.
 fn counted_and_told(daemon: &Daemon) -> (u64, u64) {
@@ -27,7 +28,7 @@ pub(super) fn judge(daemon: &Daemon) {
     until_good(waits.0, waits.1, look).unwrap();
     let metrics = daemon.metrics();
     assert!(metrics.nonzero("tcp_trace_events_lost_total").is_empty());
-    for series in WRONG {
-        assert_eq!(metrics.count(series), 0, "{series}");
-    }
+    assert_eq!(metrics.count("tcp_trace_perf_record_lost_total"), 0);
+    let (late, all) = (metrics.count("tcp_trace_late_records_total"), counted_and_told(daemon).0);
+    assert!(late <= all / LATE, "{late} of {all} came late");
 }
