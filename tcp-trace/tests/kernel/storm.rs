@@ -88,7 +88,7 @@ fn each_record_of_a_storm_comes_once_whoever_interrupts_whom() {
             storm.blow(heavy() / 2);
         }
         println!("{mode}: {} connections", storm.connects());
-        batches::judge(&daemon);
+        batches::judge(&daemon, mode == "--mode=folded");
     }
 }
 
