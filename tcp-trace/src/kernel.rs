@@ -13,6 +13,7 @@ pub(crate) mod holders;
 pub mod hooks;
 pub mod host;
 pub(crate) mod load;
+mod loading;
 pub(crate) mod mibs;
 pub(crate) mod namespaces;
 pub(crate) mod netlink;

@@ -5,6 +5,7 @@ use aya::{Ebpf, programs::Program};
 use super::{
     hooks::{Choice, Hook, Role},
     load::{KernelTypes, chain},
+    loading::{self, Ways},
     plan::Backend,
 };
 
@@ -89,21 +90,18 @@ impl Outcomes {
 /// Hands to the verifier what will be attached beside the state backend. That takes its time, and
 /// all hooks are to see the same connections from their beginning.
 pub(super) fn load_all(ebpf: &mut Ebpf, state: Backend, choices: &[Choice], types: &KernelTypes) {
-    for choice in choices {
-        let needed = needless(choice.role, state, &Outcomes::default());
-        // What stands in for another is loaded when that turns out to fail.
-        if choice.role == Role::Destroyed
-            || matches!(choice.role, Role::Listen | Role::Child) && needed.is_some()
-        {
-            continue;
-        }
-        for hook in &choice.candidates {
-            // Told of when it is tried again.
-            if ebpf.program_mut(hook.program).is_some_and(|p| load(p, hook.target, types).is_ok()) {
-                break;
-            }
-        }
-    }
+    // What stands in for another is loaded when that turns out to fail.
+    let is_spare = |choice: &&Choice| {
+        let needless = || needless(choice.role, state, &Outcomes::default()).is_some();
+        choice.role == Role::Destroyed
+            || matches!(choice.role, Role::Listen | Role::Child) && needless()
+    };
+    let ways = |choice: &Choice| -> Ways<'static> {
+        choice.candidates.iter().map(|hook| (hook.program, hook.target)).collect()
+    };
+    let groups: Vec<_> = choices.iter().filter(|choice| !is_spare(choice)).map(ways).collect();
+    // What is refused is told of when it is tried again.
+    let _ = loading::load_each(ebpf, &groups, types);
 }
 
 /// Attaches what can be had of `choices` beside the state backend.

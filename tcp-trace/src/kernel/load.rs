@@ -1,10 +1,10 @@
 //! Carries a plan out: loads the object, opens the buffers, attaches the first backend that works.
 
 use std::{
-    cell::OnceCell,
     fs::File,
     io,
     os::fd::{AsFd, BorrowedFd},
+    sync::OnceLock,
 };
 
 use aya::{Ebpf, EbpfLoader, maps::Map, programs::Program};
@@ -14,7 +14,7 @@ use zerocopy::IntoBytes as _;
 use super::{
     attach::{self, Outcomes},
     counters::{CounterMaps, SegmentMap},
-    packets,
+    loading, packets,
     plan::{Backend, Plan},
     programs::KprobeLinks,
     stacks::StackMap,
@@ -71,7 +71,7 @@ fn list(refusals: &[(Backend, String)]) -> String {
 
 /// The kernel's own types as aya wants them: read once for all programs, and only if one is typed.
 #[derive(Default)]
-pub(super) struct KernelTypes(OnceCell<Result<aya::Btf, String>>);
+pub(super) struct KernelTypes(OnceLock<Result<aya::Btf, String>>);
 
 impl KernelTypes {
     /// The types, or why they cannot be had.
@@ -197,8 +197,9 @@ fn missing(name: &str) -> Failure {
 
 /// Hands the programs of `backend` to the verifier.
 fn load(ebpf: &mut Ebpf, backend: Backend, types: &KernelTypes) -> Result<(), String> {
-    let load = |name| attach::load(program(ebpf, name)?, backend.hook(), types);
-    backend.programs().into_iter().try_for_each(load)
+    let programs = backend.programs();
+    let groups: Vec<_> = programs.iter().map(|name| vec![(*name, backend.hook())]).collect();
+    loading::load_each(ebpf, &groups, types).into_iter().collect()
 }
 
 /// Attaches the loaded programs.
